@@ -1,0 +1,1 @@
+//! The outside: signals, systemd, the admin port.

@@ -1,0 +1,1 @@
+//! Running it: the one place that knows every part.

@@ -1,0 +1,3 @@
+//! The input `file`.
+
+pub mod settings;

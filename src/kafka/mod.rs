@@ -1,0 +1,3 @@
+//! All of rdkafka lives here.
+
+pub mod settings;

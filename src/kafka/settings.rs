@@ -1,0 +1,161 @@
+//! What clusters, producers and consumers can be told.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::value::Secret;
+
+/// One entry of `clusters:`, resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterSettings {
+    pub name: String,
+    pub brokers: Brokers,
+    pub tls: Option<TlsSettings>,
+    pub sasl: Option<SaslSettings>,
+    /// librdkafka properties that logferry does not own.
+    pub options: BTreeMap<String, String>,
+}
+
+/// Where a cluster is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Brokers {
+    /// `HOST:PORT`, one or more.
+    Addresses(Vec<String>),
+    /// The in-process broker: memory only.
+    Embedded,
+}
+
+/// `tls:` of a cluster. System CAs are trusted when `ca_file` is absent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TlsSettings {
+    pub ca_file: Option<String>,
+    pub cert_file: Option<String>,
+    pub key_file: Option<String>,
+    pub key_password: Option<Secret>,
+    pub verify: bool,
+}
+
+/// `sasl:` of a cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SaslSettings {
+    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    pub mechanism: String,
+    pub username: Option<Secret>,
+    pub password: Option<Secret>,
+}
+
+/// What makes two inputs share one producer: equal settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProducerSettings {
+    pub cluster: ClusterSettings,
+    pub acks: Acks,
+    pub compression: Compression,
+    pub linger: Linger,
+    /// Largest batch on the wire, in bytes.
+    pub batch_size: u64,
+    /// Largest record, in bytes, key and headers included.
+    pub max_record: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Acks {
+    #[default]
+    All,
+    Leader,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Compression {
+    pub codec: Codec,
+    /// The codec's own scale; absent: the codec's default.
+    pub level: Option<i32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Codec {
+    #[default]
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Linger {
+    /// What waits for a partition is sent when the batch before it is acknowledged, and not sooner than 5 ms after it came.
+    #[default]
+    Auto,
+    Fixed(Duration),
+}
+
+/// How a record's partition is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Partitioner {
+    #[default]
+    Murmur2Random,
+    Murmur2,
+    ConsistentRandom,
+    Consistent,
+    Fnv1aRandom,
+    Fnv1a,
+    Random,
+    Sticky,
+}
+
+/// Where and how the records of one input go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteSettings {
+    /// Template without parts that differ from record to record.
+    pub topic: String,
+    /// Template; absent: a null key.
+    pub key: Option<String>,
+    pub partitioner: Partitioner,
+    pub on_refused: OnRefused,
+}
+
+/// What becomes of a record that Kafka refuses for the record's own sake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnRefused {
+    #[default]
+    DeadLetter,
+    Stop,
+    Drop,
+}
+
+/// `from:` of an output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConsumerSettings {
+    pub cluster: ClusterSettings,
+    /// Names, or regular expressions that begin with `^`.
+    pub topics: Vec<String>,
+    pub group: String,
+    pub start_at: ConsumeFrom,
+    pub on_out_of_range: OutOfRange,
+    pub isolation: Isolation,
+    pub options: BTreeMap<String, String>,
+}
+
+/// Where a group without an offset begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConsumeFrom {
+    #[default]
+    Earliest,
+    Latest,
+}
+
+/// What is done when retention took the next offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OutOfRange {
+    #[default]
+    Earliest,
+    Latest,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    #[default]
+    ReadCommitted,
+    ReadUncommitted,
+}

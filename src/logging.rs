@@ -1,0 +1,1 @@
+//! tracing-subscriber, set up for a terminal, for systemd and for machines.

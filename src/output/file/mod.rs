@@ -1,0 +1,3 @@
+//! The output `file`.
+
+pub mod settings;

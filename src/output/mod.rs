@@ -1,0 +1,3 @@
+//! Where consumed records go.
+
+pub mod file;

@@ -1,0 +1,1 @@
+//! What will run: defaults filled, names resolved, rules checked.

@@ -1,0 +1,5 @@
+//! Durations, sizes and secrets as types.
+
+mod secret;
+
+pub use secret::Secret;

@@ -1,0 +1,1 @@
+//! YAML with positions. The only place that names the YAML crate.
