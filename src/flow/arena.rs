@@ -1,0 +1,151 @@
+//! The memory that lines lie in, from the read to the broker's answer.
+//!
+//! A block of a file is read once into an arena; lines are spans of it, and librdkafka is handed pointers into it. An arena therefore
+//! never moves its bytes once a batch holds it, and goes back to its pool only when the batch is decided.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// What an ordinary arena holds, in bytes. Read blocks of this size are on the plateau of throughput.
+pub const ARENA_BYTES: usize = 256 * 1024;
+
+/// A fixed piece of memory and how much of it is in use. Goes back to its pool on drop.
+pub struct Arena {
+    bytes: Box<[u8]>,
+    len: usize,
+    pool: Weak<Pool>,
+}
+
+/// A pool of arenas. Keeps a few that are free, so that a steady flow allocates nothing.
+#[derive(Clone)]
+pub struct Arenas(Arc<Pool>);
+
+struct Pool {
+    free: Mutex<Vec<Box<[u8]>>>,
+    /// How many free ones are kept; those beyond are given back to the system after a burst.
+    keep: usize,
+}
+
+impl Arenas {
+    pub fn new(keep: usize) -> Self {
+        Self(Arc::new(Pool {
+            free: Mutex::new(Vec::new()),
+            keep,
+        }))
+    }
+
+    /// An empty arena of at least `capacity` bytes. Only those of [`ARENA_BYTES`] are pooled.
+    pub fn take(&self, capacity: usize) -> Arena {
+        if capacity > ARENA_BYTES {
+            return Arena {
+                bytes: vec![0; capacity].into_boxed_slice(),
+                len: 0,
+                pool: Weak::new(),
+            };
+        }
+        let bytes = self
+            .0
+            .free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        let bytes = bytes.unwrap_or_else(|| vec![0; ARENA_BYTES].into_boxed_slice());
+        Arena {
+            bytes,
+            len: 0,
+            pool: Arc::downgrade(&self.0),
+        }
+    }
+}
+
+impl Arena {
+    /// The bytes in use.
+    pub fn filled(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Room that is left, in bytes.
+    pub fn room(&self) -> usize {
+        self.bytes.len() - self.len
+    }
+
+    /// The memory behind what is in use, to be read into; [`Arena::advance`] then says how much was.
+    pub fn spare(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.len..]
+    }
+
+    /// Counts `n` bytes of [`Arena::spare`] as in use (at most all of it).
+    pub fn advance(&mut self, n: usize) {
+        self.len = (self.len + n).min(self.bytes.len());
+    }
+
+    /// Gives back what lies beyond `len`: the rest of a half line that will be read again.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Appends `bytes`, all or nothing. `false` when there is no room.
+    #[must_use]
+    pub fn push(&mut self, bytes: &[u8]) -> bool {
+        if bytes.len() > self.room() {
+            return false;
+        }
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+        true
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        let Some(pool) = self.pool.upgrade() else {
+            return;
+        };
+        let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < pool.keep {
+            free.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_arena_is_used_again() {
+        let arenas = Arenas::new(1);
+        let mut first = arenas.take(10);
+        assert!(first.push(b"abc"));
+        let at = first.filled().as_ptr();
+        drop(first);
+        let second = arenas.take(10);
+        assert_eq!(second.spare_ptr(), at);
+        assert!(second.is_empty());
+    }
+
+    #[test]
+    fn a_push_that_does_not_fit_changes_nothing() {
+        let mut arena = Arenas::new(0).take(ARENA_BYTES);
+        assert!(arena.push(&vec![1; ARENA_BYTES - 1]));
+        assert!(!arena.push(b"ab"));
+        assert_eq!(arena.len(), ARENA_BYTES - 1);
+    }
+
+    impl Arena {
+        fn spare_ptr(&self) -> *const u8 {
+            self.bytes.as_ptr()
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What travels from an input to the producer: bytes and the spans of the lines in them, not a vector of records.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::arena::Arena;
+use super::books::Count;
+use super::budget::Charge;
+use super::receipt::Receipt;
+
+/// A piece of an arena.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    pub start: u32,
+    pub len: u32,
+}
+
+impl Span {
+    pub fn range(self) -> Range<usize> {
+        self.start as usize..self.start as usize + self.len as usize
+    }
+}
+
+/// One record: the span of its value, and where it came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    pub value: Span,
+    /// Where the record begins in its source, in source bytes after its run's `base`.
+    pub at: u32,
+    /// Whether a line ends with this record; `false` for all pieces of a split line but the last.
+    pub ends_line: bool,
+}
+
+/// Where records come from, as far as templates, messages and dead letters tell of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The input's name.
+    pub input: Arc<str>,
+    /// The file, for inputs that read files.
+    pub path: Option<PathBuf>,
+}
+
+/// Records of one source that follow each other in it without a gap.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub origin: Arc<Origin>,
+    /// Source position of the run's first byte.
+    pub base: u64,
+    /// Source bytes that the run covers, line ends and what was skipped included.
+    pub bytes: u64,
+    /// Which of the batch's records.
+    pub records: Range<u32>,
+}
+
+/// Lines on their way, with the means to answer for them.
+///
+/// Dropping a batch drops its receipt unsettled, which is loud: the position never passes it.
+pub struct Batch {
+    pub arena: Arena,
+    pub records: Vec<Record>,
+    pub runs: Vec<Run>,
+    pub receipt: Receipt,
+    /// What the batch has taken from the budget; given back on drop.
+    pub charge: Charge,
+}
+
+impl Batch {
+    /// The bytes of a record's value.
+    pub fn value(&self, record: usize) -> &[u8] {
+        &self.arena.filled()[self.records[record].value.range()]
+    }
+
+    /// The run that a record belongs to.
+    pub fn run_of(&self, record: usize) -> &Run {
+        let at = self
+            .runs
+            .partition_point(|run| run.records.end as usize <= record);
+        &self.runs[at.min(self.runs.len() - 1)]
+    }
+
+    /// Where a record begins in its source, in bytes.
+    pub fn position_of(&self, record: usize) -> u64 {
+        self.run_of(record).base + u64::from(self.records[record].at)
+    }
+
+    /// What a record counts for in the books: its line if it ends one, and its source bytes up to the next record.
+    pub fn count_of(&self, record: usize) -> Count {
+        let run = self.run_of(record);
+        let at = u64::from(self.records[record].at);
+        let end = if record + 1 < run.records.end as usize {
+            u64::from(self.records[record + 1].at)
+        } else {
+            run.bytes
+        };
+        Count {
+            lines: u64::from(self.records[record].ends_line),
+            bytes: end.saturating_sub(at),
+        }
+    }
+
+    /// What the whole batch counts for.
+    pub fn count(&self) -> Count {
+        Count {
+            lines: self
+                .records
+                .iter()
+                .filter(|record| record.ends_line)
+                .count() as u64,
+            bytes: self.runs.iter().map(|run| run.bytes).sum(),
+        }
+    }
+}
