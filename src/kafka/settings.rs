@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::value::Secret;
+use crate::value::SecretSource;
 
 /// One entry of `clusters:`, resolved.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +31,7 @@ pub struct TlsSettings {
     pub ca_file: Option<String>,
     pub cert_file: Option<String>,
     pub key_file: Option<String>,
-    pub key_password: Option<Secret>,
+    pub key_password: Option<SecretSource>,
     pub verify: bool,
 }
 
@@ -40,8 +40,8 @@ pub struct TlsSettings {
 pub struct SaslSettings {
     /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
     pub mechanism: String,
-    pub username: Option<Secret>,
-    pub password: Option<Secret>,
+    pub username: Option<SecretSource>,
+    pub password: Option<SecretSource>,
 }
 
 /// What makes two inputs share one producer: equal settings.

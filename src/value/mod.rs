@@ -1,5 +1,28 @@
-//! Durations, sizes and secrets as types.
+//! Durations, sizes and secrets as types, and how they are written.
+//!
+//! Invariant: nothing here prints a secret, and nothing here guesses a unit.
 
+mod duration;
 mod secret;
+mod size;
 
-pub use secret::Secret;
+pub use duration::{parse_duration, show_duration};
+pub use secret::{Secret, SecretError, SecretSource};
+pub use size::{parse_size, show_size};
+
+/// A text that is not a duration or a size, and how it should have been written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ValueError {
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl ValueError {
+    fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+}
