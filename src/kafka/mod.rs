@@ -1,3 +1,12 @@
-//! All of rdkafka lives here.
+//! All of rdkafka lives here. Inputs and outputs do not know it: they see batches, receipts and pipes.
+//!
+//! Into Kafka: `route` (topic, key and partition of each record) -> `lane` (what waits for one partition) -> `native::Flight` (what
+//! librdkafka holds) -> `producer` (the thread that drives them). Out of Kafka: `consumer`, `rebalance`, `commit`.
 
+pub mod cluster;
+pub mod embedded;
+pub mod errors;
+pub mod native;
+pub mod partition;
+pub mod route;
 pub mod settings;

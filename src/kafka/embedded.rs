@@ -1,0 +1,29 @@
+//! The embedded broker: librdkafka's mock cluster, for a first try and for tests of failures.
+//!
+//! It listens on loopback at a random port, lives in memory, makes topics of four partitions when they are first named, and keeps
+//! 5 MiB of each partition. Positions that belong to it are thrown away: the next start finds an empty broker.
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+
+/// A broker in this process, for as long as this value lives.
+pub struct Embedded {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+}
+
+impl Embedded {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// When loopback cannot be listened on.
+    pub fn start() -> Result<Self, String> {
+        let cluster = MockCluster::new(1)
+            .map_err(|err| format!("cannot start the embedded broker on loopback: {err}"))?;
+        Ok(Self { cluster })
+    }
+
+    /// `HOST:PORT` of it.
+    pub fn bootstrap(&self) -> String {
+        self.cluster.bootstrap_servers()
+    }
+}

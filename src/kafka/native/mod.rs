@@ -1,0 +1,14 @@
+//! Where rdkafka's own interface ends: queues that wake, events, batches without copies. Every `unsafe` of Kafka is here.
+//!
+//! What is given out is safe: memory that librdkafka points into is owned by these types until the delivery report (or the end of the
+//! client) says that nobody points into it any more.
+
+#![allow(unsafe_code)]
+
+mod client;
+mod event;
+mod produce;
+
+pub use client::{Kind, Native, QueueBell};
+pub use event::{Event, EventKind};
+pub use produce::{Delivery, Flight, MOST_RECORDS, Ticket, Topic};

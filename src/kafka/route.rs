@@ -1,0 +1,185 @@
+//! Where each record of a batch goes: its topic, its key, its partition.
+
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use super::settings::{Partitioner, RouteSettings};
+use crate::flow::{Batch, Count, Origin, Outcome, Run, Span};
+use crate::template::{Part, Parts, Template, TemplateError};
+
+/// A batch with what the route added, and what became of its records so far.
+pub struct Outgoing {
+    pub batch: Batch,
+    /// Which of the producer's pipelines it came from.
+    pub pipeline: usize,
+    keys: Option<Keys>,
+    /// Records whose end is not known yet.
+    pub left: u32,
+    /// What became of those that were not simply acknowledged.
+    pub astray: Outcome,
+}
+
+/// The keys of a batch's records, one after another.
+struct Keys {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+impl Outgoing {
+    /// A record's key; `None` is a null key.
+    pub fn key(&self, record: usize) -> Option<&[u8]> {
+        let keys = self.keys.as_ref()?;
+        Some(&keys.bytes[keys.spans[record].range()])
+    }
+
+    /// Bytes that the keys need, for the budget.
+    pub fn key_bytes(&self) -> u64 {
+        self.keys.as_ref().map_or(0, |keys| {
+            (keys.bytes.capacity() + keys.spans.capacity() * size_of::<Span>()) as u64
+        })
+    }
+
+    /// What a record weighs on the wire without overhead: key and value, in bytes.
+    pub fn weight(&self, record: usize) -> usize {
+        self.batch.records[record].value.len as usize + self.key(record).map_or(0, <[u8]>::len)
+    }
+
+    /// Everything not counted astray counts as acknowledged, or as unconfirmed when nobody was asked to confirm.
+    pub fn outcome(&self, confirmed: bool) -> Outcome {
+        let mut outcome = self.astray.clone();
+        let mut rest = self.batch.count();
+        let astray = outcome.total();
+        rest.lines -= astray.lines.min(rest.lines);
+        rest.bytes -= astray.bytes.min(rest.bytes);
+        if confirmed {
+            outcome.acked += rest;
+        } else {
+            outcome.unconfirmed += rest;
+        }
+        outcome
+    }
+
+    /// A record comes to the end called `reason` instead of Kafka.
+    pub fn dropped(&mut self, record: usize, reason: &'static str) {
+        let count: Count = self.batch.count_of(record);
+        match self
+            .astray
+            .dropped
+            .iter_mut()
+            .find(|(known, _)| *known == reason)
+        {
+            Some((_, sum)) => *sum += count,
+            None => self.astray.dropped.push((reason, count)),
+        }
+    }
+
+    /// A record was set aside.
+    pub fn dead_lettered(&mut self, record: usize) {
+        let count = self.batch.count_of(record);
+        self.astray.dead_lettered += count;
+    }
+}
+
+/// One pipeline's route.
+pub struct Route {
+    topic: Template,
+    key: Option<Template>,
+    pub partitioner: Partitioner,
+    id: String,
+    host: String,
+    /// The topic of each origin met so far: rendered once per file, not per record.
+    topics: HashMap<Arc<Origin>, Arc<str>>,
+}
+
+impl Route {
+    /// # Errors
+    /// When a template cannot be parsed; the plan has refused such ones.
+    pub fn new(settings: &RouteSettings, id: &str, host: &str) -> Result<Self, TemplateError> {
+        Ok(Self {
+            topic: Template::parse(&settings.topic, Part::FILE)?,
+            key: settings
+                .key
+                .as_deref()
+                .map(|key| Template::parse(key, Part::FILE))
+                .transpose()?,
+            partitioner: settings.partitioner,
+            id: id.to_owned(),
+            host: host.to_owned(),
+            topics: HashMap::new(),
+        })
+    }
+
+    /// The topic of a run's records.
+    pub fn topic(&mut self, run: &Run) -> Arc<str> {
+        if let Some(topic) = self.topics.get(&run.origin) {
+            return topic.clone();
+        }
+        // Files come and go; what is cached is cheap to make again.
+        if self.topics.len() >= 10_000 {
+            self.topics.clear();
+        }
+        let mut rendered = Vec::new();
+        self.topic.render(&self.parts(run, 0, b""), &mut rendered);
+        let topic: Arc<str> = String::from_utf8_lossy(&rendered).into();
+        self.topics.insert(run.origin.clone(), topic.clone());
+        topic
+    }
+
+    /// The batch with its keys.
+    pub fn dress(&self, batch: Batch, pipeline: usize) -> Outgoing {
+        let keys = self.key.as_ref().map(|key| self.keys(key, &batch));
+        let left = batch.records.len() as u32;
+        Outgoing {
+            batch,
+            pipeline,
+            keys,
+            left,
+            astray: Outcome::default(),
+        }
+    }
+
+    fn keys(&self, key: &Template, batch: &Batch) -> Keys {
+        let per_record = key.uses(Part::Line) || key.uses(Part::FileOffset);
+        let mut keys = Keys {
+            bytes: Vec::new(),
+            spans: Vec::with_capacity(batch.records.len()),
+        };
+        for run in &batch.runs {
+            let mut same = None;
+            for record in run.records.start as usize..run.records.end as usize {
+                let span = match same {
+                    Some(span) if !per_record => span,
+                    _ => {
+                        let start = keys.bytes.len();
+                        let at = run.base + u64::from(batch.records[record].at);
+                        key.render(&self.parts(run, at, batch.value(record)), &mut keys.bytes);
+                        Span {
+                            start: start as u32,
+                            len: (keys.bytes.len() - start) as u32,
+                        }
+                    }
+                };
+                same = Some(span);
+                keys.spans.push(span);
+            }
+        }
+        keys
+    }
+
+    fn parts<'a>(&'a self, run: &'a Run, offset: u64, line: &'a [u8]) -> Parts<'a> {
+        let path = run
+            .origin
+            .path
+            .as_deref()
+            .map_or(&[][..], |path| path.as_os_str().as_bytes());
+        Parts {
+            id: &self.id,
+            host: &self.host,
+            input: &run.origin.input,
+            path,
+            offset,
+            line,
+        }
+    }
+}
