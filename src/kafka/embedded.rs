@@ -27,3 +27,25 @@ impl Embedded {
         self.cluster.bootstrap_servers()
     }
 }
+
+#[cfg(test)]
+impl Embedded {
+    /// Cuts every connection and accepts none.
+    pub fn down(&self) {
+        self.cluster.broker_down(1).unwrap();
+    }
+
+    /// Accepts connections again.
+    pub fn up(&self) {
+        self.cluster.broker_up(1).unwrap();
+    }
+
+    /// The next requests of the kind `api` are answered with these errors.
+    pub fn fail(
+        &self,
+        api: rdkafka::types::RDKafkaApiKey,
+        errors: &[rdkafka::types::RDKafkaRespErr],
+    ) {
+        self.cluster.request_errors(api, errors);
+    }
+}

@@ -6,7 +6,11 @@
 pub mod cluster;
 pub mod embedded;
 pub mod errors;
+pub mod lane;
+pub mod metadata;
 pub mod native;
 pub mod partition;
+pub mod producer;
+pub mod properties;
 pub mod route;
 pub mod settings;

@@ -14,6 +14,12 @@ pub struct Outgoing {
     /// Which of the producer's pipelines it came from.
     pub pipeline: usize,
     keys: Option<Keys>,
+    pub progress: Progress,
+}
+
+/// What became of a batch's records so far.
+#[derive(Debug, Default)]
+pub struct Progress {
     /// Records whose end is not known yet.
     pub left: u32,
     /// What became of those that were not simply acknowledged.
@@ -47,7 +53,7 @@ impl Outgoing {
 
     /// Everything not counted astray counts as acknowledged, or as unconfirmed when nobody was asked to confirm.
     pub fn outcome(&self, confirmed: bool) -> Outcome {
-        let mut outcome = self.astray.clone();
+        let mut outcome = self.progress.astray.clone();
         let mut rest = self.batch.count();
         let astray = outcome.total();
         rest.lines -= astray.lines.min(rest.lines);
@@ -59,10 +65,12 @@ impl Outgoing {
         }
         outcome
     }
+}
 
-    /// A record comes to the end called `reason` instead of Kafka.
-    pub fn dropped(&mut self, record: usize, reason: &'static str) {
-        let count: Count = self.batch.count_of(record);
+impl Progress {
+    /// A record that counts for `count` ends without Kafka, for `reason`.
+    pub fn dropped(&mut self, count: Count, reason: &'static str) {
+        self.left = self.left.saturating_sub(1);
         match self
             .astray
             .dropped
@@ -74,9 +82,9 @@ impl Outgoing {
         }
     }
 
-    /// A record was set aside.
-    pub fn dead_lettered(&mut self, record: usize) {
-        let count = self.batch.count_of(record);
+    /// A record that counts for `count` was set aside.
+    pub fn dead_lettered(&mut self, count: Count) {
+        self.left = self.left.saturating_sub(1);
         self.astray.dead_lettered += count;
     }
 }
@@ -130,13 +138,21 @@ impl Route {
     pub fn dress(&self, batch: Batch, pipeline: usize) -> Outgoing {
         let keys = self.key.as_ref().map(|key| self.keys(key, &batch));
         let left = batch.records.len() as u32;
-        Outgoing {
+        let progress = Progress {
+            left,
+            astray: Outcome::default(),
+        };
+        let mut outgoing = Outgoing {
             batch,
             pipeline,
             keys,
-            left,
-            astray: Outcome::default(),
+            progress,
+        };
+        let bytes = outgoing.key_bytes();
+        if bytes > 0 {
+            outgoing.batch.charge.grow(bytes);
         }
+        outgoing
     }
 
     fn keys(&self, key: &Template, batch: &Batch) -> Keys {

@@ -12,7 +12,7 @@ use rdkafka_sys as rdsys;
 
 use super::client::Native;
 use super::event::{Event, EventKind};
-use crate::kafka::route::Outgoing;
+use crate::kafka::route::{Outgoing, Progress};
 
 /// Names one record on its way: which load, which lane it goes through, which record of the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,6 +165,14 @@ impl Flight {
             .map(|slot| &slot.load)
     }
 
+    /// What became of a slot's records so far, to be changed.
+    pub fn progress_mut(&mut self, slot: u32) -> Option<&mut Progress> {
+        self.slots
+            .get_mut(slot as usize)?
+            .as_mut()
+            .map(|slot| &mut slot.load.progress)
+    }
+
     /// Gives a load back when librdkafka holds none of its messages.
     pub fn release(&mut self, slot: u32) -> Option<Outgoing> {
         let held = self.slots.get_mut(slot as usize)?;
@@ -174,6 +182,15 @@ impl Flight {
         let load = held.take()?.load;
         self.free.push(slot);
         Some(load)
+    }
+
+    /// The slots that hold a load.
+    pub fn held(&self) -> Vec<u32> {
+        let slots = self.slots.iter().enumerate();
+        slots
+            .filter(|(_, slot)| slot.is_some())
+            .map(|(at, _)| at as u32)
+            .collect()
     }
 
     /// How many messages librdkafka holds.
@@ -239,7 +256,12 @@ impl Flight {
     }
 
     /// Serves one event: delivery reports go to `each`, anything else is given back. `None` when nothing came within `timeout`.
-    pub fn poll(&mut self, timeout: Duration, each: impl FnMut(Delivery)) -> Option<EventKind> {
+    /// A confirmed record is counted off its load here; `each` learns whether that was the load's last one.
+    pub fn poll(
+        &mut self,
+        timeout: Duration,
+        each: impl FnMut(Delivery, bool),
+    ) -> Option<EventKind> {
         let event = self.native.poll(timeout)?;
         match event.kind() {
             EventKind::Deliveries => {
@@ -250,19 +272,25 @@ impl Flight {
         }
     }
 
-    fn deliver(&mut self, event: &Event, mut each: impl FnMut(Delivery)) {
+    fn deliver(&mut self, event: &Event, mut each: impl FnMut(Delivery, bool)) {
         event.deliveries(|delivery| {
             self.outstanding = self.outstanding.saturating_sub(1);
+            let mut finished = false;
             if let Some(Some(slot)) = self.slots.get_mut(delivery.ticket.slot as usize) {
                 slot.outstanding = slot.outstanding.saturating_sub(1);
+                if delivery.error.is_none() {
+                    let left = &mut slot.load.progress.left;
+                    *left = left.saturating_sub(1);
+                    finished = *left == 0;
+                }
             }
-            each(delivery);
+            each(delivery, finished);
         });
     }
 
     /// Makes librdkafka give everything up, and reports it, for at most `timeout`. Afterwards the loads go to another client with
     /// [`Flight::renew`].
-    pub fn purge(&mut self, timeout: Duration, mut each: impl FnMut(Delivery)) {
+    pub fn purge(&mut self, timeout: Duration, mut each: impl FnMut(Delivery, bool)) {
         let flags = rdsys::RD_KAFKA_PURGE_F_QUEUE
             | rdsys::RD_KAFKA_PURGE_F_INFLIGHT
             | rdsys::RD_KAFKA_PURGE_F_NON_BLOCKING;

@@ -1,0 +1,475 @@
+//! What waits for one partition, and the one wave of it that is on its way.
+//!
+//! Idempotent producers keep one batch in flight per partition, and librdkafka spins while a second one that is ready waits behind it.
+//! So a lane hands over one **wave** at a time, no larger than one batch on the wire, and the next one when every record of it has come
+//! back. What came back with an error goes again before anything new, in its old order: that is what keeps order per partition.
+//!
+//! Pure: it knows tickets and times, not Kafka.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::errors::{Verdict, verdict};
+use super::native::Ticket;
+
+/// How large a wave may be, and how long it may wait to become so.
+#[derive(Debug, Clone, Copy)]
+pub struct WaveLimits {
+    /// Records.
+    pub records: usize,
+    /// Bytes on the wire.
+    pub bytes: usize,
+    /// How long the oldest record may wait for company.
+    pub linger: Duration,
+}
+
+/// Some records of one load that go to the same partition, in order.
+#[derive(Debug)]
+pub enum Chunk {
+    Range { slot: u32, records: Range<u32> },
+    List { slot: u32, records: Vec<u32> },
+}
+
+impl Chunk {
+    fn slot(&self) -> u32 {
+        match self {
+            Self::Range { slot, .. } | Self::List { slot, .. } => *slot,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Range { records, .. } => records.len(),
+            Self::List { records, .. } => records.len(),
+        }
+    }
+
+    fn record(&self, at: usize) -> u32 {
+        match self {
+            Self::Range { records, .. } => records.start + at as u32,
+            Self::List { records, .. } => records[at],
+        }
+    }
+}
+
+/// The queue of one partition.
+#[derive(Debug, Default)]
+pub struct Lane {
+    /// Which of the producer's lanes this is.
+    index: u32,
+    pending: VecDeque<(Chunk, Instant)>,
+    /// How far the first pending chunk is sent.
+    sent_of_first: usize,
+    pending_records: usize,
+    pending_bytes: usize,
+    /// What came back and goes again, before anything pending.
+    again: VecDeque<Ticket>,
+    /// How many of `again` go one by one, so that the guilty one is found.
+    one_by_one: usize,
+    /// The wave on its way, in order.
+    wave: Vec<Ticket>,
+    /// How many of the wave have not come back.
+    left: usize,
+    failed: HashMap<Ticket, RDKafkaErrorCode>,
+    sent_at: Option<Instant>,
+    /// Nothing is sent before.
+    not_before: Option<Instant>,
+}
+
+/// What became of a wave.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct WaveEnd {
+    /// The records that were refused for their own sake: the caller sets them aside or gives them back with [`Lane::send_again`].
+    pub refused: Vec<(Ticket, &'static str, RDKafkaErrorCode)>,
+    /// How many go again.
+    pub again: usize,
+    /// Why sending waits, and the code.
+    pub wait: Option<(&'static str, RDKafkaErrorCode)>,
+    /// The client has to be built anew.
+    pub client: bool,
+    /// From handing the wave over to its last report.
+    pub took: Duration,
+}
+
+impl Lane {
+    pub fn new(index: u32) -> Self {
+        Self {
+            index,
+            ..Self::default()
+        }
+    }
+
+    /// Adds records that weigh `bytes` on the wire.
+    pub fn push(&mut self, chunk: Chunk, bytes: usize, now: Instant) {
+        if chunk.len() == 0 {
+            return;
+        }
+        self.pending_records += chunk.len();
+        self.pending_bytes += bytes;
+        self.pending.push_back((chunk, now));
+    }
+
+    /// Bytes that wait; what is on its way does not count.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// Records that wait or are on their way.
+    pub fn backlog(&self) -> usize {
+        self.pending_records + self.again.len() + self.wave.len()
+    }
+
+    /// Whether a wave is on its way.
+    pub fn busy(&self) -> bool {
+        self.left > 0
+    }
+
+    /// When the next wave may go; `None` when nothing waits or one is on its way.
+    pub fn due(&self, limits: &WaveLimits) -> Option<Instant> {
+        if self.busy() {
+            return None;
+        }
+        let now_or = |at: Instant| self.not_before.map_or(at, |earliest| earliest.max(at));
+        let (_, oldest) = match self.pending.front() {
+            _ if !self.again.is_empty() => {
+                return Some(self.not_before.unwrap_or_else(Instant::now));
+            }
+            Some((chunk, since)) => (chunk, *since),
+            None => return None,
+        };
+        if self.pending_records >= limits.records || self.pending_bytes >= limits.bytes {
+            return Some(now_or(oldest));
+        }
+        Some(now_or(oldest + limits.linger))
+    }
+
+    /// Takes the next wave. `weight` gives a record's bytes on the wire. Empty when nothing is due.
+    pub fn next_wave(
+        &mut self,
+        limits: &WaveLimits,
+        now: Instant,
+        weight: impl Fn(Ticket) -> usize,
+    ) -> &[Ticket] {
+        if self.due(limits).is_none_or(|due| due > now) {
+            return &[];
+        }
+        self.not_before = None;
+        self.wave.clear();
+        let mut bytes = 0;
+        let most = if self.one_by_one > 0 {
+            1
+        } else {
+            limits.records
+        };
+        while self.wave.len() < most {
+            let Some(&ticket) = self.again.front() else {
+                break;
+            };
+            let heavier = bytes + weight(ticket);
+            if heavier > limits.bytes && !self.wave.is_empty() {
+                break;
+            }
+            bytes = heavier;
+            self.again.pop_front();
+            self.wave.push(ticket);
+        }
+        if self.one_by_one > 0 {
+            self.one_by_one -= 1;
+        } else if self.again.is_empty() {
+            self.fill_from_pending(most, limits.bytes, bytes, weight);
+        }
+        self.left = self.wave.len();
+        self.sent_at = Some(now);
+        &self.wave
+    }
+
+    fn fill_from_pending(
+        &mut self,
+        most: usize,
+        most_bytes: usize,
+        mut bytes: usize,
+        weight: impl Fn(Ticket) -> usize,
+    ) {
+        while self.wave.len() < most {
+            let Some((chunk, _)) = self.pending.front() else {
+                return;
+            };
+            while self.sent_of_first < chunk.len() && self.wave.len() < most {
+                let ticket = Ticket {
+                    slot: chunk.slot(),
+                    lane: self.index,
+                    record: chunk.record(self.sent_of_first),
+                };
+                let weight = weight(ticket);
+                if bytes + weight > most_bytes && !self.wave.is_empty() {
+                    return;
+                }
+                bytes += weight;
+                self.sent_of_first += 1;
+                self.pending_records -= 1;
+                self.pending_bytes = self.pending_bytes.saturating_sub(weight);
+                self.wave.push(ticket);
+            }
+            if self.sent_of_first >= chunk.len() {
+                self.pending.pop_front();
+                self.sent_of_first = 0;
+                if self.pending.is_empty() {
+                    self.pending_bytes = 0;
+                }
+            }
+        }
+    }
+
+    /// A record of the wave came back. `true` when it was the last one: [`Lane::end_wave`] is next.
+    pub fn came_back(&mut self, ticket: Ticket, error: Option<RDKafkaErrorCode>) -> bool {
+        if let Some(error) = error {
+            self.failed.insert(ticket, error);
+        }
+        self.left = self.left.saturating_sub(1);
+        self.left == 0
+    }
+
+    /// Decides what becomes of a wave that is wholly back.
+    pub fn end_wave(&mut self, now: Instant) -> WaveEnd {
+        let took = self
+            .sent_at
+            .take()
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let mut end = WaveEnd {
+            took,
+            ..WaveEnd::default()
+        };
+        if self.failed.is_empty() {
+            self.wave.clear();
+            return end;
+        }
+        let failed = std::mem::take(&mut self.failed);
+        let alone = self.wave.len() == 1;
+        let mut again = VecDeque::new();
+        let mut search = false;
+        for ticket in self.wave.drain(..) {
+            let Some(&code) = failed.get(&ticket) else {
+                continue;
+            };
+            match verdict(code) {
+                Verdict::Record(reason) if alone => {
+                    end.refused.push((ticket, reason, code));
+                    continue;
+                }
+                Verdict::Record(_) => search = true,
+                Verdict::Wait(why) => end.wait = Some((why, code)),
+                Verdict::Client => end.client = true,
+                Verdict::Again => {}
+            }
+            again.push_back(ticket);
+        }
+        end.again = again.len();
+        if search {
+            self.one_by_one = again.len();
+        }
+        again.append(&mut self.again);
+        self.again = again;
+        end
+    }
+
+    /// A record that was refused is not set aside after all: it goes again, alone, before anything else.
+    pub fn send_again(&mut self, ticket: Ticket) {
+        self.again.push_front(ticket);
+        self.one_by_one += 1;
+    }
+
+    /// Nothing is sent before `until`.
+    pub fn pause(&mut self, until: Instant) {
+        self.not_before = Some(until);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: WaveLimits = WaveLimits {
+        records: 10,
+        bytes: 1000,
+        linger: Duration::from_millis(5),
+    };
+
+    fn lane_with(records: u32) -> (Lane, Instant) {
+        let (mut lane, now) = (Lane::new(7), Instant::now());
+        lane.push(
+            Chunk::Range {
+                slot: 0,
+                records: 0..records,
+            },
+            records as usize * 10,
+            now,
+        );
+        (lane, now)
+    }
+
+    fn wave(lane: &mut Lane, now: Instant) -> Vec<u32> {
+        lane.next_wave(&LIMITS, now + LIMITS.linger, |_| 10)
+            .iter()
+            .map(|ticket| ticket.record)
+            .collect()
+    }
+
+    fn come_back(
+        lane: &mut Lane,
+        now: Instant,
+        records: &[u32],
+        error: impl Fn(u32) -> Option<RDKafkaErrorCode>,
+    ) -> Option<WaveEnd> {
+        let mut last = false;
+        for &record in records {
+            last = lane.came_back(
+                Ticket {
+                    slot: 0,
+                    lane: 7,
+                    record,
+                },
+                error(record),
+            );
+        }
+        last.then(|| lane.end_wave(now))
+    }
+
+    #[test]
+    fn a_small_wave_waits_for_company_and_a_full_one_does_not() {
+        let (mut lane, now) = lane_with(3);
+        assert!(lane.next_wave(&LIMITS, now, |_| 10).is_empty());
+        assert_eq!(lane.due(&LIMITS), Some(now + LIMITS.linger));
+        lane.push(
+            Chunk::List {
+                slot: 1,
+                records: (0..20).collect(),
+            },
+            200,
+            now,
+        );
+        assert_eq!(lane.next_wave(&LIMITS, now, |_| 10).len(), 10);
+    }
+
+    #[test]
+    fn a_wave_is_no_larger_than_a_batch_but_one_large_record_passes() {
+        let (mut lane, now) = lane_with(3);
+        let first: Vec<_> = lane
+            .next_wave(&LIMITS, now + LIMITS.linger, |_| 600)
+            .to_vec();
+        assert_eq!(first.len(), 1);
+    }
+
+    #[test]
+    fn nothing_new_goes_while_a_wave_is_on_its_way() {
+        let (mut lane, now) = lane_with(12);
+        assert_eq!(wave(&mut lane, now).len(), 10);
+        assert!(wave(&mut lane, now).is_empty());
+        assert!(lane.due(&LIMITS).is_none());
+    }
+
+    #[test]
+    fn what_failed_goes_again_in_order_before_anything_new() {
+        let (mut lane, now) = lane_with(12);
+        let first = wave(&mut lane, now);
+        let end = come_back(&mut lane, now, &first, |record| {
+            (record % 2 == 1).then_some(RDKafkaErrorCode::MessageTimedOut)
+        });
+        assert_eq!(end.unwrap().again, 5);
+        assert_eq!(wave(&mut lane, now), [1, 3, 5, 7, 9, 10, 11]);
+    }
+
+    #[test]
+    fn a_refused_batch_goes_again_one_by_one_and_only_the_guilty_record_is_given_up() {
+        let (mut lane, now) = lane_with(4);
+        let first = wave(&mut lane, now);
+        let too_large = |_| Some(RDKafkaErrorCode::MessageSizeTooLarge);
+        assert!(
+            come_back(&mut lane, now, &first, too_large)
+                .unwrap()
+                .refused
+                .is_empty()
+        );
+        let (mut delivered, mut refused) = (Vec::new(), Vec::new());
+        while let [record] = wave(&mut lane, now)[..] {
+            let end = come_back(&mut lane, now, &[record], |record| {
+                (record == 2).then_some(RDKafkaErrorCode::MessageSizeTooLarge)
+            });
+            match end.unwrap().refused.first() {
+                Some((ticket, reason, _)) => refused.push((ticket.record, *reason)),
+                None => delivered.push(record),
+            }
+        }
+        assert_eq!(
+            (delivered, refused),
+            (vec![0, 1, 3], vec![(2, "too_large")])
+        );
+    }
+
+    #[test]
+    fn faults_of_the_topic_wait_and_lose_nothing() {
+        let (mut lane, now) = lane_with(2);
+        let first = wave(&mut lane, now);
+        let end = come_back(&mut lane, now, &first, |_| {
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed)
+        })
+        .unwrap();
+        assert!(end.wait.is_some() && end.refused.is_empty());
+        lane.pause(now + Duration::from_secs(1));
+        assert!(wave(&mut lane, now).is_empty());
+        assert_eq!(wave(&mut lane, now + Duration::from_secs(1)), [0, 1]);
+    }
+
+    proptest! {
+        /// Whatever comes back with whatever error: every record is confirmed or refused once, and the confirmed ones in order.
+        #[test]
+        fn every_record_ends_once_and_order_is_kept(
+            sizes in proptest::collection::vec(1..30u32, 1..8),
+            faults in proptest::collection::vec(0..6u8, 0..300),
+            guilty in proptest::collection::hash_set((0..8u32, 0..30u32), 0..4),
+        ) {
+            let now = Instant::now();
+            let mut lane = Lane::new(0);
+            let mut expected = Vec::new();
+            for (slot, &size) in sizes.iter().enumerate() {
+                expected.extend((0..size).map(|record| (slot as u32, record)));
+                let chunk = if slot % 2 == 0 {
+                    Chunk::Range { slot: slot as u32, records: 0..size }
+                } else {
+                    Chunk::List { slot: slot as u32, records: (0..size).collect() }
+                };
+                lane.push(chunk, size as usize * 10, now);
+            }
+            let mut faults = faults.into_iter();
+            let (mut log, mut refused) = (Vec::new(), Vec::new());
+            loop {
+                let sent: Vec<Ticket> = lane.next_wave(&LIMITS, now + LIMITS.linger, |_| 10).to_vec();
+                if sent.is_empty() { break; }
+                let bad = sent.iter().any(|ticket| guilty.contains(&(ticket.slot, ticket.record)));
+                let fault = faults.next().unwrap_or(0);
+                let mut last = false;
+                for ticket in &sent {
+                    // A batch is one unit for the broker: it is taken whole, refused whole, or fails whole.
+                    let error = match fault {
+                        1 => Some(RDKafkaErrorCode::MessageTimedOut),
+                        2 => Some(RDKafkaErrorCode::UnknownTopicOrPartition),
+                        3 => Some(RDKafkaErrorCode::PurgeQueue),
+                        _ if bad => Some(RDKafkaErrorCode::MessageSizeTooLarge),
+                        _ => None,
+                    };
+                    if error.is_none() { log.push((ticket.slot, ticket.record)); }
+                    last = lane.came_back(*ticket, error);
+                }
+                prop_assert!(last);
+                refused.extend(lane.end_wave(now).refused.iter().map(|(ticket, ..)| (ticket.slot, ticket.record)));
+            }
+            prop_assert_eq!(lane.backlog(), 0);
+            let (kept, gone): (Vec<_>, Vec<_>) = expected.into_iter().partition(|record| !guilty.contains(record));
+            prop_assert_eq!(log, kept);
+            prop_assert_eq!(refused, gone);
+        }
+    }
+}

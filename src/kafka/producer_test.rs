@@ -1,0 +1,304 @@
+//! The producer's thread against the embedded broker.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+
+use super::*;
+use crate::flow::{
+    Arenas, Bell, Budget, Origin, Receipt, Record, Ring, Run, Sender, Share, SourceId, Span,
+    Tracker, TrySend, pipe,
+};
+use crate::kafka::embedded::Embedded;
+use crate::kafka::properties::producer_config;
+use crate::kafka::settings::{Brokers, ClusterSettings, Compression, Partitioner, RouteSettings};
+
+/// A source that numbers its lines, with everything a pipeline needs.
+struct Bench {
+    broker: Embedded,
+    sender: Option<Sender<Batch>>,
+    bell: Arc<Bell>,
+    tracker: Arc<Tracker<u64>>,
+    share: Share,
+    arenas: Arenas,
+    stop: Stop,
+    state: Arc<ProducerState>,
+    refused: Arc<Mutex<Vec<Vec<u8>>>>,
+    thread: Option<thread::JoinHandle<()>>,
+    sent: u64,
+}
+
+impl Bench {
+    fn new(key: Option<&str>, max_record: u64) -> Self {
+        let broker = Embedded::start().unwrap();
+        let settings = ProducerSettings {
+            cluster: ClusterSettings {
+                name: "main".into(),
+                brokers: Brokers::Embedded,
+                tls: None,
+                sasl: None,
+                options: BTreeMap::new(),
+            },
+            acks: Acks::All,
+            compression: Compression::default(),
+            linger: Linger::Auto,
+            batch_size: 100_000,
+            max_record,
+        };
+        let tracker = Arc::new(Tracker::new(Arc::new(Books::new())));
+        tracker.add(SourceId(0), 0);
+        let (to_producer, bell) = (Arc::new(QueueBell::new()), Arc::new(Bell::new()));
+        let (sender, batches) = pipe(
+            8,
+            to_producer.clone() as Arc<dyn Ring>,
+            bell.clone() as Arc<dyn Ring>,
+        );
+        let (_, shares) = Budget::split(64 << 20, 1);
+        let (stop, state, metadata) = (
+            Stop::new(),
+            Arc::new(ProducerState::default()),
+            Metadata::new(),
+        );
+        stop.rings(&(to_producer.clone() as Arc<dyn Ring>));
+        let route = RouteSettings {
+            topic: "lines".into(),
+            key: key.map(Into::into),
+            partitioner: Partitioner::Murmur2Random,
+            on_refused: OnRefused::DeadLetter,
+        };
+        let refused = Arc::new(Mutex::new(Vec::new()));
+        let aside = refused.clone();
+        let bootstrap = broker.bootstrap();
+        let producer = Producer {
+            config: Box::new(move || producer_config(&settings, &bootstrap, "test")),
+            settings: probe_settings(max_record),
+            pipelines: vec![Pipeline {
+                name: "input".into(),
+                batches,
+                route: Route::new(&route, "id", "host").unwrap(),
+                on_refused: OnRefused::DeadLetter,
+                books: tracker.books().clone(),
+                admit: Box::new(|_| Ok(())),
+                set_aside: Box::new(move |refused| {
+                    aside.lock().unwrap().push(refused.value.to_vec());
+                    Ok(())
+                }),
+            }],
+            metadata: metadata.clone(),
+            bell: to_producer.clone(),
+            stop: stop.clone(),
+            state: state.clone(),
+        };
+        let config = (producer.config)().unwrap();
+        let asked = stop.clone();
+        thread::spawn(move || metadata.run(&config, &*to_producer, &asked, &|| false));
+        let thread = Some(thread::spawn(move || run(producer).unwrap()));
+        Self {
+            broker,
+            sender: Some(sender),
+            bell,
+            tracker,
+            share: shares[0].clone(),
+            arenas: Arenas::new(16),
+            stop,
+            state,
+            refused,
+            thread,
+            sent: 0,
+        }
+    }
+
+    fn send(&mut self, lines: &[String]) {
+        let mut arena = self.arenas.take(1 << 21);
+        let mut records = Vec::new();
+        for line in lines {
+            let start = arena.len() as u32;
+            assert!(arena.push(line.as_bytes()));
+            records.push(Record {
+                value: Span {
+                    start,
+                    len: line.len() as u32,
+                },
+                at: start,
+                ends_line: true,
+            });
+        }
+        let bytes = arena.len() as u64;
+        let end = self.sent + bytes;
+        let entry = self.tracker.open(SourceId(0), end).unwrap();
+        let origin = Arc::new(Origin {
+            input: "input".into(),
+            path: None,
+        });
+        let run = Run {
+            origin,
+            base: self.sent,
+            bytes,
+            records: 0..records.len() as u32,
+        };
+        let receipt = Receipt::new(self.tracker.clone(), vec![(SourceId(0), entry)]);
+        let charge = loop {
+            match self.share.try_take(arena.capacity() as u64) {
+                Some(charge) => break charge,
+                None => self.bell.wait(Duration::from_millis(10)),
+            };
+        };
+        let mut batch = Batch {
+            arena,
+            records,
+            runs: vec![run],
+            receipt,
+            charge,
+        };
+        self.tracker.reads(batch.count());
+        self.sent = end;
+        while let TrySend::Full(back) = self.sender.as_ref().unwrap().try_send(batch) {
+            batch = back;
+            self.bell.wait(Duration::from_millis(100));
+        }
+    }
+
+    fn finish(&mut self) {
+        self.sender = None;
+        self.thread.take().unwrap().join().unwrap();
+    }
+
+    /// Everything in the topic, partition by partition.
+    fn read(&self, count: usize) -> Vec<(i32, Option<Vec<u8>>, Vec<u8>)> {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", self.broker.bootstrap())
+            .set("group.id", "reader");
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut list = TopicPartitionList::new();
+        for partition in 0..4 {
+            list.add_partition_offset("lines", partition, rdkafka::Offset::Beginning)
+                .unwrap();
+        }
+        consumer.assign(&list).unwrap();
+        let mut found = Vec::new();
+        while found.len() < count {
+            let message = consumer
+                .poll(Duration::from_secs(10))
+                .expect("nothing more came")
+                .unwrap();
+            found.push((
+                message.partition(),
+                message.key().map(<[u8]>::to_vec),
+                message.payload().unwrap_or_default().to_vec(),
+            ));
+        }
+        found.sort_by_key(|(partition, ..)| *partition);
+        found
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.stop.harden();
+    }
+}
+
+fn probe_settings(max_record: u64) -> ProducerSettings {
+    ProducerSettings {
+        cluster: ClusterSettings {
+            name: "main".into(),
+            brokers: Brokers::Embedded,
+            tls: None,
+            sasl: None,
+            options: BTreeMap::new(),
+        },
+        acks: Acks::All,
+        compression: Compression::default(),
+        linger: Linger::Auto,
+        batch_size: 100_000,
+        max_record,
+    }
+}
+
+#[test]
+fn every_line_arrives_in_order_per_partition_and_is_accounted_for() {
+    let mut bench = Bench::new(None, 1_000_000);
+    for batch in 0..40u32 {
+        let lines: Vec<_> = (0..500u32)
+            .map(|line| format!("{:08}", batch * 500 + line))
+            .collect();
+        bench.send(&lines);
+    }
+    bench.finish();
+    let found = bench.read(20_000);
+    let mut all: Vec<_> = found.iter().map(|(_, _, value)| value.clone()).collect();
+    for pair in found.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+        assert!(pair[0].2 < pair[1].2, "out of order");
+    }
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 20_000);
+    let entries = bench.tracker.books().entries();
+    assert_eq!((entries.acked.lines, entries.in_flight.lines), (20_000, 0));
+    assert!(entries.balanced());
+    assert_eq!(bench.tracker.position(SourceId(0)), Some(bench.sent));
+    assert_eq!(bench.state.view().connected, Some(true));
+}
+
+#[test]
+fn keyed_lines_go_to_the_partition_of_their_key() {
+    let mut bench = Bench::new(Some("{line}"), 1_000_000);
+    bench.send(
+        &(0..200)
+            .map(|line| format!("key-{line}"))
+            .collect::<Vec<_>>(),
+    );
+    bench.finish();
+    for (partition, key, value) in bench.read(200) {
+        assert_eq!(key.as_deref(), Some(&value[..]));
+        assert_eq!(
+            choose(Partitioner::Murmur2Random, Some(&value), 4),
+            Choice::Fixed(partition as u32)
+        );
+    }
+}
+
+#[test]
+fn a_record_that_is_too_large_is_set_aside_alone() {
+    let mut bench = Bench::new(Some("same"), 1000);
+    let mut lines: Vec<_> = (0..50).map(|line| format!("{line:04}")).collect();
+    lines[20] = "x".repeat(2000);
+    bench.send(&lines);
+    bench.finish();
+    assert_eq!(
+        *bench.refused.lock().unwrap(),
+        [lines.remove(20).into_bytes()]
+    );
+    let values: Vec<_> = bench
+        .read(49)
+        .into_iter()
+        .map(|(_, _, value)| String::from_utf8(value).unwrap())
+        .collect();
+    assert_eq!(values, lines);
+    let entries = bench.tracker.books().entries();
+    assert_eq!(
+        (
+            entries.acked.lines,
+            entries.dead_lettered.lines,
+            entries.in_flight.lines
+        ),
+        (49, 1, 0)
+    );
+    assert!(entries.balanced());
+}
+
+#[test]
+fn a_hard_stop_leaves_at_once_and_the_position_stays() {
+    let mut bench = Bench::new(None, 1_000_000);
+    bench.broker.down();
+    bench.send(&["never confirmed".into()]);
+    bench.stop.harden();
+    bench.finish();
+    assert_eq!(bench.tracker.position(SourceId(0)), Some(0));
+    assert_eq!(bench.tracker.books().entries().in_flight.lines, 1);
+}
