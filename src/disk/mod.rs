@@ -148,12 +148,20 @@ pub fn sync_parent(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 /// `NAME.new` beside it is used on the way, and may be left there.
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let fresh = with_suffix(path, ".new");
-    let file = disk.open(&fresh, Open::OrCreate { mode })?;
-    file.truncate(0)?;
+    let file = create_afresh(disk, &fresh, mode)?;
     file.write_at(bytes, 0)?;
     file.sync_data()?;
     disk.rename(&fresh, path)?;
     disk.fsync_dir(&parent_of(path))
+}
+
+/// A new, empty file, in place of one that may have been left under this name. The old one is removed rather than
+/// emptied: after a crash it may still be the same file as one under another name.
+pub fn create_afresh(disk: &dyn Disk, path: &Path, mode: u32) -> io::Result<Box<dyn DiskFile>> {
+    match disk.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => disk.open(path, Open::New { mode }),
+    }
 }
 
 /// The folder of `path`; `.` for a bare name.
