@@ -1,0 +1,305 @@
+//! How snapshot and journal look on disk. Pure.
+//!
+//! The snapshot is one JSON object, `{"crc32":"xxxxxxxx","checkpoint":BODY}` and a line feed, where the CRC covers the
+//! bytes of BODY. The journal has a line for each save: the CRC in eight hex digits, a space, the JSON that it covers, a
+//! line feed.
+//!
+//! Each journal line says how long the journal was when it was last synced (`synced`). That tells what a power cut may do
+//! from what it cannot: a bad line at a place that no later line knows as synced was still on its way to the disk, and is
+//! cut with all that follows. A bad line before such a place is damage, and nothing is cut.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use memchr::memmem;
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::state::Inputs;
+use super::{Change, Entry, Print};
+
+/// The version of these formats, in each snapshot.
+pub const FORMAT: u32 = 1;
+
+const SNAPSHOT_START: &str = "{\"crc32\":\"";
+const SNAPSHOT_MIDDLE: &str = "\",\"checkpoint\":";
+const SNAPSHOT_END: &str = "}\n";
+/// What each line's JSON begins with; [`Line`]'s first field.
+const LINE_START: &str = " {\"generation\":";
+const CRC_DIGITS: usize = 8;
+
+/// A snapshot's BODY.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    pub format: u32,
+    pub generation: u64,
+    pub inputs: Inputs,
+}
+
+/// A journal line's JSON.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    pub generation: u64,
+    /// Counted from 0 in each journal.
+    pub record: u64,
+    /// How many bytes of this journal were synced when the line was written.
+    pub synced: u64,
+    pub changes: Vec<Change>,
+}
+
+/// What a journal holds.
+#[derive(Debug, PartialEq)]
+pub struct Journal {
+    pub lines: Vec<Line>,
+    /// How many bytes they take; what follows is a torn tail.
+    pub good: u64,
+}
+
+/// Why a snapshot cannot be read.
+#[derive(Debug, PartialEq)]
+pub enum BadSnapshot {
+    /// A later logferry wrote it, in this format.
+    Newer(u32),
+    /// What is wrong with it.
+    Damaged(String),
+}
+
+/// Where a journal is damaged.
+#[derive(Debug, PartialEq)]
+pub struct Damage {
+    /// The bytes before it are good.
+    pub offset: u64,
+    /// Counted from 1.
+    pub line: usize,
+    pub what: String,
+}
+
+/// The whole snapshot file.
+pub fn encode_snapshot(generation: u64, inputs: &Inputs) -> serde_json::Result<Vec<u8>> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        format: u32,
+        generation: u64,
+        inputs: &'a Inputs,
+    }
+    let mut bytes = format!("{SNAPSHOT_START}{:08x}{SNAPSHOT_MIDDLE}", 0).into_bytes();
+    let start = bytes.len();
+    let body = Body {
+        format: FORMAT,
+        generation,
+        inputs,
+    };
+    serde_json::to_writer(&mut bytes, &body)?;
+    let crc = format!("{:08x}", crc32fast::hash(&bytes[start..]));
+    bytes[SNAPSHOT_START.len()..][..CRC_DIGITS].copy_from_slice(crc.as_bytes());
+    bytes.extend_from_slice(SNAPSHOT_END.as_bytes());
+    Ok(bytes)
+}
+
+/// What [`encode_snapshot`] wrote.
+pub fn decode_snapshot(bytes: &[u8]) -> Result<Snapshot, BadSnapshot> {
+    let damaged = |what: &str| BadSnapshot::Damaged(what.to_owned());
+    if bytes.is_empty() {
+        return Err(damaged("it is empty"));
+    }
+    if bytes.iter().all(|&byte| byte == 0) {
+        return Err(damaged("it holds nothing but NULs"));
+    }
+    let (crc, body) = bytes
+        .strip_prefix(SNAPSHOT_START.as_bytes())
+        .and_then(|rest| rest.split_at_checked(CRC_DIGITS))
+        .and_then(|(crc, rest)| Some((crc, rest.strip_prefix(SNAPSHOT_MIDDLE.as_bytes())?)))
+        .and_then(|(crc, rest)| Some((crc, rest.strip_suffix(SNAPSHOT_END.as_bytes())?)))
+        .ok_or_else(|| damaged("it does not begin and end as logferry writes it"))?;
+    if parse_crc(crc) != Some(crc32fast::hash(body)) {
+        return Err(damaged("its CRC is wrong"));
+    }
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let not_understood = |error| BadSnapshot::Damaged(format!("it cannot be understood: {error}"));
+    match serde_json::from_slice::<Version>(body).map_err(not_understood)? {
+        Version { format } if format > FORMAT => Err(BadSnapshot::Newer(format)),
+        _ => serde_json::from_slice(body).map_err(not_understood),
+    }
+}
+
+/// Appends a journal line to `buffer`.
+pub fn encode_line(
+    buffer: &mut Vec<u8>,
+    generation: u64,
+    record: u64,
+    synced: u64,
+    changes: &[Change],
+) -> serde_json::Result<()> {
+    #[derive(Serialize)]
+    struct Borrowed<'a> {
+        generation: u64,
+        record: u64,
+        synced: u64,
+        changes: &'a [Change],
+    }
+    let start = buffer.len();
+    buffer.extend_from_slice(b"00000000 ");
+    let line = Borrowed {
+        generation,
+        record,
+        synced,
+        changes,
+    };
+    serde_json::to_writer(&mut *buffer, &line)?;
+    let crc = format!("{:08x}", crc32fast::hash(&buffer[start + CRC_DIGITS + 1..]));
+    buffer[start..][..CRC_DIGITS].copy_from_slice(crc.as_bytes());
+    buffer.push(b'\n');
+    Ok(())
+}
+
+/// The lines of a journal up to its torn tail, if it has one.
+pub fn decode_journal(bytes: &[u8], generation: u64) -> Result<Journal, Damage> {
+    let mut lines = Vec::new();
+    let mut good = 0;
+    for text in bytes.split_inclusive(|&byte| byte == b'\n') {
+        let damage = |what| Damage {
+            offset: good as u64,
+            line: lines.len() + 1,
+            what,
+        };
+        let Some(json) = covered(text) else {
+            let known = synced_after(&bytes[good..]);
+            if known > good as u64 {
+                let what = "its CRC is wrong, and good lines follow".to_owned();
+                return Err(damage(what));
+            }
+            break;
+        };
+        let line: Line = serde_json::from_slice(json)
+            .map_err(|error| damage(format!("it cannot be understood: {error}")))?;
+        if line.generation != generation {
+            let what = format!("it is of generation {}, not {generation}", line.generation);
+            return Err(damage(what));
+        }
+        if line.record != lines.len() as u64 {
+            let what = format!("it is record {}, not {}", line.record, lines.len());
+            return Err(damage(what));
+        }
+        lines.push(line);
+        good += text.len();
+    }
+    Ok(Journal {
+        lines,
+        good: good as u64,
+    })
+}
+
+/// The JSON of a line whose CRC is right.
+fn covered(line: &[u8]) -> Option<&[u8]> {
+    let (crc, rest) = line.strip_suffix(b"\n")?.split_at_checked(CRC_DIGITS)?;
+    let json = rest.strip_prefix(b" ")?;
+    (parse_crc(crc)? == crc32fast::hash(json)).then_some(json)
+}
+
+/// The highest `synced` of the good lines in `bytes`, also where one follows garbage without a line feed between.
+fn synced_after(bytes: &[u8]) -> u64 {
+    #[derive(Deserialize)]
+    struct Synced {
+        synced: u64,
+    }
+    memmem::find_iter(bytes, LINE_START)
+        .filter_map(|space| {
+            let rest = &bytes[space.checked_sub(CRC_DIGITS)?..];
+            let end = memchr::memchr(b'\n', rest)?;
+            let json = covered(&rest[..=end])?;
+            Some(serde_json::from_slice::<Synced>(json).ok()?.synced)
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+fn parse_crc(digits: &[u8]) -> Option<u32> {
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// An [`Entry`] as JSON has it: a path that is not UTF-8 stands in `path` with U+FFFD and in `path_base64` exactly.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntryText {
+    path: String,
+    path_base64: Option<String>,
+    dev: u64,
+    inode: u64,
+    birth: Option<i64>,
+    offset: u64,
+    #[serde(default)]
+    inside_line: bool,
+    head: Option<Print>,
+    tail: Option<Print>,
+    updated: i64,
+}
+
+impl TryFrom<EntryText> for Entry {
+    type Error = base64::DecodeError;
+
+    fn try_from(text: EntryText) -> Result<Self, Self::Error> {
+        use std::os::unix::ffi::OsStringExt;
+        let path = match text.path_base64 {
+            Some(bytes) => {
+                PathBuf::from(std::ffi::OsString::from_vec(BASE64_STANDARD.decode(bytes)?))
+            }
+            None => PathBuf::from(text.path),
+        };
+        Ok(Self {
+            path,
+            dev: text.dev,
+            inode: text.inode,
+            birth: text.birth,
+            offset: text.offset,
+            inside_line: text.inside_line,
+            head: text.head,
+            tail: text.tail,
+            updated: text.updated,
+        })
+    }
+}
+
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Entry", 10)?;
+        serialize_path(&self.path, &mut fields)?;
+        fields.serialize_field("dev", &self.dev)?;
+        fields.serialize_field("inode", &self.inode)?;
+        if let Some(birth) = &self.birth {
+            fields.serialize_field("birth", birth)?;
+        }
+        fields.serialize_field("offset", &self.offset)?;
+        if self.inside_line {
+            fields.serialize_field("inside_line", &true)?;
+        }
+        if let Some(head) = &self.head {
+            fields.serialize_field("head", head)?;
+        }
+        if let Some(tail) = &self.tail {
+            fields.serialize_field("tail", tail)?;
+        }
+        fields.serialize_field("updated", &self.updated)?;
+        fields.end()
+    }
+}
+
+fn serialize_path<S: SerializeStruct>(path: &Path, fields: &mut S) -> Result<(), S::Error> {
+    use std::os::unix::ffi::OsStrExt;
+    match path.to_str() {
+        Some(text) => fields.serialize_field("path", text),
+        None => {
+            fields.serialize_field("path", &path.to_string_lossy())?;
+            let bytes = BASE64_STANDARD.encode(path.as_os_str().as_bytes());
+            fields.serialize_field("path_base64", &bytes)
+        }
+    }
+}
