@@ -197,9 +197,9 @@ fn a_rotated_file_and_its_successor_hold_all_lines_between_them() {
     writer.append(500);
     writer.append_in_two(|| ());
 
-    let all: Vec<_> = [&aside, writer.path()]
+    let all: Vec<_> = [aside.as_path(), writer.path()]
         .into_iter()
-        .flat_map(|path| lines_of(path))
+        .flat_map(lines_of)
         .collect();
 
     assert_eq!(writer.written(), 1501);

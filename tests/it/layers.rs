@@ -15,6 +15,8 @@ use crate::support::repository;
 const BOTTOM: &[&str] = &["value", "flow", "metrics", "disk"];
 /// What is read and expanded.
 const TEXT: &[&str] = &["yaml", "template"];
+/// What both directions do to records: their JSON forms, and setting them aside.
+const RECORDS: &[&str] = &["envelope", "dead_letter"];
 /// What records go through, come from and go to.
 const PARTS: &[&str] = &[
     "checkpoint",
@@ -55,8 +57,8 @@ const LAYERS: &[Layer] = &[
     layer("spool", &[BOTTOM, TEXT]),
     layer("dead_letter", &[BOTTOM, TEXT]),
     layer("envelope", &[BOTTOM, TEXT]),
-    layer("kafka", &[BOTTOM, TEXT]),
-    layer("output", &[BOTTOM, TEXT]),
+    layer("kafka", &[BOTTOM, TEXT, RECORDS]),
+    layer("output", &[BOTTOM, TEXT, RECORDS]),
     layer(
         "input",
         &[
@@ -65,7 +67,10 @@ const LAYERS: &[Layer] = &[
             &["checkpoint", "spool", "dead_letter", "envelope"],
         ],
     ),
-    layer("control", &[&["value", "yaml", "metrics", "flow"]]),
+    layer(
+        "control",
+        &[&["value", "yaml", "metrics", "flow", "logging"]],
+    ),
     layer("logging", &[&["value", "yaml", "metrics", "flow"]]),
     Layer {
         module: "config",
@@ -177,7 +182,8 @@ const CALLS: &[Reserved] = &[
     },
     Reserved {
         name: &["task", "JoinSet"],
-        only_in: &["daemon/tasks.rs"],
+        // A task for each connection of the admin port; they end with the set.
+        only_in: &["daemon/tasks.rs", "control/http.rs"],
         why: SPAWN,
     },
     Reserved {

@@ -24,7 +24,6 @@ use rdkafka::producer::{
 use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 use rustix::process::{Pid, Signal};
 
-pub use self::jars::on_path;
 use self::process::KafkaProcess;
 use super::eventually::{eventually, pause};
 use super::proxy::Proxy;

@@ -50,3 +50,9 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
     };
     std::array::from_fn(|_| free())
 }
+
+/// Whether a program of that name can be run.
+pub fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}

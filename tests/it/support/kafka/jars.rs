@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::{repository, scratch};
+use crate::support::{on_path, repository, scratch};
 
 /// `target/kafka`: the jars, and a folder for each broker that runs.
 pub fn home() -> PathBuf {
@@ -54,10 +54,4 @@ fn locked(home: &Path) -> std::io::Result<Result<PathBuf, String>> {
     }
     fs::copy(&pom, &brought_for)?;
     Ok(Ok(libs))
-}
-
-/// Whether a program of that name can be run.
-pub fn on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
