@@ -1,0 +1,311 @@
+//! `cargo bench --bench end_to_end`: the daemon, with the defaults that it ships, beside what its users would pick instead,
+//! on a real Apache Kafka.
+//!
+//! ```text
+//! cargo bench --bench end_to_end                           5,000,000 lines of 200 bytes, each contender three times
+//! cargo bench --bench end_to_end -- --lines 200000         a quick look
+//! cargo bench --bench end_to_end -- --only kcat,logferry   some of the contenders
+//! cargo bench --bench end_to_end -- --rows delay           some of the rows: produce, consume, rate, delay
+//! ```
+//!
+//! Contenders run in turn, and each figure is the median of its runs: one run differs from the next by more than the
+//! contenders do. Every run is judged by the broker: one that did not deliver every line has no figures. Clients run on one half of
+//! the processors and the broker on the other where `taskset` is there. It needs `java` and `mvn`; kcat, rsyslogd,
+//! vector and fluent-bit are left out, aloud, where they are missing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a benchmark that cannot go on stops by panicking"
+)]
+
+mod contenders;
+mod measure;
+mod table;
+
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "shared with the integration tests, which use the rest"
+)]
+#[path = "../../tests/it/support/mod.rs"]
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use contenders::{CONSUMERS, Contender, PRODUCERS};
+use measure::{Figures, Processors};
+use support::daemon::Launch;
+use support::eventually::{eventually, pause};
+use support::kafka::{RealKafka, unique};
+use support::lines::LineWriter;
+use support::on_path;
+use table::Table;
+
+const LINE: usize = 200;
+/// Each way: a round trip takes twice that.
+const DELAY: Duration = Duration::from_millis(10);
+const RATE: u64 = 1000;
+const RATE_SECONDS: u64 = 20;
+
+struct Options {
+    lines: u64,
+    runs: usize,
+    only: Vec<String>,
+    rows: Vec<String>,
+}
+
+/// What the runs of all contenders have in common.
+struct Bench {
+    kafka: RealKafka,
+    processors: Processors,
+    options: Options,
+}
+
+fn main() {
+    // `cargo test --benches` runs it too, without this word; it is no test.
+    let Some(options) = Options::parse(std::env::args().skip(1)) else {
+        return;
+    };
+    let Some(kafka) = RealKafka::private() else {
+        return;
+    };
+    let processors = Processors::split(kafka.pid());
+    let bench = Bench {
+        kafka,
+        processors,
+        options,
+    };
+    println!("{}\n", table::machine(&bench.processors));
+    println!(
+        "{} lines of {LINE} bytes, medians of {} runs taken in turn\n",
+        bench.options.lines, bench.options.runs
+    );
+
+    let folder = support::temp_dir();
+    if bench.options.wants_row("produce") || bench.options.wants_row("delay") {
+        let file = bench.file_of_lines(folder.path());
+        if bench.options.wants_row("produce") {
+            bench.produce("file -> Kafka", PRODUCERS, &file, bench.kafka.brokers());
+        }
+        if bench.options.wants_row("delay") {
+            bench.kafka.proxy().delay(DELAY, DELAY);
+            let title = format!("file -> Kafka, round trip {} ms", 2 * DELAY.as_millis());
+            bench.produce(
+                &title,
+                &PRODUCERS[..2],
+                &file,
+                &bench.kafka.proxied_brokers(),
+            );
+            bench.kafka.proxy().delay(Duration::ZERO, Duration::ZERO);
+        }
+        std::fs::remove_file(file).expect("to remove the lines");
+    }
+    if bench.options.wants_row("consume") {
+        bench.consume();
+    }
+    if bench.options.wants_row("rate") {
+        bench.rate();
+    }
+}
+
+impl Options {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
+        let mut options = Self {
+            lines: 5_000_000,
+            runs: 3,
+            only: Vec::new(),
+            rows: Vec::new(),
+        };
+        let mut is_bench = false;
+        let words = |list: String| list.split(',').map(str::to_owned).collect();
+        while let Some(argument) = arguments.next() {
+            let mut value = || {
+                arguments
+                    .next()
+                    .unwrap_or_else(|| panic!("{argument} needs a value"))
+            };
+            match argument.as_str() {
+                "--bench" => is_bench = true,
+                "--lines" => options.lines = value().parse().expect("a number of lines"),
+                "--runs" => {
+                    options.runs = value().parse::<usize>().expect("a number of runs").max(1)
+                }
+                "--only" => options.only = words(value()),
+                "--rows" => options.rows = words(value()),
+                other => panic!("{other}: not known; there are --lines, --runs, --only and --rows"),
+            }
+        }
+        is_bench.then_some(options)
+    }
+
+    fn wants_row(&self, row: &str) -> bool {
+        self.rows.is_empty() || self.rows.iter().any(|wanted| wanted == row)
+    }
+
+    /// The contenders that are wanted and there. Those that are missing are named.
+    fn present<'a>(&self, contenders: &'a [Contender]) -> Vec<&'a Contender> {
+        let wanted = |contender: &&Contender| {
+            self.only.is_empty()
+                || self
+                    .only
+                    .iter()
+                    .any(|only| contender.name.starts_with(only.as_str()))
+        };
+        let (present, missing): (Vec<_>, Vec<_>) = contenders
+            .iter()
+            .filter(wanted)
+            .partition(|contender| contender.program.is_none_or(on_path));
+        for contender in missing {
+            println!("{}: not on PATH, left out\n", contender.name);
+        }
+        present
+    }
+}
+
+impl Bench {
+    fn file_of_lines(&self, folder: &Path) -> PathBuf {
+        let path = folder.join("lines.log");
+        LineWriter::create(&path, "bench", LINE - 1).append(self.options.lines);
+        path
+    }
+
+    /// A topic whose segments are gone a second after it is deleted: a run leaves a gigabyte.
+    fn topic(&self) -> String {
+        let topic = unique("bench");
+        self.kafka
+            .create_topic_with(&topic, 1, &[("file.delete.delay.ms", "1000")]);
+        topic
+    }
+
+    fn produce(&self, title: &str, contenders: &[Contender], file: &Path, brokers: &str) {
+        let present = self.options.present(contenders);
+        let mut table = Table::new(title, present.iter().map(|contender| contender.name));
+        for _ in 0..self.options.runs {
+            for contender in &present {
+                let topic = self.topic();
+                let arrived = || self.kafka.written(&topic);
+                table.add(
+                    contender.name,
+                    self.run(contender, brokers, &topic, file, &arrived),
+                );
+                self.kafka.delete_topic(&topic);
+            }
+        }
+        println!("{}", table.markdown(self.options.lines));
+    }
+
+    fn consume(&self) {
+        let topic = self.topic();
+        let mut line = Vec::new();
+        self.kafka.produce(&topic, self.options.lines, |number| {
+            line.clear();
+            support::lines::line(&mut line, "bench", number, LINE - 1);
+            (None, line[..LINE - 1].to_vec())
+        });
+        let present = self.options.present(CONSUMERS);
+        let mut table = Table::new(
+            "Kafka -> file",
+            present.iter().map(|contender| contender.name),
+        );
+        for _ in 0..self.options.runs {
+            for contender in &present {
+                let folder = support::temp_dir();
+                let file = folder.path().join("out.log");
+                let size = || std::fs::metadata(&file).map_or(0, |file| file.len());
+                let arrived = || size() / LINE as u64;
+                table.add(
+                    contender.name,
+                    self.run(contender, self.kafka.brokers(), &topic, &file, &arrived),
+                );
+            }
+        }
+        self.kafka.delete_topic(&topic);
+        println!("{}", table.markdown(self.options.lines));
+    }
+
+    /// One run of one contender, in a folder of its own. The error says why it does not count.
+    fn run(
+        &self,
+        contender: &Contender,
+        brokers: &str,
+        topic: &str,
+        file: &Path,
+        arrived: &dyn Fn() -> u64,
+    ) -> Result<Figures, String> {
+        let folder = support::temp_dir();
+        let words = (contender.command)(&contenders::Task {
+            brokers,
+            topic,
+            file,
+            folder: folder.path(),
+        });
+        let output = if contender.prints {
+            file.to_owned()
+        } else {
+            folder.path().join("stdout")
+        };
+        let lines = self.options.lines;
+        let is_done = || !contender.ends && arrived() >= lines;
+        let figures = measure::run(&self.processors, &words, folder.path(), &output, is_done)?;
+        let arrived = arrived();
+        if arrived == lines {
+            return Ok(figures);
+        }
+        let said = std::fs::read_to_string(folder.path().join("stderr")).unwrap_or_default();
+        Err(format!(
+            "{arrived} of {lines} lines arrived\n{}",
+            said.lines().rev().take(5).collect::<Vec<_>>().join("\n")
+        ))
+    }
+
+    /// The share of one processor that following a slow file costs.
+    fn rate(&self) {
+        let mut shares = Vec::new();
+        for _ in 0..self.options.runs {
+            match self.rate_once() {
+                Ok(share) => shares.push(share),
+                Err(why) => return println!("{RATE} lines/s: failed: {why}\n"),
+            }
+        }
+        let share = table::median(&mut shares).unwrap_or_default();
+        println!(
+            "| {RATE} lines/s for {RATE_SECONDS} s | % of one processor |\n|---|---|\n| logferry | {share:.1} |\n"
+        );
+    }
+
+    fn rate_once(&self) -> Result<f64, String> {
+        let (folder, topic) = (support::temp_dir(), self.topic());
+        let mut writer = LineWriter::create(folder.path().join("slow.log"), "slow", LINE - 1);
+        let yaml =
+            contenders::input_yaml(self.kafka.brokers(), &topic, writer.path(), folder.path());
+        let mut daemon = Launch::new(folder.path(), &yaml).start();
+        // What starting costs is not what running costs: the first line is there before the clock is.
+        writer.append(1);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.kafka.written(&topic) == 0 {
+            if daemon.exited().is_some() || Instant::now() > deadline {
+                return Err(format!(
+                    "the first line did not arrive\n{}",
+                    daemon.stderr()
+                ));
+            }
+            pause(Duration::from_millis(10));
+        }
+        let (begun, used) = (Instant::now(), daemon.cpu_time());
+        for tenth in 1..=RATE_SECONDS * 10 {
+            writer.append(RATE / 10);
+            pause(
+                (begun + Duration::from_millis(100 * tenth))
+                    .saturating_duration_since(Instant::now()),
+            );
+        }
+        let share =
+            (daemon.cpu_time() - used).as_secs_f64() / begun.elapsed().as_secs_f64() * 100.0;
+        eventually(Duration::from_secs(10), "every line has arrived", || {
+            self.kafka.written(&topic) == writer.written()
+        });
+        self.kafka.delete_topic(&topic);
+        Ok(share)
+    }
+}
