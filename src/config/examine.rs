@@ -1,0 +1,567 @@
+//! Finds everything in a tree that does not fit the tables, and goes on after each finding.
+//!
+//! Invariant: the text of a secret never becomes part of a message.
+
+use std::net::SocketAddr;
+
+use super::keys::ROOT;
+use super::shape::{Key, Kind, Need, Shape, Word};
+use crate::value::{parse_duration, parse_size, show_duration, show_size};
+use crate::yaml::{Entry, Node, Problem, Span, Value, nearest};
+
+/// Top-level keys with this beginning are the user's own, for anchors.
+const OWN: &str = "x-";
+
+/// Adds a problem for everything in `root` that does not fit.
+pub(super) fn examine(root: &Node, problems: &mut Vec<Problem>) {
+    let mut examiner = Examiner { problems };
+    match &root.value {
+        Value::Map(_) => examiner.table(ROOT, root, root.span, "", |name| name.starts_with(OWN)),
+        Value::Broken => {}
+        Value::Null => examiner.report(
+            Problem::new(root.span, "the file is empty")
+                .hint("`inputs:`, `outputs:` and `clusters:` are missing"),
+        ),
+        _ => examiner.report(
+            Problem::new(
+                root.span,
+                format!(
+                    "the file must be a map of keys and values, not {}",
+                    root.kind()
+                ),
+            )
+            .hint("for example `data_dir: /var/lib/logferry`"),
+        ),
+    }
+}
+
+struct Examiner<'a> {
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Examiner<'_> {
+    fn report(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// A map with the keys of a table. `at`: where to point when a key is missing. `path`: how the map is called, empty for the document.
+    fn table(
+        &mut self,
+        keys: &[Key],
+        node: &Node,
+        at: Span,
+        path: &str,
+        own: impl Fn(&str) -> bool,
+    ) {
+        let place = if path.is_empty() {
+            "here".to_owned()
+        } else {
+            format!("in `{path}`")
+        };
+        for entry in node.entries() {
+            let name = entry.key.value.as_str();
+            match keys.iter().find(|key| key.name == name) {
+                Some(key) => self.key(key, entry, &join(path, name)),
+                None if own(name) => {}
+                None => {
+                    let names = || keys.iter().filter(|key| !is_later(key)).map(|key| key.name);
+                    let hint = match nearest(name, keys.iter().map(|key| key.name)) {
+                        Some(meant) => format!("did you mean `{meant}`?"),
+                        None => format!(
+                            "the keys {place} are {}",
+                            names().collect::<Vec<_>>().join(", ")
+                        ),
+                    };
+                    self.report(
+                        Problem::new(entry.key.span, format!("unknown key `{name}` {place}"))
+                            .hint(hint),
+                    );
+                }
+            }
+        }
+        for key in keys {
+            if key.need == Need::Required && node.get(key.name).is_none() {
+                self.report(
+                    Problem::new(at, format!("`{}` is missing {place}", key.name)).hint(key.doc),
+                );
+            }
+        }
+    }
+
+    fn key(&mut self, key: &Key, entry: &Entry, path: &str) {
+        let node = &entry.node;
+        if node.is_null() {
+            match key.need {
+                Need::Optional | Need::DefaultOrOff(_) => {}
+                Need::Default(default) => self.report(
+                    Problem::new(entry.key.span, format!("`{path}` has no value"))
+                        .hint(format!("leave the key out for the default, `{default}`")),
+                ),
+                Need::Required => self.report(
+                    Problem::new(entry.key.span, format!("`{path}` has no value")).hint(key.doc),
+                ),
+            }
+            return;
+        }
+        if let Shape::Later(off) = key.shape {
+            let is_off = match &node.value {
+                Value::Text { text, .. } => off.contains(&text.as_str()),
+                Value::List(items) => items.is_empty(),
+                Value::Map(entries) => entries.iter().all(|entry| entry.node.is_null()),
+                Value::Null | Value::Broken => true,
+            };
+            if !is_off {
+                let problem =
+                    Problem::new(entry.key.span, format!("`{}` is not built yet", key.name));
+                self.report(match off.first() {
+                    Some(value) => {
+                        problem.hint(format!("this version has `{}: {value}` only", key.name))
+                    }
+                    None => problem.hint("leave the key out"),
+                });
+            }
+            return;
+        }
+        self.value(&key.shape, entry.key.span, node, path);
+    }
+
+    /// A value that is not null.
+    fn value(&mut self, shape: &Shape, at: Span, node: &Node, path: &str) {
+        match shape {
+            _ if matches!(node.value, Value::Broken) => {}
+            Shape::Text => {
+                if let Some(text) = self.scalar(node, path, "a text")
+                    && text.is_empty()
+                {
+                    self.report(Problem::new(node.span, format!("`{path}` is empty")));
+                }
+            }
+            Shape::TextOrEmpty => {
+                self.scalar(node, path, "a text");
+            }
+            Shape::Switch => self.switch(node, path),
+            Shape::Count { least, most } => self.count(node, path, *least, *most),
+            Shape::Duration { least, most, word } => {
+                self.duration(node, path, (*least, *most), *word);
+            }
+            Shape::Size { least, most } => self.size(node, path, *least, *most),
+            Shape::Mode => {
+                if let Some(text) = self.scalar(node, path, "permission bits")
+                    && super::fields::parse_mode(text).is_none()
+                {
+                    self.report(
+                        Problem::new(node.span, format!("`{text}` are no permission bits"))
+                            .hint("three or four octal digits, like `\"0640\"`"),
+                    );
+                }
+            }
+            Shape::Address => {
+                if let Some(text) = self.scalar(node, path, "an address")
+                    && text.parse::<SocketAddr>().is_err()
+                {
+                    self.report(
+                        Problem::new(node.span, format!("`{text}` is not an address to listen on"))
+                            .hint("write IP:PORT, like `127.0.0.1:9470` or `[::1]:9470`; null turns it off"),
+                    );
+                }
+            }
+            Shape::Secret => self.secret(node, path),
+            Shape::Word(words) => self.word(words, node, path),
+            Shape::WordOrTable(words, keys) => match node.value {
+                Value::Map(_) => self.table(keys, node, at, path, |_| false),
+                _ => self.word(words, node, path),
+            },
+            Shape::Texts { least } => self.texts(node, path, *least, "a text"),
+            Shape::Brokers => match node.text() {
+                Some("embedded") => {}
+                Some(text) if text.contains(':') => self.report(
+                    Problem::new(
+                        node.span,
+                        format!("`{path}` must be a list, or `embedded`, not a text"),
+                    )
+                    .hint(format!("write `[{text}]`")),
+                ),
+                Some(text) => self.report(
+                    Problem::new(
+                        node.span,
+                        format!("`{path}` must be a list, or `embedded`, not `{text}`"),
+                    )
+                    .hint("for example `[kafka-1:9092, kafka-2:9092]`"),
+                ),
+                None => self.texts(node, path, 1, "HOST:PORT"),
+            },
+            Shape::Options => {
+                if self.is_map(node, path) {
+                    for entry in node.entries() {
+                        let path = join(path, &entry.key.value);
+                        match entry.node.value {
+                            Value::Null => self.report(
+                                Problem::new(entry.key.span, format!("`{path}` has no value"))
+                                    .hint("leave the property out for librdkafka's default"),
+                            ),
+                            _ => drop(self.scalar(&entry.node, &path, "a text")),
+                        }
+                    }
+                }
+            }
+            Shape::Names(of) => {
+                if self.is_map(node, path) {
+                    for entry in node.entries() {
+                        self.named(of, entry, &join(path, &entry.key.value));
+                    }
+                }
+            }
+            Shape::Table(keys) => {
+                if self.is_map(node, path) {
+                    self.table(keys, node, at, path, |_| false);
+                }
+            }
+            Shape::Kinds(kinds) => {
+                if self.is_map(node, path) {
+                    self.kinds(kinds, node, at, path);
+                }
+            }
+            Shape::Later(_) => {}
+        }
+    }
+
+    fn named(&mut self, of: &Shape, entry: &Entry, path: &str) {
+        let name = entry.key.value.as_str();
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.len() > 100
+            || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            || !name.chars().all(fits)
+        {
+            self.report(
+                Problem::new(entry.key.span, format!("`{name}` cannot be a name here")).hint(
+                    "names begin with a letter or digit and have letters, digits and . _ - only, at most 100",
+                ),
+            );
+        }
+        if entry.node.is_null() {
+            self.report(Problem::new(
+                entry.key.span,
+                format!("`{path}` has no value"),
+            ));
+        } else {
+            self.value(of, entry.key.span, &entry.node, path);
+        }
+    }
+
+    fn kinds(&mut self, kinds: &[Kind], node: &Node, at: Span, path: &str) {
+        let built: Vec<_> = kinds
+            .iter()
+            .filter(|kind| kind.keys.is_some())
+            .map(|kind| kind.name)
+            .collect();
+        let choice = format!("`type` is one of {}", built.join(", "));
+        let Some(entry) = node.get("type") else {
+            let meant = node
+                .entries()
+                .iter()
+                .find(|entry| nearest(&entry.key.value, ["type"]).is_some());
+            self.report(
+                Problem::new(
+                    meant.map_or(at, |entry| entry.key.span),
+                    format!("`type` is missing in `{path}`"),
+                )
+                .hint(choice),
+            );
+            return;
+        };
+        let Some(name) = self.scalar(&entry.node, &join(path, "type"), "a text") else {
+            return;
+        };
+        match kinds.iter().find(|kind| kind.name == name) {
+            Some(Kind {
+                keys: Some(keys), ..
+            }) => self.table(keys, node, at, path, |name| name == "type"),
+            Some(kind) => self.report(
+                Problem::new(
+                    entry.node.span,
+                    format!("the type `{}` is not built yet", kind.name),
+                )
+                .hint(choice),
+            ),
+            None => {
+                let hint = nearest(name, kinds.iter().map(|kind| kind.name))
+                    .map_or(choice, |meant| format!("did you mean `{meant}`?"));
+                self.report(
+                    Problem::new(entry.node.span, format!("unknown type `{name}`")).hint(hint),
+                );
+            }
+        }
+    }
+
+    fn is_map(&mut self, node: &Node, path: &str) -> bool {
+        let is_map = matches!(node.value, Value::Map(_));
+        if !is_map && node.value != Value::Broken {
+            self.report(
+                Problem::new(
+                    node.span,
+                    format!("`{path}` must be a map, not {}", node.kind()),
+                )
+                .hint("write `key: value` lines below it"),
+            );
+        }
+        is_map
+    }
+
+    /// The text of a scalar, or a problem.
+    fn scalar<'n>(&mut self, node: &'n Node, path: &str, what: &str) -> Option<&'n str> {
+        match &node.value {
+            Value::Text { text, .. } => return Some(text),
+            Value::Broken => {}
+            _ => self.report(Problem::new(
+                node.span,
+                format!("`{path}` must be {what}, not {}", node.kind()),
+            )),
+        }
+        None
+    }
+
+    fn switch(&mut self, node: &Node, path: &str) {
+        match &node.value {
+            Value::Text { text, plain: true } if matches!(text.as_str(), "true" | "false") => {}
+            Value::Text { text, .. } => {
+                let meant = match text.to_lowercase().as_str() {
+                    "yes" | "on" | "true" | "y" | "1" => "write `true`, without quotes",
+                    "no" | "off" | "false" | "n" | "0" => "write `false`, without quotes",
+                    _ => "write `true` or `false`",
+                };
+                self.report(
+                    Problem::new(
+                        node.span,
+                        format!("`{path}` must be true or false, not `{text}`"),
+                    )
+                    .hint(meant),
+                );
+            }
+            _ => drop(self.scalar(node, path, "true or false")),
+        }
+    }
+
+    fn count(&mut self, node: &Node, path: &str, least: u64, most: u64) {
+        let Some(text) = self.scalar(node, path, "a whole number") else {
+            return;
+        };
+        match text.parse::<u64>() {
+            Ok(number) if (least..=most).contains(&number) => {}
+            _ => self.report(
+                Problem::new(node.span, format!("`{path}` cannot be `{text}`"))
+                    .hint(format!("a whole number from {least} to {most}")),
+            ),
+        }
+    }
+
+    fn duration(
+        &mut self,
+        node: &Node,
+        path: &str,
+        (least, most): (u64, u64),
+        word: Option<&'static str>,
+    ) {
+        let Some(text) = self.scalar(node, path, "a duration") else {
+            return;
+        };
+        if Some(text) == word {
+            return;
+        }
+        match parse_duration(text) {
+            Ok(duration) => {
+                let [least, most] = [least, most].map(std::time::Duration::from_millis);
+                if !(least..=most).contains(&duration) {
+                    self.report(
+                        Problem::new(node.span, format!("`{path}` cannot be `{text}`")).hint(
+                            format!("from {} to {}", show_duration(least), show_duration(most)),
+                        ),
+                    );
+                }
+            }
+            Err(error) => {
+                let mut problem = Problem::new(node.span, error.message);
+                problem.hint = match (error.hint, word) {
+                    (Some(hint), Some(word)) => Some(format!("{hint}; or `{word}`")),
+                    (hint, _) => hint,
+                };
+                self.report(problem);
+            }
+        }
+    }
+
+    fn size(&mut self, node: &Node, path: &str, least: u64, most: u64) {
+        let Some(text) = self.scalar(node, path, "a size") else {
+            return;
+        };
+        match parse_size(text) {
+            Ok(bytes) if (least..=most).contains(&bytes) => {}
+            Ok(_) => self.report(
+                Problem::new(node.span, format!("`{path}` cannot be `{text}`")).hint(format!(
+                    "from {} to {}",
+                    show_size(least),
+                    show_size(most)
+                )),
+            ),
+            Err(error) => {
+                let mut problem = Problem::new(node.span, error.message);
+                problem.hint = error.hint;
+                self.report(problem);
+            }
+        }
+    }
+
+    fn word(&mut self, words: &[Word], node: &Node, path: &str) {
+        let built: Vec<_> = words
+            .iter()
+            .filter(|word| word.built)
+            .map(|word| word.text)
+            .collect();
+        let choice = match built.as_slice() {
+            [only] => format!("this version has `{only}` only"),
+            _ => format!("one of {}", built.join(", ")),
+        };
+        let refuse = |text: &str| {
+            Problem::new(node.span, format!("`{text}` is not built yet")).hint(choice.clone())
+        };
+        let is_later = |text: &str| words.iter().any(|word| word.text == text && !word.built);
+        // A form like `{ exactly_once: { commit: 1s } }`.
+        if let Some(entry) = node
+            .entries()
+            .iter()
+            .find(|entry| is_later(&entry.key.value))
+        {
+            self.report(refuse(&entry.key.value));
+            return;
+        }
+        let Some(text) = self.scalar(node, path, &choice) else {
+            return;
+        };
+        if built.contains(&text) {
+            return;
+        }
+        if is_later(text) {
+            self.report(refuse(text));
+            return;
+        }
+        let time = words
+            .iter()
+            .find(|word| !word.built && word.text.ends_with("time"));
+        if let Some(form) = time
+            && text.starts_with(|c: char| c.is_ascii_digit())
+        {
+            self.report(refuse(form.text));
+            return;
+        }
+        let hint = nearest(text, built.iter().copied())
+            .map_or(choice, |meant| format!("did you mean `{meant}`?"));
+        self.report(Problem::new(node.span, format!("`{path}` cannot be `{text}`")).hint(hint));
+    }
+
+    fn texts(&mut self, node: &Node, path: &str, least: usize, what: &str) {
+        match &node.value {
+            Value::List(items) => {
+                if items.len() < least {
+                    self.report(Problem::new(node.span, format!("`{path}` is empty")));
+                }
+                for item in items {
+                    if item.is_null() {
+                        self.report(Problem::new(
+                            item.span,
+                            format!("an item of `{path}` has no value"),
+                        ));
+                    } else if let Some(text) =
+                        self.scalar(item, &format!("an item of {path}"), what)
+                        && text.is_empty()
+                    {
+                        self.report(Problem::new(
+                            item.span,
+                            format!("an item of `{path}` is empty"),
+                        ));
+                    }
+                }
+            }
+            Value::Text { text, .. } => self.report(
+                Problem::new(node.span, format!("`{path}` must be a list, not a text"))
+                    .hint(format!("write `[\"{text}\"]`")),
+            ),
+            Value::Broken => {}
+            _ => self.report(Problem::new(
+                node.span,
+                format!("`{path}` must be a list, not {}", node.kind()),
+            )),
+        }
+    }
+
+    fn secret(&mut self, node: &Node, path: &str) {
+        let forms = "a text, or better { file: PATH }, { env: NAME } or { credential: NAME }";
+        match &node.value {
+            Value::Text { text, .. } if text.is_empty() => {
+                self.report(Problem::new(node.span, format!("`{path}` is empty")).hint(forms));
+            }
+            Value::Text { .. } | Value::Broken => {}
+            Value::Map(entries) => {
+                let known = ["file", "env", "credential"];
+                match entries.as_slice() {
+                    [entry] if known.contains(&entry.key.value.as_str()) => {
+                        let path = join(path, &entry.key.value);
+                        match self.scalar(&entry.node, &path, "a text") {
+                            Some("") => {
+                                self.report(Problem::new(
+                                    entry.node.span,
+                                    format!("`{path}` is empty"),
+                                ));
+                            }
+                            Some(name)
+                                if entry.key.value == "credential"
+                                    && (name.contains('/') || matches!(name, "." | "..")) =>
+                            {
+                                self.report(
+                                    Problem::new(
+                                        entry.node.span,
+                                        "a credential is a name, not a path",
+                                    )
+                                    .hint("the name in the unit's `LoadCredential=NAME:PATH`"),
+                                );
+                            }
+                            _ => {}
+                        }
+                    }
+                    [entry] => {
+                        let hint = nearest(&entry.key.value, known)
+                            .map_or(forms.to_owned(), |meant| format!("did you mean `{meant}`?"));
+                        self.report(
+                            Problem::new(
+                                entry.key.span,
+                                format!("unknown key `{}` in `{path}`", entry.key.value),
+                            )
+                            .hint(hint),
+                        );
+                    }
+                    _ => self.report(
+                        Problem::new(node.span, format!("`{path}` needs exactly one key"))
+                            .hint(forms),
+                    ),
+                }
+            }
+            _ => self.report(
+                Problem::new(
+                    node.span,
+                    format!("`{path}` must be a secret, not {}", node.kind()),
+                )
+                .hint(forms),
+            ),
+        }
+    }
+}
+
+fn is_later(key: &Key) -> bool {
+    matches!(key.shape, Shape::Later(_))
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
+}

@@ -1,0 +1,575 @@
+//! Every key of the configuration file, in the order of the manual.
+//!
+//! To add a key: one line here, a field in [`super`], a line in `config/logferry.yaml`. A key that the product will have and this version lacks is
+//! listed too, as `later`, so that it is refused by name.
+
+use super::shape::{Key, Kind, Shape, Word, later, word};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const HOUR: u64 = 3_600_000;
+
+/// The document.
+pub const ROOT: &[Key] = &[
+    Key::default(
+        "id",
+        Shape::Text,
+        "{host}",
+        "This daemon's name in Kafka and in metrics. {host} is the host's name. Letters, digits and . _ - only.",
+    ),
+    Key::default(
+        "data_dir",
+        Shape::Text,
+        "/var/lib/logferry",
+        "Folder of positions, journals and dead letters. One daemon per folder.",
+    ),
+    Key::optional(
+        "log",
+        Shape::Table(LOG),
+        "The daemon's own log, on standard error.",
+    ),
+    Key::optional(
+        "admin",
+        Shape::Table(ADMIN),
+        "The HTTP port with /metrics, /live, /ready and /status.",
+    ),
+    Key::optional("shutdown", Shape::Table(SHUTDOWN), "How the daemon stops."),
+    Key::optional(
+        "buffer",
+        Shape::Table(BUFFER),
+        "What may be in memory between source and sink.",
+    ),
+    Key::optional(
+        "checkpoint",
+        Shape::Table(CHECKPOINT),
+        "How often positions of inputs are saved.",
+    ),
+    Key::optional(
+        "dead_letters",
+        Shape::Table(DEAD_LETTERS),
+        "The file of records that Kafka refused for their own sake.",
+    ),
+    Key::optional(
+        "clusters",
+        Shape::Names(&Shape::Table(CLUSTER)),
+        "Kafka clusters by name.",
+    ),
+    Key::optional(
+        "inputs",
+        Shape::Names(&Shape::Table(INPUT)),
+        "What is read and sent to Kafka, by name.",
+    ),
+    Key::optional(
+        "outputs",
+        Shape::Names(&Shape::Table(OUTPUT)),
+        "What is consumed from Kafka and written to disk, by name.",
+    ),
+    Key::later("include", &[]),
+    Key::later("defaults", &[]),
+];
+
+pub(super) const LOG: &[Key] = &[
+    Key::default(
+        "level",
+        Shape::Word(&[
+            word("trace"),
+            word("debug"),
+            word("info"),
+            word("warn"),
+            word("error"),
+        ]),
+        "info",
+        "The least severe events that are logged.",
+    ),
+    Key::default(
+        "format",
+        Shape::Word(&[word("auto"), word("text"), word("json")]),
+        "auto",
+        "auto: text on a terminal, text with <N> priorities under systemd.",
+    ),
+];
+
+pub(super) const ADMIN: &[Key] = &[Key::default_or_off(
+    "listen",
+    Shape::Address,
+    "127.0.0.1:9470",
+    "IP:PORT. null turns the port off.",
+)];
+
+pub(super) const SHUTDOWN: &[Key] = &[Key::default(
+    "timeout",
+    Shape::Duration {
+        least: 100,
+        most: 24 * HOUR,
+        word: None,
+    },
+    "25s",
+    "How long a stop may take to deliver what was read. Past it the daemon exits with 75.",
+)];
+
+pub(super) const BUFFER: &[Key] = &[Key::default(
+    "memory",
+    Shape::Size {
+        least: MIB,
+        most: 1024 * GIB,
+    },
+    "64MiB",
+    "What may be in flight over all pipelines. Half of it is shared out evenly, the rest is a common pool.",
+)];
+
+pub(super) const CHECKPOINT: &[Key] = &[
+    Key::default(
+        "every",
+        Shape::Duration {
+            least: 1,
+            most: HOUR,
+            word: None,
+        },
+        "100ms",
+        "Positions are written this often: what a SIGKILL repeats.",
+    ),
+    Key::default(
+        "sync",
+        Shape::Duration {
+            least: 1,
+            most: HOUR,
+            word: None,
+        },
+        "1s",
+        "Positions are fsynced this often: what a power cut repeats.",
+    ),
+];
+
+pub(super) const DEAD_LETTERS: &[Key] = &[
+    Key::default(
+        "max_size",
+        Shape::Size {
+            least: 0,
+            most: 1024 * GIB,
+        },
+        "1GiB",
+        "Largest size of the dead letters in data_dir.",
+    ),
+    Key::default(
+        "when_full",
+        Shape::Word(&[word("stop")]),
+        "stop",
+        "stop: the pipeline that has one more pauses.",
+    ),
+];
+
+pub(super) const CLUSTER: &[Key] = &[
+    Key::required(
+        "brokers",
+        Shape::Brokers,
+        "A list of HOST:PORT, or `embedded`: an in-process broker for a first try, in memory only.",
+    ),
+    Key::optional(
+        "tls",
+        Shape::Table(TLS),
+        "Speak TLS to the brokers. `{}` is TLS with the system's CAs.",
+    ),
+    Key::optional("sasl", Shape::Table(SASL), "Log in."),
+    Key::optional(
+        "options",
+        Shape::Options,
+        "librdkafka properties that logferry does not own.",
+    ),
+];
+
+pub(super) const TLS: &[Key] = &[
+    Key::optional(
+        "ca_file",
+        Shape::Text,
+        "PEM file of the CAs that are trusted. Left out: the system's.",
+    ),
+    Key::optional(
+        "cert_file",
+        Shape::Text,
+        "PEM file of the client's certificate.",
+    ),
+    Key::optional("key_file", Shape::Text, "PEM file of the client's key."),
+    Key::optional("key_password", Shape::Secret, "Password of the key."),
+    Key::default(
+        "verify",
+        Shape::Switch,
+        "true",
+        "Verify the brokers' certificates and names.",
+    ),
+];
+
+pub(super) const SASL: &[Key] = &[
+    Key::required(
+        "mechanism",
+        Shape::Word(&[word("PLAIN"), word("SCRAM-SHA-256"), word("SCRAM-SHA-512")]),
+        "How to log in.",
+    ),
+    Key::required("username", Shape::Secret, "Who logs in."),
+    Key::required(
+        "password",
+        Shape::Secret,
+        "The password: a text, or better { file: PATH }, { env: NAME } or { credential: NAME }.",
+    ),
+];
+
+pub(super) const INPUT: &[Key] = &[
+    Key::required("from", Shape::Kinds(INPUT_KINDS), "Where lines come from."),
+    Key::required("to", Shape::Table(INPUT_TO), "Where they go in Kafka."),
+];
+
+pub(super) const INPUT_KINDS: &[Kind] = &[
+    Kind {
+        name: "file",
+        doc: "Files that grow.",
+        keys: Some(INPUT_FILE),
+    },
+    Kind {
+        name: "stdin",
+        doc: "Standard input.",
+        keys: Some(INPUT_STDIN),
+    },
+    Kind {
+        name: "syslog",
+        doc: "Not built yet.",
+        keys: None,
+    },
+];
+
+const INPUT_FILE: &[Key] = &[
+    Key::required(
+        "paths",
+        Shape::Texts { least: 1 },
+        "Glob patterns of the files to follow. `*` stays within a folder, `**` crosses folders.",
+    ),
+    Key::optional(
+        "exclude",
+        Shape::Texts { least: 0 },
+        "Glob patterns of files to leave alone. Without `/` they are matched against the file's name.",
+    ),
+    Key::default(
+        "start_at",
+        Shape::Word(&[word("beginning"), word("end")]),
+        "beginning",
+        "Where files that exist at this input's very first start are begun. Files born later are read whole.",
+    ),
+    Key::default(
+        "watch",
+        Shape::Word(&[word("auto"), word("poll")]),
+        "auto",
+        "auto: inotify, with a sweep as authority. poll: the sweep alone.",
+    ),
+    Key::optional("max_line", Shape::Table(MAX_LINE), "The longest line."),
+    Key::later("ignore_older", &[]),
+    Key::later("line_end", &["lf"]),
+    Key::later("encoding", &["utf-8"]),
+    Key::later("partial_line_timeout", &[]),
+    Key::later("multiline", &[]),
+    Key::later("filter", &[]),
+    Key::later("max_open_files", &[]),
+    Key::later("hold_deleted", &[]),
+];
+
+const INPUT_STDIN: &[Key] = &[
+    Key::optional("max_line", Shape::Table(MAX_LINE), "The longest line."),
+    Key::later("line_end", &["lf"]),
+    Key::later("encoding", &["utf-8"]),
+    Key::later("partial_line_timeout", &[]),
+    Key::later("multiline", &[]),
+    Key::later("filter", &[]),
+    Key::later("spool", &[]),
+];
+
+pub(super) const MAX_LINE: &[Key] = &[
+    Key::default(
+        "size",
+        Shape::Size {
+            least: 16,
+            most: GIB,
+        },
+        "256KiB",
+        "In bytes, without the line end.",
+    ),
+    Key::default(
+        "policy",
+        Shape::Word(&[
+            word("split"),
+            later("truncate"),
+            later("drop"),
+            later("dead_letter"),
+        ]),
+        "split",
+        "split: a longer line becomes several records.",
+    ),
+];
+
+pub(super) const INPUT_TO: &[Key] = &[
+    Key::optional(
+        "cluster",
+        Shape::Text,
+        "Name of a cluster. May be left out when there is one.",
+    ),
+    Key::required(
+        "topic",
+        Shape::Text,
+        "Template of the topic's name: {id} {host} {input} {file.name}.",
+    ),
+    Key::optional(
+        "key",
+        Shape::TextOrEmpty,
+        "Template of the key: {id} {host} {input} {file.path} {file.name} {file.dir} {file.offset} {line}. Left out: no key.",
+    ),
+    Key::default(
+        "partitioner",
+        Shape::Word(PARTITIONERS),
+        "murmur2_random",
+        "How a key becomes a partition.",
+    ),
+    Key::default(
+        "acks",
+        Shape::Word(&[word("all"), word("-1"), word("1"), word("0")]),
+        "all",
+        "Which brokers must have a record before it counts as delivered.",
+    ),
+    Key::default(
+        "compression",
+        Shape::WordOrTable(CODECS, COMPRESSION),
+        "none",
+        "Codec, or { codec, level }.",
+    ),
+    Key::optional(
+        "batch",
+        Shape::Table(BATCH),
+        "How records are put together.",
+    ),
+    Key::default(
+        "max_record",
+        Shape::Size {
+            least: 1_000,
+            most: 1_000_000_000,
+        },
+        "1000000B",
+        "What one record may have, key and headers included. The brokers' message.max.bytes must allow it.",
+    ),
+    Key::default(
+        "format",
+        Shape::Word(&[word("raw"), later("json"), later("template")]),
+        "raw",
+        "raw: the line's bytes, unchanged.",
+    ),
+    Key::default(
+        "delivery",
+        DELIVERY,
+        "at_least_once",
+        "at_least_once: a saved position passes only what the broker confirmed.",
+    ),
+    Key::default(
+        "timestamp",
+        Shape::Word(&[word("read"), later("event")]),
+        "read",
+        "read: when the line was read.",
+    ),
+    Key::default(
+        "on_refused",
+        Shape::Word(&[word("dead_letter"), word("stop"), word("drop")]),
+        "dead_letter",
+        "What becomes of a record that Kafka refuses for its own sake, such as one that is too large.",
+    ),
+    Key::later("headers", &[]),
+    Key::later("timestamp_range", &[]),
+    Key::later("fields", &[]),
+    Key::later("partition", &[]),
+    Key::later("on_missing_topic", &["wait"]),
+];
+
+const PARTITIONERS: &[Word] = &[
+    word("murmur2_random"),
+    word("murmur2"),
+    word("consistent_random"),
+    word("consistent"),
+    word("fnv1a_random"),
+    word("fnv1a"),
+    word("random"),
+    word("sticky"),
+    later("sarama_reference"),
+    later("round_robin"),
+    later("manual"),
+    later("hash"),
+];
+
+const CODECS: &[Word] = &[
+    word("none"),
+    word("gzip"),
+    word("snappy"),
+    word("lz4"),
+    word("zstd"),
+];
+
+pub(super) const COMPRESSION: &[Key] = &[
+    Key::required("codec", Shape::Word(CODECS), "The codec."),
+    Key::optional(
+        "level",
+        Shape::Count { least: 0, most: 12 },
+        "The codec's own scale: gzip 0 to 9, lz4 0 to 12, zstd 0 to 12.",
+    ),
+];
+
+pub(super) const BATCH: &[Key] = &[
+    Key::default(
+        "linger",
+        Shape::Duration {
+            least: 0,
+            most: 900_000,
+            word: Some("auto"),
+        },
+        "auto",
+        "How long a record waits for others. auto follows the acknowledgement time, 5 to 50 ms.",
+    ),
+    Key::default(
+        "size",
+        Shape::Size {
+            least: KIB,
+            most: 1_000_000_000,
+        },
+        "1MB",
+        "Largest batch on the wire.",
+    ),
+];
+
+const DELIVERY: Shape = Shape::Word(&[word("at_least_once"), later("exactly_once")]);
+
+pub(super) const OUTPUT: &[Key] = &[
+    Key::required("from", Shape::Table(OUTPUT_FROM), "What is consumed."),
+    Key::required("to", Shape::Kinds(OUTPUT_KINDS), "Where it is written."),
+];
+
+pub(super) const OUTPUT_FROM: &[Key] = &[
+    Key::optional(
+        "cluster",
+        Shape::Text,
+        "Name of a cluster. May be left out when there is one.",
+    ),
+    Key::required(
+        "topics",
+        Shape::Texts { least: 1 },
+        "Names, or regular expressions that begin with ^.",
+    ),
+    Key::required(
+        "group",
+        Shape::Text,
+        "The consumer group. {id} and {host} may stand in it.",
+    ),
+    Key::default(
+        "start_at",
+        Shape::Word(&[word("earliest"), word("latest"), later("an RFC 3339 time")]),
+        "earliest",
+        "Where a group without an offset begins.",
+    ),
+    Key::default(
+        "on_out_of_range",
+        Shape::Word(&[word("earliest"), word("latest"), later("stop")]),
+        "earliest",
+        "Where to go on when retention took the next record.",
+    ),
+    Key::default(
+        "isolation",
+        Shape::Word(&[word("read_committed"), word("read_uncommitted")]),
+        "read_committed",
+        "Whether records of open and aborted transactions are seen.",
+    ),
+    Key::default(
+        "group_protocol",
+        Shape::Word(&[word("classic"), later("consumer")]),
+        "classic",
+        "classic: cooperative-sticky.",
+    ),
+    Key::optional(
+        "options",
+        Shape::Options,
+        "librdkafka properties of this consumer. {id} and {host} may stand in values.",
+    ),
+    Key::later("partitions", &[]),
+];
+
+pub(super) const OUTPUT_KINDS: &[Kind] = &[Kind {
+    name: "file",
+    doc: "Files on disk.",
+    keys: Some(OUTPUT_FILE),
+}];
+
+const OUTPUT_FILE: &[Key] = &[
+    Key::required(
+        "path",
+        Shape::Text,
+        "Template of the file's path: {topic} {partition} {key} {id} {host} and strftime of the record's time in UTC.",
+    ),
+    Key::default(
+        "format",
+        Shape::Word(&[word("raw"), word("json"), later("template")]),
+        "raw",
+        "raw: the value and a line feed. json: one lossless object a line.",
+    ),
+    Key::optional(
+        "sync",
+        Shape::Table(SYNC),
+        "When data is made durable and offsets are committed: whichever comes first.",
+    ),
+    Key::default(
+        "max_open_files",
+        Shape::Count {
+            least: 1,
+            most: 65_536,
+        },
+        "256",
+        "The least recently used one is closed.",
+    ),
+    Key::default(
+        "mode",
+        Shape::Mode,
+        "0640",
+        "Permission bits of new files, octal.",
+    ),
+    Key::default(
+        "delivery",
+        DELIVERY,
+        "at_least_once",
+        "at_least_once: data is on disk before its offset is committed.",
+    ),
+    Key::default(
+        "compression",
+        Shape::Word(&[word("none"), later("gzip"), later("zstd"), later("codec")]),
+        "none",
+        "Codec of the files.",
+    ),
+    Key::default(
+        "on_refused",
+        Shape::Word(&[word("dead_letter"), later("stop"), later("drop")]),
+        "dead_letter",
+        "What becomes of a record whose path cannot be made.",
+    ),
+    Key::later("rotate", &[]),
+    Key::later("retention", &[]),
+    Key::later("part_suffix", &[]),
+];
+
+pub(super) const SYNC: &[Key] = &[
+    Key::default(
+        "every",
+        Shape::Duration {
+            least: 1,
+            most: HOUR,
+            word: None,
+        },
+        "1s",
+        "After this time.",
+    ),
+    Key::default(
+        "bytes",
+        Shape::Size {
+            least: 1,
+            most: 1024 * GIB,
+        },
+        "16MiB",
+        "After so many bytes over all files of the output.",
+    ),
+];
