@@ -71,6 +71,7 @@ pub struct Lane {
     one_by_one: usize,
     /// The wave on its way, in order.
     wave: Vec<Ticket>,
+    wave_bytes: usize,
     /// How many of the wave have not come back.
     left: usize,
     failed: HashMap<Ticket, RDKafkaErrorCode>,
@@ -115,6 +116,11 @@ impl Lane {
     /// Bytes that wait; what is on its way does not count.
     pub fn pending_bytes(&self) -> usize {
         self.pending_bytes
+    }
+
+    /// Bytes on their way.
+    pub fn wave_bytes(&self) -> usize {
+        if self.busy() { self.wave_bytes } else { 0 }
     }
 
     /// Records that wait or are on their way.
@@ -179,9 +185,10 @@ impl Lane {
         if self.one_by_one > 0 {
             self.one_by_one -= 1;
         } else if self.again.is_empty() {
-            self.fill_from_pending(most, limits.bytes, bytes, weight);
+            bytes = self.fill_from_pending(most, limits.bytes, bytes, weight);
         }
         self.left = self.wave.len();
+        self.wave_bytes = bytes;
         self.sent_at = Some(now);
         &self.wave
     }
@@ -192,10 +199,10 @@ impl Lane {
         most_bytes: usize,
         mut bytes: usize,
         weight: impl Fn(Ticket) -> usize,
-    ) {
+    ) -> usize {
         while self.wave.len() < most {
             let Some((chunk, _)) = self.pending.front() else {
-                return;
+                return bytes;
             };
             while self.sent_of_first < chunk.len() && self.wave.len() < most {
                 let ticket = Ticket {
@@ -205,7 +212,7 @@ impl Lane {
                 };
                 let weight = weight(ticket);
                 if bytes + weight > most_bytes && !self.wave.is_empty() {
-                    return;
+                    return bytes;
                 }
                 bytes += weight;
                 self.sent_of_first += 1;
@@ -221,6 +228,7 @@ impl Lane {
                 }
             }
         }
+        bytes
     }
 
     /// A record of the wave came back. `true` when it was the last one: [`Lane::end_wave`] is next.

@@ -86,8 +86,11 @@ pub struct ProducerView {
     /// Whether the cluster was reached lately; `None` before the first try ended.
     pub connected: Option<bool>,
     pub last_error: Option<String>,
-    /// Records that librdkafka holds.
+    /// Records that librdkafka holds, and their bytes on the wire.
     pub outstanding: usize,
+    pub outstanding_bytes: usize,
+    /// Waves that came back.
+    pub waves: u64,
     /// From handing a wave over to its last acknowledgement, smoothed.
     pub ack_time: Duration,
     /// Pipelines that stopped for good, and why.
@@ -322,11 +325,14 @@ impl Running {
         }
         self.backoff.reset();
         let (ack_time, outstanding) = (self.ack_time, self.flight.outstanding());
+        let outstanding_bytes = self.lanes.iter().map(Lane::wave_bytes).sum();
         self.producer.state.change(|view| {
             view.connected = Some(true);
             view.last_error = None;
             view.ack_time = ack_time;
             view.outstanding = outstanding;
+            view.outstanding_bytes = outstanding_bytes;
+            view.waves += 1;
         });
     }
 
@@ -555,6 +561,13 @@ impl Running {
             };
             let weight = |record: u32| load.weight(record as usize) + RECORD_WIRE_OVERHEAD;
             let partitions = self.topics[topic].lanes.len() as u32;
+            if !load.has_keys() && choose(partitioner, None, partitions) == Choice::Sticky {
+                // The common case costs nothing per record: all of them go where the batch goes.
+                let bytes = records.clone().map(weight).sum();
+                let lane = self.topics[topic].stick(&self.lanes, self.limits.bytes, bytes);
+                self.lanes[lane as usize].push(Chunk::Range { slot, records }, bytes, now);
+                continue;
+            }
             let mut by_lane: HashMap<u32, (Vec<u32>, usize)> = HashMap::new();
             let (mut keyless, mut keyless_bytes) = (Vec::new(), 0);
             for record in records.clone() {

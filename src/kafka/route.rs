@@ -39,6 +39,11 @@ impl Outgoing {
         Some(&keys.bytes[keys.spans[record].range()])
     }
 
+    /// Whether any record has a key.
+    pub fn has_keys(&self) -> bool {
+        self.keys.is_some()
+    }
+
     /// Bytes that the keys need, for the budget.
     pub fn key_bytes(&self) -> u64 {
         self.keys.as_ref().map_or(0, |keys| {
