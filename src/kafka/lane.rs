@@ -67,6 +67,8 @@ pub struct Lane {
     pending_bytes: usize,
     /// What came back and goes again, before anything pending.
     again: VecDeque<Ticket>,
+    /// When the last wave with failures came back.
+    back_since: Option<Instant>,
     /// How many of `again` go one by one, so that the guilty one is found.
     one_by_one: usize,
     /// The wave on its way, in order.
@@ -138,18 +140,17 @@ impl Lane {
         if self.busy() {
             return None;
         }
-        let now_or = |at: Instant| self.not_before.map_or(at, |earliest| earliest.max(at));
-        let (_, oldest) = match self.pending.front() {
-            _ if !self.again.is_empty() => {
-                return Some(self.not_before.unwrap_or_else(Instant::now));
-            }
-            Some((chunk, since)) => (chunk, *since),
-            None => return None,
+        let due = match (self.again.front(), self.pending.front()) {
+            (Some(_), _) => self.back_since?,
+            (None, Some((_, since))) if self.is_full(limits) => *since,
+            (None, Some((_, since))) => *since + limits.linger,
+            (None, None) => return None,
         };
-        if self.pending_records >= limits.records || self.pending_bytes >= limits.bytes {
-            return Some(now_or(oldest));
-        }
-        Some(now_or(oldest + limits.linger))
+        Some(self.not_before.map_or(due, |earliest| earliest.max(due)))
+    }
+
+    fn is_full(&self, limits: &WaveLimits) -> bool {
+        self.pending_records >= limits.records || self.pending_bytes >= limits.bytes
     }
 
     /// Takes the next wave. `weight` gives a record's bytes on the wire. Empty when nothing is due.
@@ -254,6 +255,7 @@ impl Lane {
             self.wave.clear();
             return end;
         }
+        self.back_since = Some(now);
         let failed = std::mem::take(&mut self.failed);
         let alone = self.wave.len() == 1;
         let mut again = VecDeque::new();
