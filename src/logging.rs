@@ -40,6 +40,20 @@ pub enum Level {
     Trace,
 }
 
+impl Level {
+    /// The level of that name in the configuration.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "error" => Self::Error,
+            "warn" => Self::Warn,
+            "info" => Self::Info,
+            "debug" => Self::Debug,
+            "trace" => Self::Trace,
+            _ => return None,
+        })
+    }
+}
+
 /// `log.format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
@@ -189,6 +203,12 @@ mod tests {
         let filter = filter_for(Level::Error, None)?.to_string();
         assert!(!filter.contains("warn"), "{filter}");
         Ok(())
+    }
+
+    #[test]
+    fn levels_have_the_names_that_the_configuration_uses() {
+        assert_eq!(Level::named("info"), Some(Level::Info));
+        assert_eq!(Level::named("INFO"), None);
     }
 
     #[test]

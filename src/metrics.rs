@@ -8,7 +8,10 @@
 //! of one input under one lock.
 
 mod exposition;
+mod family;
 mod status;
+#[cfg(test)]
+mod strict;
 
 pub use exposition::render;
 pub use status::status_json;
