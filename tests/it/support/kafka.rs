@@ -63,10 +63,9 @@ impl RealKafka {
     /// A Kafka of the test's own, which it may stop, kill, start again and put a bad network before. It ends when it is
     /// dropped.
     pub fn private() -> Option<Self> {
-        let hint = if given().is_some() {
-            ", and LOGFERRY_TEST_BROKERS is not ours to stop"
-        } else {
-            ""
+        let hint = match given() {
+            Some(_) => ", and LOGFERRY_TEST_BROKERS is not ours to stop",
+            None => "; set LOGFERRY_TEST_BROKERS",
         };
         Self::start()
             .map_err(|why| missing::skip(&format!("{why}{hint}")))
