@@ -1,12 +1,14 @@
 //! The harness is tested too: a test that stands on sand proves nothing.
 
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::support::daemon::Launch;
 use crate::support::eventually::eventually;
 use crate::support::kafka::{RealKafka, unique};
 use crate::support::lines::{LineWriter, judge, line, lines_of};
@@ -205,6 +207,52 @@ fn a_rotated_file_and_its_successor_hold_all_lines_between_them() {
     assert_eq!(writer.written(), 1501);
     assert_eq!(all[0].len(), 200);
     assert!(judge(all, "app", 200, 0..1501).is_exactly_once());
+}
+
+#[test]
+fn a_daemon_is_watched_through_its_output_its_signals_and_proc() {
+    let folder = temp_dir();
+    let stand_in = "echo \"$2 of ${0##*/}\" >&2; exec sleep 60";
+    let mut daemon = Launch::new(folder.path(), "id: x\n")
+        .under(&["sh", "-c", stand_in])
+        .start();
+
+    eventually(SOON, "it has spoken", || !daemon.stderr().is_empty());
+    assert_eq!(daemon.stderr(), "-c of logferry\n");
+    assert!(daemon.rss_kib().peak >= daemon.rss_kib().now);
+    assert!(daemon.cpu_time() < SOON);
+    assert_eq!(daemon.exited(), None);
+
+    daemon.sigterm();
+    assert_eq!(daemon.wait_code(SOON), 128 + 15);
+}
+
+#[test]
+fn the_admin_port_is_found_in_the_configuration() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let yaml = format!("admin: {{ listen: {} }}\n", listener.local_addr().unwrap());
+    let folder = temp_dir();
+    let daemon = Launch::new(folder.path(), &yaml)
+        .under(&["sh", "-c", "exec sleep 60"])
+        .start();
+    let answer = |body: &'static str| {
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut request = [0; 1024];
+        let length = connection.read(&mut request).unwrap();
+        assert!(request[..length].starts_with(b"GET /status "));
+        write!(
+            connection,
+            "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{body}"
+        )
+        .unwrap();
+    };
+
+    let status = std::thread::scope(|scope| {
+        scope.spawn(|| answer("{\"version\": 1}"));
+        daemon.status()
+    });
+
+    assert_eq!(status["version"], 1);
 }
 
 #[test]

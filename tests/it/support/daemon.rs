@@ -50,7 +50,8 @@ impl Launch {
         self
     }
 
-    /// Runs under another program, such as `strace -f -o FILE`, which must pass signals on or exec.
+    /// Runs under another program that leaves its process to the daemon, as `strace -D -f -o FILE` and `taskset` do:
+    /// signals and `/proc` are then the daemon's.
     pub fn under(mut self, program: &[&str]) -> Self {
         self.before = program.iter().map(|&part| part.into()).collect();
         self

@@ -53,16 +53,23 @@ impl RealKafka {
     /// process alone. `None`: the test is skipped, which has been noted.
     pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Result<RealKafka, String>> = OnceLock::new();
-        let shared = SHARED.get_or_init(|| match std::env::var("LOGFERRY_TEST_BROKERS") {
-            Ok(brokers) if !brokers.is_empty() => Ok(Self { brokers, own: None }),
-            _ => Self::start(),
+        let shared = SHARED.get_or_init(|| match given() {
+            Some(brokers) => Ok(Self { brokers, own: None }),
+            None => Self::start().map_err(|why| format!("{why}; set LOGFERRY_TEST_BROKERS")),
         });
         shared.as_ref().map_err(|why| missing::skip(why)).ok()
     }
 
-    /// A Kafka of the test's own, which it may stop, kill, start again and put a bad network before. It ends when it is dropped.
+    /// A Kafka of the test's own, which it may stop, kill, start again and put a bad network before. It ends when it is
+    /// dropped.
     pub fn private() -> Option<Self> {
-        Self::start().map_err(|why| missing::skip(&why)).ok()
+        let hint = match given() {
+            Some(_) => ", and LOGFERRY_TEST_BROKERS is not ours to stop",
+            None => "; set LOGFERRY_TEST_BROKERS",
+        };
+        Self::start()
+            .map_err(|why| missing::skip(&format!("{why}{hint}")))
+            .ok()
     }
 
     fn start() -> Result<Self, String> {
@@ -379,6 +386,13 @@ impl RealKafka {
     fn admin(&self) -> AdminClient<DefaultClientContext> {
         self.config().create().expect("an administrator")
     }
+}
+
+/// The brokers that the environment names.
+fn given() -> Option<String> {
+    std::env::var("LOGFERRY_TEST_BROKERS")
+        .ok()
+        .filter(|brokers| !brokers.is_empty())
 }
 
 /// A name that begins with `prefix` and is given once: runs that share a Kafka do not meet.

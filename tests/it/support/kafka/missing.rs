@@ -8,8 +8,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Counts the lines that it is sent until the test process ends, which is the only moment when the sum is known: the
 /// test harness of the standard library leaves no other.
-const COUNTER: &str =
-    r#"n=$(wc -l); echo "SKIPPED $n tests: no Kafka ($1; set LOGFERRY_TEST_BROKERS)" >&2"#;
+const COUNTER: &str = r#"n=$(wc -l); echo "SKIPPED $n tests: no Kafka ($1)" >&2"#;
 
 /// Notes that a test is skipped for want of a Kafka.
 ///
