@@ -11,5 +11,7 @@
 )]
 mod support;
 
+mod examples;
 mod harness;
 mod layers;
+mod systemd;
