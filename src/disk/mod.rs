@@ -10,7 +10,8 @@
 //!   done to the file itself;
 //! - unsynced effects survive in any combination, not in the order in which they were made;
 //! - a failed `sync_data` is never tried again on the same data: what it covered may be gone although the next call
-//!   succeeds. Write it again (to another file, or after a truncate).
+//!   succeeds. Write it again (to another file, or after a truncate). A failed `fsync_dir` can be tried again: a file
+//!   system that cannot keep its names refuses everything from then on.
 
 use std::ffi::OsString;
 use std::fmt::Debug;
