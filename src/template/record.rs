@@ -1,0 +1,317 @@
+//! Templates of inputs: a topic or a key made of where a line was read, and of the line.
+//!
+//! Invariant: [`Template::render`] cannot fail; a template that could is refused by [`Template::parse`].
+
+use std::io::Write;
+
+use super::scan::{Piece, error, escape, scan};
+use super::{Constants, TemplateError};
+
+/// A placeholder of an input's template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// `{id}`: the daemon's `id`.
+    Id,
+    /// `{host}`: the host's name.
+    Host,
+    /// `{input}`: the input's name.
+    Input,
+    /// `{file.path}`: the file's path.
+    FilePath,
+    /// `{file.name}`: what follows the last `/` of the path.
+    FileName,
+    /// `{file.dir}`: what stands before the last `/` of the path; `/` for files there.
+    FileDir,
+    /// `{file.offset}`: the byte offset at which the line begins.
+    FileOffset,
+    /// `{line}`: the line's bytes, without its line end.
+    Line,
+}
+
+impl Part {
+    /// What an input of files can use.
+    pub const FILE: &[Self] = &[
+        Self::Id,
+        Self::Host,
+        Self::Input,
+        Self::FilePath,
+        Self::FileName,
+        Self::FileDir,
+        Self::FileOffset,
+        Self::Line,
+    ];
+    /// What an input without files can use.
+    pub const STREAM: &[Self] = &[Self::Id, Self::Host, Self::Input, Self::Line];
+    /// What is known before anything is read.
+    pub const CONSTANT: &[Self] = &[Self::Id, Self::Host];
+
+    /// The name between the braces.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Host => "host",
+            Self::Input => "input",
+            Self::FilePath => "file.path",
+            Self::FileName => "file.name",
+            Self::FileDir => "file.dir",
+            Self::FileOffset => "file.offset",
+            Self::Line => "line",
+        }
+    }
+}
+
+/// Placeholders of the product that this version lacks, by the beginning of their name.
+const LATER: [&str; 2] = ["syslog.", "json."];
+
+/// What a record brings to its templates.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Parts<'a> {
+    pub id: &'a str,
+    pub host: &'a str,
+    pub input: &'a str,
+    /// Absolute path of the file; empty for inputs without files.
+    pub path: &'a [u8],
+    /// Byte offset at which the line begins.
+    pub offset: u64,
+    /// The line without its line end.
+    pub line: &'a [u8],
+}
+
+/// A parsed template of an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    tokens: Vec<Token>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Literal(String),
+    Part(Part),
+}
+
+impl Template {
+    /// Parses `text`, in which the placeholders of `allowed` may stand.
+    ///
+    /// # Errors
+    /// A lone brace, an unknown placeholder, or one that is not allowed here.
+    pub fn parse(text: &str, allowed: &[Part]) -> Result<Self, TemplateError> {
+        let mut template = Self { tokens: Vec::new() };
+        for piece in scan(text, false)? {
+            match piece {
+                Piece::Literal(literal) => template.push_literal(literal),
+                Piece::Placeholder(name, at) => {
+                    template.tokens.push(Token::Part(find(name, at, allowed)?))
+                }
+                Piece::Time(letter, at) => {
+                    return Err(error(
+                        at,
+                        format!("`%{letter}` has no meaning here"),
+                        "times belong into paths of outputs",
+                    ));
+                }
+            }
+        }
+        Ok(template)
+    }
+
+    fn push_literal(&mut self, text: &str) {
+        match self.tokens.last_mut() {
+            Some(Token::Literal(last)) => last.push_str(text),
+            _ if text.is_empty() => {}
+            _ => self.tokens.push(Token::Literal(text.to_owned())),
+        }
+    }
+
+    /// The text when it is the same for every record there will ever be.
+    pub fn constant(&self) -> Option<&str> {
+        match self.tokens.as_slice() {
+            [] => Some(""),
+            [Token::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether all lines of a file render alike.
+    pub fn is_constant_per_file(&self) -> bool {
+        !self.uses(Part::FileOffset) && !self.uses(Part::Line)
+    }
+
+    /// Whether `part` stands in it.
+    pub fn uses(&self, part: Part) -> bool {
+        self.tokens.contains(&Token::Part(part))
+    }
+
+    /// The literal texts, in order.
+    pub fn literals(&self) -> impl Iterator<Item = &str> {
+        self.tokens.iter().filter_map(|token| match token {
+            Token::Literal(text) => Some(text.as_str()),
+            Token::Part(_) => None,
+        })
+    }
+
+    /// The template with what is constant for the daemon put in.
+    pub fn fill(&self, constants: &Constants<'_>) -> Self {
+        let mut filled = Self { tokens: Vec::new() };
+        for token in &self.tokens {
+            let value = match token {
+                Token::Literal(text) => Some(text.as_str()),
+                Token::Part(Part::Id) => constants.id,
+                Token::Part(Part::Host) => constants.host,
+                Token::Part(Part::Input) => constants.input,
+                Token::Part(_) => None,
+            };
+            match value {
+                Some(text) => filled.push_literal(text),
+                None => filled.tokens.push(token.clone()),
+            }
+        }
+        filled
+    }
+
+    /// The template as text: parsing it again gives the same template.
+    pub fn source(&self) -> String {
+        let mut text = String::new();
+        for token in &self.tokens {
+            match token {
+                Token::Literal(literal) => escape(literal, false, &mut text),
+                Token::Part(part) => {
+                    text.push('{');
+                    text.push_str(part.name());
+                    text.push('}');
+                }
+            }
+        }
+        text
+    }
+
+    /// Appends the text for one record to `out`.
+    pub fn render(&self, parts: &Parts<'_>, out: &mut Vec<u8>) {
+        for token in &self.tokens {
+            match token {
+                Token::Literal(text) => out.extend_from_slice(text.as_bytes()),
+                Token::Part(Part::Id) => out.extend_from_slice(parts.id.as_bytes()),
+                Token::Part(Part::Host) => out.extend_from_slice(parts.host.as_bytes()),
+                Token::Part(Part::Input) => out.extend_from_slice(parts.input.as_bytes()),
+                Token::Part(Part::FilePath) => out.extend_from_slice(parts.path),
+                Token::Part(Part::FileName) => out.extend_from_slice(split_path(parts.path).1),
+                Token::Part(Part::FileDir) => out.extend_from_slice(split_path(parts.path).0),
+                // Writing into a Vec cannot fail.
+                Token::Part(Part::FileOffset) => drop(write!(out, "{}", parts.offset)),
+                Token::Part(Part::Line) => out.extend_from_slice(parts.line),
+            }
+        }
+    }
+}
+
+fn find(name: &str, at: usize, allowed: &[Part]) -> Result<Part, TemplateError> {
+    if let Some(part) = allowed.iter().find(|part| part.name() == name) {
+        return Ok(*part);
+    }
+    let names: Vec<_> = allowed
+        .iter()
+        .map(|part| format!("{{{}}}", part.name()))
+        .collect();
+    let here = format!("here may stand {}", names.join(" "));
+    if LATER.iter().any(|prefix| name.starts_with(prefix)) {
+        return Err(error(at, format!("`{{{name}}}` is not built yet"), here));
+    }
+    if Part::FILE.iter().any(|part| part.name() == name) {
+        return Err(error(at, format!("`{{{name}}}` has no meaning here"), here));
+    }
+    Err(error(at, format!("unknown placeholder `{{{name}}}`"), here))
+}
+
+/// Folder and name of a path.
+fn split_path(path: &[u8]) -> (&[u8], &[u8]) {
+    match memchr::memrchr(b'/', path) {
+        Some(0) => (&path[..1], &path[1..]),
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rendered(text: &str) -> String {
+        let template = Template::parse(text, Part::FILE).unwrap();
+        let mut out = Vec::new();
+        template.render(
+            &Parts {
+                id: "ferry",
+                host: "web-1",
+                input: "nginx",
+                path: b"/var/log/nginx/access.log",
+                offset: 1234,
+                line: b"GET /",
+            },
+            &mut out,
+        );
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_placeholder_has_its_value() {
+        assert_eq!(rendered("{id} {host} {input}"), "ferry web-1 nginx");
+        assert_eq!(rendered("{file.path}"), "/var/log/nginx/access.log");
+        assert_eq!(
+            rendered("{file.dir}|{file.name}"),
+            "/var/log/nginx|access.log"
+        );
+        assert_eq!(rendered("{file.offset}: {line}"), "1234: GET /");
+        assert_eq!(rendered("{{{host}}}"), "{web-1}");
+    }
+
+    #[test]
+    fn what_differs_from_line_to_line_is_not_constant_per_file() {
+        let parse = |text| Template::parse(text, Part::FILE).unwrap();
+        assert!(parse("a-{file.name}").is_constant_per_file());
+        assert!(!parse("{file.offset}").is_constant_per_file());
+        assert!(!parse("{line}").is_constant_per_file());
+    }
+
+    #[test]
+    fn an_unknown_placeholder_is_refused_with_those_there_are() {
+        let error = Template::parse("x{hots}", Part::CONSTANT).unwrap_err();
+        assert_eq!(error.at, 1);
+        assert_eq!(error.message, "unknown placeholder `{hots}`");
+        assert_eq!(error.hint.unwrap(), "here may stand {id} {host}");
+    }
+
+    #[test]
+    fn what_is_not_built_yet_says_so() {
+        let error = Template::parse("{syslog.facility}", Part::FILE).unwrap_err();
+        assert_eq!(error.message, "`{syslog.facility}` is not built yet");
+    }
+
+    #[test]
+    fn filling_constants_leaves_a_template_that_parses_to_the_same() {
+        let template = Template::parse("{host}/{file.name}", Part::FILE).unwrap();
+        let filled = template.fill(&Constants {
+            id: None,
+            host: Some("we{b}"),
+            input: None,
+        });
+        assert_eq!(filled.source(), "we{{b}}/{file.name}");
+        assert_eq!(
+            Template::parse(&filled.source(), Part::FILE).unwrap(),
+            filled
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn source_and_parse_are_inverse(text in "(\\{\\{|\\}\\}|\\{host\\}|\\{line\\}|[a-z/]){0,10}") {
+            let template = Template::parse(&text, Part::FILE).unwrap();
+            prop_assert_eq!(&template.source(), &text);
+        }
+
+        #[test]
+        fn no_text_panics(text in "[a-z{}%é. ]{0,20}") {
+            let _ = Template::parse(&text, Part::FILE);
+        }
+    }
+}
