@@ -1,1 +1,3 @@
 //! Where inputs resume.
+
+pub mod entry;
