@@ -46,7 +46,13 @@ pub enum Change {
         key: FileKey,
     },
     /// The input has looked at its files for the first time ever, at `at` (milliseconds since 1970).
-    Started { input: String, at: i64 },
+    Started {
+        input: String,
+        at: i64,
+    },
     /// The input's positions belong to this Kafka cluster.
-    Bind { input: String, cluster: String },
+    Bind {
+        input: String,
+        cluster: String,
+    },
 }

@@ -10,7 +10,7 @@
 //!
 //! Invariant: starting again at the end of any record, with the [`Half`] that stood there, gives the same records. Tests do it at every one.
 
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::flow::{Record, Span};
 
@@ -133,6 +133,11 @@ impl Lines {
 /// Where the first line end in `bytes` is.
 pub fn find_line_end(bytes: &[u8]) -> Option<usize> {
     memchr(b'\n', bytes)
+}
+
+/// Where the last line end in `bytes` is.
+pub fn find_last_line_end(bytes: &[u8]) -> Option<usize> {
+    memrchr(b'\n', bytes)
 }
 
 fn record(from: usize, start: usize, len: usize, ends_line: bool) -> Record {
