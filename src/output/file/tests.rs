@@ -270,7 +270,7 @@ fn a_crash_at_any_operation_leaves_every_record_once_up_to_the_journal() {
                 0 => disk.restart(),
                 _ => disk.crash(seed),
             };
-            let mut disk = after(&disk, random.next());
+            let mut disk = after(&disk, random.number());
             disk.crash_after(random.below(60));
             live(
                 &(Arc::new(disk.clone()) as Arc<dyn Disk>),
@@ -278,7 +278,7 @@ fn a_crash_at_any_operation_leaves_every_record_once_up_to_the_journal() {
                 &mut random,
                 false,
             );
-            disk = after(&disk, random.next());
+            disk = after(&disk, random.number());
 
             let as_disk: Arc<dyn Disk> = Arc::new(disk.clone());
             let setup_now = || setup(template, 2, as_disk.clone(), as_disk.clone());
