@@ -10,7 +10,7 @@
 //!
 //! The durable order of a new snapshot, at any step of which the process or the machine may end:
 //!
-//! 1. the next generation's journal is created, empty, and synced;
+//! 1. the next generation's journal is created, empty;
 //! 2. the snapshot is written as `checkpoint.json.new` and synced;
 //! 3. the folder is synced: both names are durable;
 //! 4. the snapshot is renamed into place, and the folder is synced again;

@@ -438,7 +438,6 @@ fn generation(
     let path = journal_path(dir, generation);
     let failed = |error| io_error("write", &path, error);
     let file = create_afresh(disk, &path, MODE).map_err(failed)?;
-    file.sync_data().map_err(failed)?;
 
     let fresh = fresh_path(dir);
     let failed = |error| io_error("write", &fresh, error);
