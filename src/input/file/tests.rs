@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -687,7 +687,7 @@ fn random_steps(seed: u64) {
     };
     let mut rig = Rig::new(&["app*.log*"]);
     rig.settings.max_line.size = 64;
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         rig.settings.watch = Watch::Poll;
     }
     rig.start();
