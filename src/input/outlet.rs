@@ -45,6 +45,8 @@ pub struct Outlet {
     ends: Ends,
     hand: Option<Filling>,
     sent: Count,
+    /// What was not read is lost, so only a hard stop ends the wait for budget.
+    reads_on: bool,
 }
 
 /// An arena that is being filled.
@@ -66,7 +68,14 @@ impl Outlet {
             ends,
             hand: None,
             sent: Count::default(),
+            reads_on: false,
         }
+    }
+
+    /// For sources that cannot be read again: after a soft stop there is still budget to be waited for.
+    pub fn reading_on_after_a_soft_stop(mut self) -> Self {
+        self.reads_on = true;
+        self
     }
 
     pub fn stop(&self) -> &Stop {
@@ -102,6 +111,11 @@ impl Outlet {
         Ok(self.hand.insert(filling))
     }
 
+    /// The arena in hand, that [`Outlet::room`] gave.
+    pub fn hand(&mut self) -> Option<&mut Filling> {
+        self.hand.as_mut()
+    }
+
     /// Whether something is in hand that was not sent.
     pub fn holds_records(&self) -> bool {
         self.hand.as_ref().is_some_and(|hand| !hand.runs.is_empty())
@@ -125,6 +139,10 @@ impl Outlet {
         charge.grow(records.len() as u64 * RECORD_OVERHEAD);
         while !self.ends.sender.has_room() {
             if self.ends.stop.is_hard() {
+                if self.reads_on {
+                    // It cannot be read again: it shows in the books as what was not delivered.
+                    self.ends.tracker.reads(count_of(&records, &runs));
+                }
                 return Err(Ended::Stopped);
             }
             self.ends.bell.wait(LOOK_UP);
@@ -135,6 +153,7 @@ impl Outlet {
             .filter_map(|(source, end)| Some((source, self.ends.tracker.open(source, end)?)))
             .collect();
         let receipt = Receipt::new(self.ends.tracker.clone(), entries);
+        let count = count_of(&records, &runs);
         let mut batch = Batch {
             arena,
             records,
@@ -142,7 +161,6 @@ impl Outlet {
             receipt,
             charge,
         };
-        let count = batch.count();
         self.ends.tracker.reads(count);
         loop {
             batch = match self.ends.sender.try_send(batch) {
@@ -166,7 +184,7 @@ impl Outlet {
             if let Some(charge) = self.ends.share.try_take(capacity as u64) {
                 break charge;
             }
-            if self.ends.stop.is_soft() {
+            if self.ends.stop.is_hard() || (self.ends.stop.is_soft() && !self.reads_on) {
                 return Err(Ended::Stopped);
             }
             self.ends.bell.wait(LOOK_UP);
@@ -178,6 +196,15 @@ impl Outlet {
             ends: Vec::new(),
             charge,
         })
+    }
+}
+
+/// As [`Batch::count`], for what is no batch yet.
+fn count_of(records: &[Record], runs: &[Run]) -> Count {
+    let ends = records.iter().filter(|record| record.ends_line);
+    Count {
+        lines: ends.count() as u64,
+        bytes: runs.iter().map(|run| run.bytes).sum(),
     }
 }
 

@@ -234,7 +234,7 @@ impl Walk<'_> {
                 }
                 _ => false,
             };
-            if file && !(is_folder && !folders.is_empty()) {
+            if file && (folders.is_empty() || !is_folder) {
                 self.name(path, name);
             }
             if is_folder {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Statx, StatxFlags};
 
@@ -57,6 +58,13 @@ impl Look {
     pub fn at_name(path: &Path) -> io::Result<Self> {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         Ok(rustix::fs::statx(CWD, path, flags, wanted())?.into())
+    }
+
+    /// Whether nothing changed for `age`, by the wall clock.
+    pub fn is_older_than(&self, age: Duration) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let (last, age) = (self.stamp.0.max(self.stamp.1), age.as_nanos());
+        now.is_ok_and(|now| now.as_nanos().saturating_sub(age) > last.max(0).unsigned_abs().into())
     }
 
     /// A look at an open file or folder.

@@ -99,7 +99,7 @@ struct Follower {
     names: HashMap<PathBuf, Known>,
     /// Files that are looked at by time, next ones first. A file is in it exactly while its pace is not idle.
     active: VecDeque<u64>,
-    /// Open files that went idle, longest ago first; may name some that are not any more.
+    /// Open files that went idle, longest ago first; may name some that are not idle any more.
     idle: VecDeque<u64>,
     open: u64,
     most_open: u64,
@@ -315,7 +315,7 @@ impl Follower {
                 Ok(Taken::Half) => {}
                 Ok(Taken::Nothing) => break false,
                 Ok(Taken::Rewritten) => return self.start_over(slot, before.size, look),
-                Err(error) => return self.cannot_read(slot, &error.into()),
+                Err(error) => return self.cannot_read(slot, &error),
             }
         };
         if brought > 0 {
@@ -354,27 +354,39 @@ impl Follower {
                     source.pace.wake(Instant::now());
                 }
             }
-            if source.file.is_some() {
+            if source.file.is_some() && !source.is_queued {
+                source.is_queued = true;
                 self.idle.push_back(slot);
             }
         }
-        while self.open > self.most_open {
-            let closable = self.idle.pop_front().unwrap_or(slot);
-            if !self.close(closable) && closable == slot {
-                break;
-            }
-        }
+        self.close_some(slot);
         Ok(())
     }
 
-    /// Closes a file that can be opened again by its name.
-    fn close(&mut self, slot: u64) -> bool {
-        let Some(source) = self.sources.get_mut(&slot) else {
-            return false;
-        };
-        let closes = source.standing == Standing::Named && source.file.take().is_some();
-        self.open -= u64::from(closes);
-        closes
+    /// Closes files while too many are open: idle ones first, else the one that just had its turn.
+    fn close_some(&mut self, slot: u64) {
+        while self.open > self.most_open {
+            let Some(idle) = self.idle.pop_front() else {
+                self.close(slot);
+                break;
+            };
+            if let Some(source) = self.sources.get_mut(&idle) {
+                source.is_queued = false;
+                if source.pace.idle {
+                    self.close(idle);
+                }
+            }
+        }
+    }
+
+    /// Closes a file if it can be opened again by its name.
+    fn close(&mut self, slot: u64) {
+        if let Some(source) = self.sources.get_mut(&slot)
+            && source.standing == Standing::Named
+            && source.file.take().is_some()
+        {
+            self.open -= 1;
+        }
     }
 
     /// Opens a file that was closed; it stays closed when its name leads elsewhere.
@@ -495,3 +507,6 @@ fn fact(source: &Source) -> Fact {
         behind_since: (source.unread() > 0).then(Instant::now),
     }
 }
+
+#[cfg(test)]
+mod tests;

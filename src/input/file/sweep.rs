@@ -293,6 +293,9 @@ impl Follower {
         if name.is_none() {
             source.standing = Standing::Named.out_of_sight(look.links, now);
         }
+        if look.is_older_than(self.timing.idle_after) {
+            source.pace.was_quiet(&self.timing);
+        }
         source.end = self.once.then_some(look.size);
         source.file = Some(file);
         self.open += 1;

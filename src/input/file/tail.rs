@@ -41,6 +41,8 @@ pub struct Source {
     pub pace: Pace,
     /// Nothing is read beyond this, and what is before it is all there will be: `once`, or a last word before it is left.
     pub end: Option<u64>,
+    /// It stands in the queue of files that may be closed.
+    pub is_queued: bool,
     /// What it counts for in the input's unread bytes.
     pub counted: u64,
     at: u64,
@@ -81,6 +83,7 @@ impl Source {
             standing: Standing::Named,
             pace: Pace::new(now),
             end: None,
+            is_queued: false,
             counted: 0,
             at: 0,
             half: Half::default(),
@@ -326,6 +329,14 @@ impl Pace {
             grew: now,
             idle: true,
         }
+    }
+
+    /// Nothing was written to it for long before it was found: if the first look brings nothing, it is idle.
+    pub fn was_quiet(&mut self, timing: &Timing) {
+        self.grew = self
+            .grew
+            .checked_sub(timing.idle_after)
+            .unwrap_or(self.grew);
     }
 
     /// There is something to read: at once.
