@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::CheckArgs;
+use super::complain;
 use super::exit::ExitStatus;
 use super::load::load;
 use crate::input::file::settings::FileSettings;
@@ -11,18 +12,21 @@ use crate::plan::{Plan, SourceSettings};
 pub(super) fn check(args: &CheckArgs) -> ExitCode {
     for (asked, option) in [(args.local, "--local"), (args.live, "--live")] {
         if asked {
-            eprintln!("logferry: `check {option}` is not built yet");
+            complain(&format!("logferry: `check {option}` is not built yet"));
             return ExitStatus::Usage.into();
         }
     }
     match load(&args.config) {
         Ok((plan, warnings)) => {
-            eprint!("{}", warnings.show());
+            let notes = warnings.show();
+            if !notes.is_empty() {
+                complain(&notes);
+            }
             let summary = format!("{}: ok: {}", args.config.display(), summary(&plan));
             super::print(summary.as_bytes())
         }
         Err(errors) => {
-            eprintln!("{errors}");
+            complain(&errors.to_string());
             ExitStatus::Config.into()
         }
     }

@@ -85,6 +85,7 @@ pub fn load(path: &Path) -> Result<(Plan, Warnings), ConfigErrors> {
         },
         problems: vec![problem],
     })?;
+    // A current folder that was deleted has no name; absolute paths need none.
     let folder = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let site = Site {
         host: host(),
@@ -266,6 +267,8 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::config::keys::ROOT;
+    use crate::config::shape::{Key, Shape};
 
     fn site() -> Site {
         Site {
@@ -341,6 +344,46 @@ mod tests {
         }
     }
 
+    /// Calls `see` with each key of the tables, and whether this version has it.
+    fn every_key(keys: &[Key], see: &mut dyn FnMut(&str, bool)) {
+        for key in keys {
+            see(key.name, !matches!(key.shape, Shape::Later(_)));
+            match &key.shape {
+                Shape::Table(keys) | Shape::WordOrTable(_, keys) => every_key(keys, see),
+                Shape::Names(Shape::Table(keys)) => every_key(keys, see),
+                Shape::Kinds(kinds) => {
+                    for kind in *kinds {
+                        every_key(kind.keys.unwrap_or_default(), see);
+                    }
+                }
+                Shape::Word(words) => {
+                    for word in *words {
+                        see(word.text, false);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn the_tutorial_has_every_key_and_names_what_comes_later() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/logferry.yaml");
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut missing = Vec::new();
+        every_key(ROOT, &mut |name, has_value| {
+            let wanted = if has_value {
+                format!("{name}:")
+            } else {
+                name.to_owned()
+            };
+            if !text.contains(&wanted) {
+                missing.push(wanted);
+            }
+        });
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
     #[test]
     fn all_mistakes_are_reported_at_once() {
         let errors = loaded(
@@ -358,7 +401,7 @@ mod tests {
             .iter()
             .map(|problem| problem.at.unwrap().line)
             .collect();
-        assert_eq!(lines, [1, 2, 3, 6, 6, 7, 7, 7]);
+        assert_eq!(lines, [1, 2, 3, 6, 7, 7, 7, 7]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use clap::CommandFactory;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
+use super::complain;
 use super::exit::{self, ExitStatus};
 use super::{CONFIG, Cli};
 
@@ -14,7 +15,7 @@ pub(super) fn man() -> ExitCode {
     match page() {
         Ok(text) => super::print(&text),
         Err(error) => {
-            eprintln!("logferry: cannot write the manual page: {error}");
+            complain(&format!("logferry: cannot write the manual page: {error}"));
             ExitStatus::Internal.into()
         }
     }
@@ -47,7 +48,8 @@ fn page() -> std::io::Result<Vec<u8>> {
                 .get_help()
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            roff.text([bold(argument.to_string())]);
+            let short = argument.get_short().map(|letter| format!("-{letter}, "));
+            roff.text([bold(format!("{}{argument}", short.unwrap_or_default()))]);
             roff.text([roman(help)]);
         }
     }

@@ -29,7 +29,6 @@ pub const CONFIG: &str = "/etc/logferry/logferry.yaml";
 #[command(
     name = "logferry",
     version,
-    about,
     disable_help_subcommand = true,
     after_help = exit::HELP
 )]
@@ -119,10 +118,19 @@ fn print(text: &[u8]) -> ExitCode {
         Ok(()) => ExitStatus::Done.into(),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitStatus::Done.into(),
         Err(error) => {
-            eprintln!("logferry: cannot write to standard output: {error}");
+            complain(&format!(
+                "logferry: cannot write to standard output: {error}"
+            ));
             ExitStatus::Internal.into()
         }
     }
+}
+
+/// Writes to standard error. When that is closed, the exit code has to do.
+fn complain(text: &str) {
+    use std::io::Write;
+
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

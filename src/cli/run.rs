@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::RunArgs;
+use super::complain;
 use super::exit::ExitStatus;
 use super::load::load;
 
@@ -10,11 +11,11 @@ use super::load::load;
 pub fn run(args: RunArgs) -> ExitCode {
     match load(&args.config) {
         Ok(_) => {
-            eprintln!("logferry: not wired");
+            complain("logferry: not wired");
             ExitStatus::Internal.into()
         }
         Err(errors) => {
-            eprintln!("{errors}");
+            complain(&errors.to_string());
             ExitStatus::Config.into()
         }
     }

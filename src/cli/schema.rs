@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
+use super::complain;
 use super::exit::ExitStatus;
 
 pub(super) fn schema() -> ExitCode {
     match serde_json::to_string_pretty(&crate::config::schema()) {
         Ok(text) => super::print(format!("{text}\n").as_bytes()),
         Err(error) => {
-            eprintln!("logferry: cannot write the schema: {error}");
+            complain(&format!("logferry: cannot write the schema: {error}"));
             ExitStatus::Internal.into()
         }
     }

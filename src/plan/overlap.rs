@@ -94,8 +94,7 @@ fn walk<T>(a: &[T], b: &[T], many: impl Fn(&T) -> bool, fit: impl Fn(&T, &T) -> 
     for one in a {
         let mut next = vec![row[0] && many(one)];
         for (j, other) in b.iter().enumerate() {
-            let skip =
-                (many(one) && (row[j + 1] || next[j])) || (many(other) && (row[j + 1] || next[j]));
+            let skip = (many(one) || many(other)) && (row[j + 1] || next[j]);
             let both = !many(one) && !many(other) && row[j] && fit(one, other);
             next.push(skip || both);
         }

@@ -579,7 +579,7 @@ fn excludes(glob: &str, path: &str) -> bool {
 
 fn data_dir_is_left_alone(names: &Names<'_>, problems: &mut Vec<Problem>) {
     let data_dir = of_folder(&names.data_dir);
-    let sample = format!("{}/\u{1}", names.data_dir);
+    let sample = format!("{}/\u{1}/\u{1}", names.data_dir);
     for input in &names.config.inputs {
         let Some(From::File(file)) = &input.from else {
             continue;

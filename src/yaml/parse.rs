@@ -25,7 +25,9 @@ pub fn parse(
     text: &str,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> (Source, Option<Node>, Vec<Problem>) {
+    // YAML takes a lone CR for a line end too: one kind of line end keeps its lines and those of excerpts the same.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = &text.replace("\r\n", "\n").replace('\r', "\n");
     let mut builder = Builder {
         environment,
         open: Vec::new(),
