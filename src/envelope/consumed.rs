@@ -3,9 +3,7 @@
 //! `{"topic":"web","partition":3,"offset":42,"timestamp_ms":1795246085401,"timestamp_type":"create","key":"k","value":"v",`
 //! `"headers":[{"name":"n","value":"v"}]}`. Null stays `null`; a record without a time has `"timestamp_ms":null` and the type `none`.
 
-use std::io::Write;
-
-use super::text::{push_bytes, push_string};
+use super::text::{push_bytes, push_number, push_string};
 use crate::flow::{Consumed, TimestampKind};
 
 /// Appends the record at `index` of `records`, without a line end.
@@ -13,12 +11,11 @@ pub fn push_record(records: &dyn Consumed, index: usize, out: &mut Vec<u8>) {
     let record = records.get(index);
     out.extend_from_slice(b"{\"topic\":");
     push_string(record.topic, out);
-    // Writing into a Vec cannot fail.
-    let _ = write!(
-        out,
-        ",\"partition\":{},\"offset\":{},\"timestamp_ms\":",
-        record.partition, record.offset
-    );
+    out.extend_from_slice(b",\"partition\":");
+    push_number(i64::from(record.partition), out);
+    out.extend_from_slice(b",\"offset\":");
+    push_number(record.offset, out);
+    out.extend_from_slice(b",\"timestamp_ms\":");
     let kind = match record.timestamp_kind {
         TimestampKind::None => "none",
         TimestampKind::Create => "create",
@@ -26,7 +23,7 @@ pub fn push_record(records: &dyn Consumed, index: usize, out: &mut Vec<u8>) {
     };
     match record.timestamp_kind {
         TimestampKind::None => out.extend_from_slice(b"null"),
-        _ => drop(write!(out, "{}", record.timestamp_ms)),
+        _ => push_number(record.timestamp_ms, out),
     }
     out.extend_from_slice(b",\"timestamp_type\":\"");
     out.extend_from_slice(kind.as_bytes());

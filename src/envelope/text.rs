@@ -21,6 +21,9 @@ const ESCAPES: [u8; 256] = {
     table
 };
 
+/// How many bytes are asked at once whether they stand for themselves.
+const PIECE: usize = 32;
+
 /// Appends `,"NAME":VALUE` for bytes that may be absent (`null`) and need not be UTF-8 (U+FFFD inside, and `,"NAME_base64":"..."`).
 /// `name` is a plain word. `first` leaves the comma out.
 pub fn push_bytes(name: &str, bytes: Option<&[u8]>, first: bool, out: &mut Vec<u8>) {
@@ -59,22 +62,35 @@ pub fn push_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Appends a number.
+pub fn push_number(number: i64, out: &mut Vec<u8>) {
+    // Quicker than formatting it; a number is always JSON, and a Vec takes everything.
+    let _ = serde_json::to_writer(out, &number);
+}
+
 fn escape(text: &[u8], out: &mut Vec<u8>) {
     let mut done = 0;
-    for (at, byte) in text.iter().enumerate() {
-        let letter = ESCAPES[usize::from(*byte)];
-        if letter == 0 {
+    for (piece, start) in text.chunks(PIECE).zip((0..).step_by(PIECE)) {
+        // Most text needs nothing: a piece is asked as a whole, which the compiler turns into a few wide instructions.
+        let plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
+        if piece.iter().fold(true, |all, byte| all & plain(byte)) {
             continue;
         }
-        out.extend_from_slice(&text[done..at]);
-        out.extend_from_slice(&[b'\\', letter]);
-        if letter == b'u' {
-            const HEX: &[u8; 16] = b"0123456789abcdef";
-            out.extend_from_slice(b"00");
-            out.push(HEX[usize::from(byte >> 4)]);
-            out.push(HEX[usize::from(byte & 15)]);
+        for (byte, at) in piece.iter().zip(start..) {
+            let letter = ESCAPES[usize::from(*byte)];
+            if letter == 0 {
+                continue;
+            }
+            out.extend_from_slice(&text[done..at]);
+            out.extend_from_slice(&[b'\\', letter]);
+            if letter == b'u' {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.extend_from_slice(b"00");
+                out.push(HEX[usize::from(byte >> 4)]);
+                out.push(HEX[usize::from(byte & 15)]);
+            }
+            done = at + 1;
         }
-        done = at + 1;
     }
     out.extend_from_slice(&text[done..]);
 }
@@ -97,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_back_by_a_json_parser(text in any::<String>()) {
+        fn any_text_is_read_back_by_a_json_parser(text in "(\\PC|[\\x00-\\x1f\"\\\\]|[a-z]{30}){0,9}") {
             let mut out = Vec::new();
             push_string(&text, &mut out);
             prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);

@@ -19,8 +19,9 @@ use super::journal::Journal;
 use super::trouble::{Fault, Refusal, Trouble};
 use crate::disk::{Disk, DiskFile, Open, create_dirs, parent_of};
 
-/// A buffer that holds this much is written.
-pub const FULL: usize = 256 * 1024;
+/// A buffer that holds this much is written. More saves nothing: what was encoded should still be in the processor's cache when it is
+/// written, for many files too.
+pub const FULL: usize = 64 * 1024;
 /// Buffers of more files than these are given back after each sync.
 const KEPT_BUFFERS: usize = 64;
 /// More files than these are forgotten together after a sync.
