@@ -4,9 +4,12 @@
 //! librdkafka holds) -> `producer` (the thread that drives them). Out of Kafka: `consumer`, `rebalance`, `commit`.
 
 pub mod cluster;
+pub mod commit;
+pub mod consumer;
 pub mod embedded;
 pub mod errors;
 pub mod native;
 pub mod partition;
+pub mod rebalance;
 pub mod route;
 pub mod settings;
