@@ -13,7 +13,7 @@ use super::facts::{Facts, FileStatus};
 use super::rotate::Timing;
 use super::settings::{FileSettings, LongLine, MaxLine, StartAt, Watch};
 use super::{FileInput, run};
-use crate::checkpoint::entry::{Change, Entry, FileKey};
+use crate::checkpoint::{Change, Entry, FileKey};
 use crate::flow::{
     Arenas, Batch, Bell, Books, Budget, Outcome, Received, Receiver, Stop, Tracker, pipe,
 };
