@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::config::{self, Config, Property};
+use crate::kafka::properties::{probe_consumer, probe_producer};
 use crate::kafka::settings::{ConsumerSettings, ProducerSettings};
 use crate::plan::{self, Plan, Site};
 use crate::yaml::{Problem, Source, Span};
@@ -96,8 +97,7 @@ pub fn load(path: &Path) -> Result<(Plan, Warnings), ConfigErrors> {
         &text,
         &|name| std::env::var(name).ok(),
         &site,
-        // Where librdkafka is asked about `options`: a client without brokers is built and dropped.
-        &Probes::NONE,
+        &Probes::LIBRDKAFKA,
     )
 }
 
@@ -108,7 +108,14 @@ pub(super) struct Probes {
 }
 
 impl Probes {
+    /// Builds a client without brokers and drops it.
+    const LIBRDKAFKA: Self = Self {
+        producer: probe_producer,
+        consumer: probe_consumer,
+    };
+
     /// Asks nothing.
+    #[cfg(test)]
     const NONE: Self = Self {
         producer: |_| Ok(()),
         consumer: |_| Ok(()),
@@ -252,7 +259,7 @@ fn read(path: &Path) -> Result<String, Problem> {
 }
 
 /// The host's name as the kernel has it.
-fn host() -> String {
+pub(super) fn host() -> String {
     let read = |path| std::fs::read_to_string(path).ok();
     read("/proc/sys/kernel/hostname")
         .or_else(|| read("/etc/hostname"))

@@ -11,6 +11,7 @@ pub mod load;
 mod man;
 pub mod run;
 mod schema;
+mod summary;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
