@@ -391,6 +391,43 @@ mod tests {
     }
 
     #[test]
+    fn no_value_of_any_key_makes_a_panic_and_every_problem_has_its_place() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/logferry.yaml");
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        let odd = [
+            "",
+            " null",
+            " [[x]]",
+            " { x: { y: [1] } }",
+            " 'é{%'",
+            " -1",
+            " 99999999999999999999",
+            " *x",
+            " ${UNSET}",
+            " \"\\0\"",
+        ];
+        for (at, line) in lines.iter().enumerate() {
+            let Some((key, _)) = line.split_once(':').filter(|(key, _)| !key.contains('#')) else {
+                continue;
+            };
+            for value in odd {
+                let changed = format!("{key}:{value}");
+                let mut lines = lines.clone();
+                lines[at] = &changed;
+                if let Err(errors) = loaded(&lines.join("\n")) {
+                    let shown = errors.to_string();
+                    assert!(!errors.problems().is_empty(), "{shown}");
+                    for problem in errors.problems() {
+                        let line = problem.at.map_or(1, |span| span.line);
+                        assert!((1..=lines.len() + 1).contains(&line), "{changed}: {shown}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn all_mistakes_are_reported_at_once() {
         let errors = loaded(
             "data_dirr: /x\nbuffer: { memory: 64M }\nclusters: { main: { brokers: [] } }\ninputs:\n  web:\n    from: { type: file, path: [/a] }\n    to: { cluster: mian, topic: 'a b', key: '{hots}', acks: 2 }\n",
