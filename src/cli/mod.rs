@@ -1,6 +1,6 @@
 //! One file per command.
 //!
-//! To add a command: a file here, a variant of [`Command`], one line in [`main`].
+//! To add a command: a file here, a variant of `Command`, one line in [`main`].
 //!
 //! Invariant: only this module knows clap, and nothing here exits the process: every command answers with an exit code.
 
