@@ -33,7 +33,7 @@ pub struct Record {
 }
 
 /// Where records come from, as far as templates, messages and dead letters tell of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// The input's name.
     pub input: Arc<str>,

@@ -70,6 +70,13 @@ impl Receipt {
         }
     }
 
+    /// Gives the entries up knowingly, at a hard stop: the position does not pass them, and whoever stops says how many lines are left.
+    pub fn forgo(mut self) {
+        if let Some(ledgers) = self.ledgers.take() {
+            ledgers.abandon(&self.entries);
+        }
+    }
+
     /// The entries that this receipt answers for.
     pub fn entries(&self) -> &[(SourceId, EntryId)] {
         &self.entries
@@ -79,6 +86,10 @@ impl Receipt {
 impl Drop for Receipt {
     fn drop(&mut self) {
         if let Some(ledgers) = self.ledgers.take() {
+            tracing::error!(
+                entries = self.entries.len(),
+                "a batch was given up before anybody confirmed it; its lines are read again at the next start"
+            );
             ledgers.abandon(&self.entries);
         }
     }

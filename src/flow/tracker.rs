@@ -158,10 +158,6 @@ impl<P: Clone + Send> Settle for Tracker<P> {
 
     fn abandon(&self, entries: &[(SourceId, EntryId)]) {
         self.lock().abandoned += entries.len() as u64;
-        tracing::error!(
-            entries = entries.len(),
-            "a batch was given up before anybody confirmed it; its lines are read again at the next start"
-        );
     }
 }
 
