@@ -45,7 +45,6 @@ impl Durable for Journal {
 /// A member of a group, its output played by the test.
 struct Rig {
     stop: Stop,
-    bell: Arc<Bell>,
     heard: Arc<Bell>,
     state: Arc<ConsumerState>,
     tracker: Arc<Tracker<i64>>,
@@ -88,7 +87,6 @@ impl Rig {
         let until_end = Arc::new(AtomicBool::new(false));
         let rig = Self {
             stop: Stop::new(),
-            bell: bell.clone(),
             heard,
             state: Arc::new(ConsumerState::new()),
             tracker: Arc::new(Tracker::new(Arc::new(Books::new()))),
@@ -321,7 +319,9 @@ fn only_what_was_settled_is_committed() {
     let at = broker.bootstrap();
     produce(&at, 0, 500);
     let mut first = Rig::start(&at, "g", Arc::new(Journal::default()), false);
-    first.until(true, |rig| rig.values.len() == 500 && rig.committed() == 500);
+    first.until(true, |rig| {
+        rig.values.len() == 500 && rig.committed() == 500
+    });
     produce(&at, 500, 900);
     first.until(false, |rig| rig.values.len() == 900);
     first.stop.harden();
