@@ -179,16 +179,6 @@ impl Worker {
             self.answers(session);
         }
         match news {
-<<<<<<< HEAD
-            // Every rebalance meets some of them; the commit is made again after it, or the partition is another's.
-            Some(commit::News::Failing(
-                code
-                @ (Code::RebalanceInProgress | Code::IllegalGeneration | Code::UnknownMemberId),
-            )) => {
-                tracing::debug!(output = %self.consumer.name, "a commit met a rebalance: {code}");
-            }
-=======
->>>>>>> consumer
             Some(commit::News::Failing(code)) => {
                 tracing::warn!(output = %self.consumer.name, group = %self.consumer.settings.group, "offsets cannot be committed: {code}{}; tried again until it succeeds", advice(code));
             }

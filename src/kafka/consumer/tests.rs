@@ -343,16 +343,6 @@ fn partitions_move_to_another_member_only_when_what_was_taken_is_settled() {
 
 #[test]
 fn only_what_was_settled_is_committed() {
-<<<<<<< HEAD
-    let broker = Embedded::start().unwrap();
-    let at = broker.bootstrap();
-    produce(&at, 0, 500);
-    let mut first = Rig::start(&at, "g", Arc::new(Journal::default()), false);
-    first.until(true, |rig| {
-        rig.values.len() == 500 && rig.committed() == 500
-    });
-    produce(&at, 500, 900);
-=======
     let kafka = Kafka::start();
     let at = &kafka;
     produce(at, 0, 500);
@@ -361,7 +351,6 @@ fn only_what_was_settled_is_committed() {
         rig.values.len() == 500 && rig.committed() == 500
     });
     produce(at, 500, 900);
->>>>>>> consumer
     first.until(false, |rig| rig.values.len() == 900);
     first.stop.harden();
     let report = first.end(false);
