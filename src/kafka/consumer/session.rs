@@ -23,7 +23,7 @@ const PROBE: Duration = Duration::from_secs(2);
 /// How long an answer to any question may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// `once`: how long a member without partitions waits for some.
-const NOTHING: Duration = Duration::from_secs(10);
+const NOTHING: Duration = Duration::from_secs(20);
 /// The same when not even the group has answered: a dead member can hold up a rebalance for its session's time.
 const NO_GROUP: Duration = Duration::from_secs(60);
 
