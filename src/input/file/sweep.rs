@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::discover::{Name, is_absent};
+use super::facts::Facts;
 use super::identity::{Found, Verdict, judge};
 use super::look::{Kind, Look, is_shared, open};
 use super::rotate::{Growth, Standing, growth, is_over};
@@ -90,7 +91,7 @@ impl Follower {
                 Ok(look) => look,
                 Err(error) if is_absent(&error) => continue,
                 Err(error) => {
-                    self.troubles.cannot_read(&path, &error, sweep);
+                    self.cannot_adopt(path, &error);
                     continue;
                 }
             };
@@ -146,13 +147,8 @@ impl Follower {
                 let links = links.map_or(1, |look| look.links);
                 let was = source.standing;
                 source.standing = was.out_of_sight(links, now);
-                if was == Standing::Named
-                    && let Some(path) = source.file.as_ref().and_then(present_path)
-                    && path != source.path
-                {
-                    // Records keep the name that the user's patterns know; the position follows the file.
-                    source.path = path;
-                    self.facts.renamed(source.id, source.path.clone());
+                if was == Standing::Named {
+                    follow_path(source, &self.facts);
                 }
                 continue;
             };
@@ -173,7 +169,8 @@ impl Follower {
             let named = source.standing == Standing::Named;
             // Events answer for most of those that have been quiet for long.
             let is_turn = (self.sweeps + slot).is_multiple_of(LOOK);
-            if named && (!source.pace.idle || (source.is_armed && !is_turn)) {
+            let is_active = !source.pace.idle && !self.is_blocked;
+            if named && (is_active || (source.is_armed && !is_turn)) {
                 continue;
             }
             let look = match &source.file {
@@ -197,7 +194,11 @@ impl Follower {
             };
             if !named {
                 source.standing = source.standing.out_of_sight(look.links, now);
+                if look.stamp != source.look.stamp {
+                    follow_path(source, &self.facts);
+                }
             }
+            source.seen = source.seen.max(look.size);
             if growth(source.at(), &source.look, &look) != Growth::Nothing || source.has_news() {
                 changed.push(slot);
             } else if source.pace.idle
@@ -207,6 +208,7 @@ impl Follower {
             }
         }
         for slot in changed {
+            self.account(slot);
             self.wake(slot);
         }
         for slot in astray {
@@ -244,6 +246,18 @@ impl Follower {
                 look.id.is_same(&id).then_some((path, file, look))
             });
         let Some((path, file, look)) = found else {
+            let now = Instant::now();
+            let is_mounted = path
+                .parent()
+                .map(Look::at)
+                .is_some_and(|folder| folder.is_ok_and(|folder| folder.id.dev == id.dev));
+            source.standing = source.standing.out_of_sight(1, now);
+            if !is_mounted && !is_over(source.standing, source.pace.grew, now, &self.timing) {
+                return Ok(());
+            }
+            if !self.outlet.try_flush()? {
+                return Ok(());
+            }
             let lost = source.unread();
             tracing::warn!(
                 input = %self.name, file = %source.path.display(), lost_bytes = lost,
@@ -270,7 +284,7 @@ impl Follower {
             Ok(opened) => opened,
             Err(error) if is_absent(&error) => return Ok(()),
             Err(error) => {
-                self.troubles.cannot_read(&path, &error, self.sweeps);
+                self.cannot_adopt(path, &error);
                 return Ok(());
             }
         };
@@ -287,7 +301,7 @@ impl Follower {
         let (start, save) = match self.start_of(&path, &look, &file) {
             Ok(start) => start,
             Err(error) => {
-                self.troubles.cannot_read(&path, &error, self.sweeps);
+                self.cannot_adopt(path, &error);
                 return Ok(());
             }
         };
@@ -328,7 +342,20 @@ impl Follower {
         self.sources.insert(slot, source);
         self.account(slot);
         self.wake(slot);
+        if self.open > self.most_open {
+            // It is opened again when it is its turn.
+            self.close(slot);
+        }
         Ok(())
+    }
+
+    /// A name that is looked for leads to something that cannot be read now.
+    fn cannot_adopt(&mut self, path: PathBuf, error: &io::Error) {
+        self.mind_descriptors(error);
+        self.troubles.cannot_read(&path, error, self.sweeps);
+        if self.first_start {
+            self.late.insert(path);
+        }
     }
 
     /// Where a file is begun, and whether that has to be saved at once.
@@ -367,7 +394,8 @@ impl Follower {
             return Ok((start, moved));
         }
         let mut position = Position::default();
-        if self.first_start && self.settings.start_at == StartAt::End {
+        let existed = self.first_start || self.late.remove(path);
+        if existed && self.settings.start_at == StartAt::End {
             (position.offset, position.inside_line) =
                 end_of_lines(file, look.size, self.lines.size())?;
         }
@@ -431,6 +459,16 @@ impl Follower {
             self.saved.take(key);
             self.facts.forget(key);
         }
+    }
+}
+
+/// Learns where a file went that the patterns do not find. Records keep the name under which they did; the position follows the file.
+fn follow_path(source: &mut Source, facts: &Facts) {
+    if let Some(path) = source.file.as_ref().and_then(present_path)
+        && path != source.path
+    {
+        source.path = path;
+        facts.renamed(source.id, source.path.clone());
     }
 }
 

@@ -330,6 +330,72 @@ fn a_renamed_file_is_followed_to_its_end_and_the_new_one_from_its_beginning() {
 }
 
 #[test]
+fn what_rotates_while_nobody_takes_batches_is_held_and_read_later() {
+    let mut rig = Rig::new(&["app.log"]);
+    rig.memory = 600_000;
+    let line = "x".repeat(999);
+    let generation = |n: usize| format!("{n}{line}\n").repeat(2000);
+    rig.append("app.log", &generation(0));
+    rig.start();
+    for n in 1..6 {
+        let known = |rig: &Rig, name: &str| {
+            let (path, facts) = (rig.path(name), &rig.running.as_ref().unwrap().facts);
+            facts.files().iter().any(|file| file.path == path)
+        };
+        let wait = |rig: &Rig, name: &str| {
+            let deadline = Instant::now() + PATIENCE;
+            while !known(rig, name) {
+                assert!(Instant::now() < deadline);
+                std::thread::yield_now();
+            }
+        };
+        wait(&rig, "app.log");
+        let rotated = format!("app.log.{n}");
+        rig.rename("app.log", &rotated);
+        wait(&rig, &rotated);
+        // The older ones go for good.
+        if n > 1 {
+            fs::remove_file(rig.path(&format!("app.log.{}", n - 1))).unwrap();
+        }
+        rig.append("app.log", &generation(n));
+    }
+    let summary = rig.running.as_ref().unwrap().facts.summary();
+    assert!(summary.unread_bytes > 8_000_000);
+    rig.until_lines(12_000);
+    for n in 0..6 {
+        let start = n.to_string();
+        let lines = rig.lines();
+        assert_eq!(lines.iter().filter(|l| l.starts_with(&start)).count(), 2000);
+    }
+    rig.stop();
+}
+
+#[test]
+fn what_was_deleted_and_not_read_is_counted_at_the_stop() {
+    let mut rig = Rig::new(&["app.log", "b.log"]);
+    rig.memory = 600_000;
+    rig.append("app.log", &format!("{}\n", "x".repeat(99)).repeat(50_000));
+    rig.start();
+    while rig.running.as_ref().unwrap().facts.files().is_empty() {
+        std::thread::yield_now();
+    }
+    fs::remove_file(rig.path("app.log")).unwrap();
+    // The sweep that finds this one misses the other.
+    rig.append("b.log", "");
+    let deadline = Instant::now() + PATIENCE;
+    while rig.running.as_ref().unwrap().facts.files().len() < 2 {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    let books = rig.running.as_ref().unwrap().books.clone();
+    let report = rig.stop();
+    let entries = books.entries();
+    assert_eq!((report.unread, entries.unread_bytes), (0, 0));
+    assert_eq!(entries.seen_bytes(), 5_000_000);
+    assert!(entries.lost["deleted"] > 4_000_000);
+}
+
+#[test]
 fn a_file_renamed_while_nobody_looked_is_finished_first() {
     for (pattern, to) in [
         ("app.log", "app.log.1"),
