@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 
 use self::discover::{Discover, PatternError};
 use self::facts::{Fact, Facts};
-use self::identity::Saved;
+use self::identity::{Id, Saved};
 use self::look::{Look, open};
-use self::rotate::{Growth, Standing, Timing, growth};
+use self::rotate::{Growth, Standing, Timing, growth, rotated_from};
 use self::settings::{FileSettings, Watch as Mode};
 use self::sweep::Known;
 use self::tail::{Source, Taken};
@@ -100,6 +100,8 @@ struct Follower {
     next_slot: u64,
     by_id: HashMap<(u64, u64), u64>,
     names: HashMap<PathBuf, Known>,
+    /// What stood last at paths where no followed file stands now.
+    predecessors: HashMap<PathBuf, Id>,
     /// Files that are looked at by time, next ones first. A file is in it exactly while its pace is not idle.
     active: VecDeque<u64>,
     /// Open files that went idle, longest ago first; may name some that are not idle any more.
@@ -127,6 +129,7 @@ impl Follower {
             settings.watch
         };
         let outlet = Outlet::new(input.ends);
+        let predecessors = predecessors(&input.saved);
         let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         Ok(Self {
             discover: Discover::new(&settings.paths, &settings.exclude)?,
@@ -147,6 +150,7 @@ impl Follower {
             next_slot: 0,
             by_id: HashMap::new(),
             names: HashMap::new(),
+            predecessors,
             active: VecDeque::new(),
             idle: VecDeque::new(),
             open: 0,
@@ -554,6 +558,28 @@ impl Follower {
             unread: self.unread,
         }
     }
+}
+
+/// The youngest file that is known to have stood at each path, rotated ones at the path that they were rotated from.
+fn predecessors(saved: &[(FileKey, Entry)]) -> HashMap<PathBuf, Id> {
+    let mut youngest: HashMap<PathBuf, Id> = HashMap::new();
+    for (_, entry) in saved {
+        let id = Id {
+            dev: entry.dev,
+            inode: entry.inode,
+            birth: entry.birth,
+        };
+        for path in rotated_from(&entry.path)
+            .into_iter()
+            .chain([entry.path.clone()])
+        {
+            let known = youngest.entry(path).or_insert(id);
+            if known.birth < id.birth {
+                *known = id;
+            }
+        }
+    }
+    youngest
 }
 
 fn fact(source: &Source) -> Fact {

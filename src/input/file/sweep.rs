@@ -17,9 +17,9 @@ use std::time::Instant;
 
 use super::discover::{Name, is_absent};
 use super::facts::Facts;
-use super::identity::{Found, Verdict, judge};
+use super::identity::{Found, Id, Verdict, judge};
 use super::look::{Kind, Look, is_shared, open};
-use super::rotate::{Growth, Standing, growth, is_over};
+use super::rotate::{Growth, Standing, growth, is_over, rotated_from, was_between};
 use super::settings::StartAt;
 use super::tail::{Source, end_of_lines};
 use super::{Follower, fact};
@@ -148,12 +148,16 @@ impl Follower {
                 let was = source.standing;
                 source.standing = was.out_of_sight(links, now);
                 if was == Standing::Named {
+                    let left = source.path.clone();
+                    self.predecessors.insert(left, source.look.id);
                     follow_path(source, &self.facts);
                 }
                 continue;
             };
             source.standing = Standing::Named;
             if source.path != path {
+                let left = source.path.clone();
+                self.predecessors.insert(left, source.look.id);
                 source.path = path.to_path_buf();
                 source.origin = origin(&self.name, path);
                 self.facts.renamed(source.id, source.path.clone());
@@ -298,6 +302,11 @@ impl Follower {
             }
             return Ok(());
         }
+        if name.is_some()
+            && let Some(before) = self.predecessors.remove(&path)
+        {
+            self.adopt_between(&path, &before, &look.id)?;
+        }
         let (start, save) = match self.start_of(&path, &look, &file) {
             Ok(start) => start,
             Err(error) => {
@@ -316,10 +325,11 @@ impl Follower {
                 ..
             } = start.position;
             if let Err(error) = source.seek(offset, inside_line, &file) {
-                self.troubles.cannot_read(&path, &error, self.sweeps);
+                self.cannot_adopt(path, &error);
                 return Ok(());
             }
         }
+        self.saved.take(FileKey(id.0));
         if name.is_none() {
             source.standing = Standing::Named.out_of_sight(look.links, now);
         }
@@ -345,6 +355,28 @@ impl Follower {
         if self.open > self.most_open {
             // It is opened again when it is its turn.
             self.close(slot);
+        }
+        Ok(())
+    }
+
+    /// Follows the files that stood at `path` between two others and were rotated away before anybody saw them there.
+    fn adopt_between(&mut self, path: &Path, before: &Id, after: &Id) -> Result<(), Ended> {
+        if before.is_same(after) {
+            return Ok(());
+        }
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let names = names_by_inode(folder).into_values().flatten();
+        let rotated = names.filter(|name| rotated_from(name).iter().any(|from| from == path));
+        // Names that the patterns find are adopted as such.
+        let hidden = rotated.filter(|name| !self.discover.wants(name));
+        let mut between: Vec<(Id, PathBuf)> = hidden
+            .filter_map(|name| Some((Look::at(&name).ok()?.id, name)))
+            .filter(|(id, _)| was_between(before, after, id))
+            .collect();
+        between.sort_by_key(|(id, _)| id.birth);
+        for (_, name) in between {
+            tracing::debug!(input = %self.name, file = %name.display(), "rotated before it was seen under its first name");
+            self.adopt(name, None)?;
         }
         Ok(())
     }
@@ -385,11 +417,11 @@ impl Follower {
                 );
             }
         }
-        if let Some((key, entry)) = same.and_then(|key| Some((key, self.saved.take(key)?))) {
+        if let Some((key, entry)) = same.and_then(|key| Some((key, self.saved.get(key)?))) {
             let moved = entry.path != path || entry.dev != look.id.dev;
             let start = Start {
                 id: SourceId(key.0),
-                position: position(&entry),
+                position: position(entry),
             };
             return Ok((start, moved));
         }

@@ -329,6 +329,53 @@ fn a_renamed_file_is_followed_to_its_end_and_the_new_one_from_its_beginning() {
     }
 }
 
+/// Renames every generation of `app.log` and writes a line into a new one.
+fn rotate(rig: &Rig, generations: usize) {
+    for to in (1..=generations).rev() {
+        if rig.path(&format!("app.log.{to}")).exists() {
+            rig.rename(&format!("app.log.{to}"), &format!("app.log.{}", to + 1));
+        }
+    }
+    rig.rename("app.log", "app.log.1");
+}
+
+#[test]
+fn generations_that_were_never_seen_under_their_first_name_are_read() {
+    for stopped in [false, true] {
+        let mut rig = Rig::new(&["app.log"]);
+        rig.settings.watch = Watch::Poll;
+        // Compressed, of another application, or older than what is known: none of ours.
+        for other in ["app.log.7.gz", "app-error.log", "app.log.err", "app.log.9"] {
+            rig.append(other, "not ours\n");
+        }
+        rig.append("app.log", "0\n");
+        rig.start();
+        rig.until_lines(1);
+        rig.until_read();
+        let mut count = 1;
+        for round in 0..5 {
+            if stopped {
+                rig.kill();
+            }
+            for _ in 0..round {
+                rotate(&rig, count);
+                rig.append("app.log", &format!("{count}\n"));
+                count += 1;
+            }
+            if stopped {
+                rig.start();
+            }
+            rig.until_lines(count);
+            rig.until_read();
+        }
+        rig.stop();
+        let expected: Vec<String> = (0..count).map(|n| n.to_string()).collect();
+        let mut lines = rig.lines();
+        lines.sort_by_key(|line| line.parse::<u32>().unwrap());
+        assert_eq!(lines, expected);
+    }
+}
+
 #[test]
 fn what_rotates_while_nobody_takes_batches_is_held_and_read_later() {
     let mut rig = Rig::new(&["app.log"]);
