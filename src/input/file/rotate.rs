@@ -134,15 +134,15 @@ fn is_generation(suffix: &[u8]) -> bool {
     is_date || suffix == b"old"
 }
 
-/// Whether a file stood at a path after `before` and before `after`: born between them, and neither of the two. Without birth times
-/// nothing is known to have been there.
-pub fn was_between(before: &Id, after: &Id, found: &Id) -> bool {
-    let others = !found.is_same(before) && !found.is_same(after) && found.dev == after.dev;
-    match (before.birth, found.birth, after.birth) {
-        // Clocks of file systems are coarse, so the same moment counts.
-        (Some(first), Some(birth), Some(last)) => others && first <= birth && birth <= last,
-        _ => false,
+/// Whether a file that has a rotated name stood at the live one after `before` and, if something stands there now, before `after`: born
+/// between them, and neither of the two. Without birth times nothing is known to have been there.
+pub fn was_between(before: &Id, after: Option<&Id>, found: &Id) -> bool {
+    if found.is_same(before) || found.birth < before.birth {
+        return false;
     }
+    // Clocks of file systems are coarse, so the same moment counts.
+    let is_before = |after: &Id| !found.is_same(after) && found.birth <= after.birth;
+    before.birth.is_some() && found.birth.is_some() && after.is_none_or(is_before)
 }
 
 #[cfg(test)]
@@ -211,11 +211,13 @@ mod tests {
             inode,
             birth,
         };
-        let between = |found| was_between(&id(1, Some(10)), &id(2, Some(20)), &found);
+        let (before, after) = (id(1, Some(10)), id(2, Some(20)));
+        let between = |found| was_between(&before, Some(&after), &found);
         assert!(between(id(3, Some(10))) && between(id(3, Some(20))));
         assert!(!between(id(3, Some(9))) && !between(id(3, Some(21))));
         assert!(!between(id(3, None)));
         assert!(!between(id(1, Some(10))) && !between(id(2, Some(20))));
+        assert!(was_between(&before, None, &id(3, Some(21))));
     }
 
     #[test]

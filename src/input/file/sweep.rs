@@ -74,8 +74,13 @@ impl Follower {
         for (folder, error) in &found.unreadable {
             self.troubles.cannot_read(folder, error, sweep);
         }
-        if !found.unknown.is_empty() || kept != self.names.len() || sweep == 1 {
+        // Before the names: what was renamed is finished first.
+        self.pursue_saved()?;
+        if !found.unknown.is_empty() || kept != self.names.len() {
             self.match_names(found.unknown)?;
+        }
+        if !self.predecessors.is_empty() {
+            self.adopt_after()?;
         }
         self.watch.set_folders(&found.folders);
         self.troubles.forget_before(sweep);
@@ -108,9 +113,6 @@ impl Follower {
         }
         self.names.retain(|_, known| known.seen == sweep);
         self.rename_sources();
-        if sweep == 1 {
-            self.pursue_saved(&new)?;
-        }
         for (path, name) in new {
             self.adopt(path, Some(name))?;
         }
@@ -304,6 +306,7 @@ impl Follower {
         }
         if name.is_some()
             && let Some(before) = self.predecessors.remove(&path)
+            && !before.is_same(&look.id)
         {
             self.adopt_between(&path, &before, &look.id)?;
         }
@@ -361,21 +364,61 @@ impl Follower {
 
     /// Follows the files that stood at `path` between two others and were rotated away before anybody saw them there.
     fn adopt_between(&mut self, path: &Path, before: &Id, after: &Id) -> Result<(), Ended> {
-        if before.is_same(after) {
-            return Ok(());
-        }
         let folder = path.parent().unwrap_or(Path::new("/"));
         let names = names_by_inode(folder).into_values().flatten();
         let rotated = names.filter(|name| rotated_from(name).iter().any(|from| from == path));
-        // Names that the patterns find are adopted as such.
-        let hidden = rotated.filter(|name| !self.discover.wants(name));
-        let mut between: Vec<(Id, PathBuf)> = hidden
+        let between = rotated
             .filter_map(|name| Some((Look::at(&name).ok()?.id, name)))
-            .filter(|(id, _)| was_between(before, after, id))
+            .filter(|(id, _)| was_between(before, Some(after), id));
+        self.adopt_rotated(between.collect())
+    }
+
+    /// The same where nothing stands at the path now.
+    fn adopt_after(&mut self) -> Result<(), Ended> {
+        let seen = self.rotated_after();
+        let Some(youngest) = seen.iter().map(|(id, _)| id.birth).max() else {
+            return Ok(());
+        };
+        // A listing may miss what was renamed while it was made, though it shows what was renamed after that. Everything up to the
+        // youngest is surely in the next one, and nothing may be passed over: the youngest is what later ones are compared with.
+        let mut found = self.rotated_after();
+        found.retain(|(id, _)| id.birth <= youngest);
+        self.adopt_rotated(found)
+    }
+
+    fn rotated_after(&self) -> Vec<(Id, PathBuf)> {
+        let paths = self.predecessors.keys();
+        let mut folders: Vec<PathBuf> = paths
+            .filter_map(|path| Some(path.parent()?.into()))
             .collect();
-        between.sort_by_key(|(id, _)| id.birth);
-        for (_, name) in between {
-            tracing::debug!(input = %self.name, file = %name.display(), "rotated before it was seen under its first name");
+        folders.sort_unstable();
+        folders.dedup();
+        let mut found = Vec::new();
+        for name in folders
+            .iter()
+            .flat_map(|folder| names_by_inode(folder).into_values().flatten())
+        {
+            for path in rotated_from(&name) {
+                let Some(before) = self.predecessors.get(&path) else {
+                    continue;
+                };
+                if let Ok(look) = Look::at(&name)
+                    && was_between(before, None, &look.id)
+                {
+                    found.push((look.id, name.clone()));
+                    break;
+                }
+            }
+        }
+        found.retain(|(id, _)| !self.by_id.contains_key(&(id.dev, id.inode)));
+        found
+    }
+
+    fn adopt_rotated(&mut self, mut found: Vec<(Id, PathBuf)>) -> Result<(), Ended> {
+        // Names that the patterns find are adopted as such.
+        found.retain(|(_, name)| !self.discover.wants(name));
+        found.sort_by_key(|(id, _)| id.birth);
+        for (_, name) in found {
             self.adopt(name, None)?;
         }
         Ok(())
@@ -435,14 +478,11 @@ impl Follower {
         Ok((Start { id, position }, true))
     }
 
-    /// At a restart: files that have saved positions and whose names the patterns do not find (any more) are finished first. `new` are
-    /// the names that the patterns found.
-    fn pursue_saved(&mut self, new: &[(PathBuf, Name)]) -> Result<(), Ended> {
+    /// Follows files that have saved positions and whose names the patterns do not find (any more).
+    fn pursue_saved(&mut self) -> Result<(), Ended> {
         if self.saved.is_empty() {
             return Ok(());
         }
-        let wanted: std::collections::HashSet<&Path> =
-            new.iter().map(|(path, _)| path.as_path()).collect();
         let mut folders: HashMap<PathBuf, HashMap<u64, Vec<PathBuf>>> = HashMap::new();
         let mut finds = Vec::new();
         for (_, entry) in self.saved.entries() {
@@ -451,13 +491,10 @@ impl Follower {
                 .entry(folder.to_path_buf())
                 .or_insert_with(|| names_by_inode(folder));
             let beside = names.get(&entry.inode).into_iter().flatten();
-            // Names that the patterns find are judged when they are adopted.
-            finds.extend(
-                beside
-                    .filter(|path| !wanted.contains(path.as_path()))
-                    .cloned(),
-            );
+            finds.extend(beside.cloned());
         }
+        // Names that the patterns find are judged when they are adopted.
+        finds.retain(|path| !self.discover.wants(path));
         for path in finds {
             // Only what is known is followed here: a file that merely has the inode is none of ours.
             let Ok((look, file)) = open(&path).and_then(|file| Ok((Look::of(&file)?, file))) else {
