@@ -1,6 +1,6 @@
 //! The input `file`: follows growing files, also through rotation, and loses nothing that it could have read.
 //!
-//! One thread per input. It sweeps over the names that the patterns find ([`discover`], [`sweep`]), tells files apart by evidence
+//! One thread per input. It sweeps over the names that the patterns find ([`discover`], `sweep`), tells files apart by evidence
 //! ([`identity`]), and gives every file that may have something to read its turns ([`tail`]), a few blocks at a time, so that a backlog in
 //! one does not hold up the others. Kernel events ([`watch`]) only make it look earlier. What it knows beside positions lies in [`facts`].
 //!
