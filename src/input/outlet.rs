@@ -1,7 +1,8 @@
 //! How an input hands its records on: it fills arenas, pays for them, opens ledger entries and sends.
 //!
 //! A reader asks for [`Outlet::room`], reads into the arena that it gets, and leaves its runs there; small reads of several files share
-//! one arena. [`Outlet::flush`] sends what is in hand. Both wait where they must (for budget, for room in the pipe) on the input's one bell.
+//! one arena. [`Outlet::flush`] sends what is in hand. Both wait where they must (for budget, for room in the pipe) on the input's one bell;
+//! their `try_` forms do not, for readers that have something else to look after meanwhile.
 //!
 //! Invariant: a ledger entry is opened only for a batch that is sent in the same breath.
 
@@ -116,20 +117,25 @@ impl Outlet {
         self.sent
     }
 
-    /// An arena with room for at least `wanted` bytes: the one in hand, or a new one after that was sent.
+    /// An arena with room for at least `wanted` bytes: the one in hand, or a new one after that was sent. Waits for it.
     pub fn room(&mut self, wanted: usize) -> Result<&mut Filling, Ended> {
-        if self
-            .hand
-            .as_ref()
-            .is_some_and(|hand| hand.arena.room() < wanted)
-        {
-            self.flush()?;
+        while !self.make_room(wanted)? {
+            let stop = &self.ends.stop;
+            if stop.is_hard() || (stop.is_soft() && !self.reads_on) {
+                return Err(Ended::Stopped);
+            }
+            self.ends.bell.wait(LOOK_UP);
         }
-        let filling = match self.hand.take() {
-            Some(filling) => filling,
-            None => self.begin(wanted)?,
-        };
-        Ok(self.hand.insert(filling))
+        self.hand.as_mut().ok_or(Ended::Stopped)
+    }
+
+    /// As [`Outlet::room`], but `None` where that would wait; the bell rings when it is worth another try.
+    pub fn try_room(&mut self, wanted: usize) -> Result<Option<&mut Filling>, Ended> {
+        Ok(if self.make_room(wanted)? {
+            self.hand.as_mut()
+        } else {
+            None
+        })
     }
 
     /// The arena in hand, that [`Outlet::room`] gave.
@@ -144,12 +150,40 @@ impl Outlet {
 
     /// Sends what is in hand, and waits until it is gone.
     pub fn flush(&mut self) -> Result<(), Ended> {
-        let Some(hand) = self.hand.take() else {
-            return Ok(());
-        };
-        if hand.runs.is_empty() {
-            return Ok(());
+        while !self.try_flush()? {
+            if self.ends.stop.is_hard() {
+                let hand = self.hand.take().filter(|_| self.reads_on);
+                if let Some(hand) = hand {
+                    // It cannot be read again: it shows in the books as what was not delivered.
+                    self.ends.tracker.reads(hand.count());
+                }
+                return Err(Ended::Stopped);
+            }
+            self.ends.bell.wait(LOOK_UP);
         }
+        Ok(())
+    }
+
+    /// As [`Outlet::flush`], but `false` where that would wait; the bell rings when it is worth another try.
+    pub fn try_flush(&mut self) -> Result<bool, Ended> {
+        if self.hand.as_ref().is_some_and(|hand| hand.runs.is_empty()) {
+            self.hand = None;
+        }
+        if self.hand.is_none() {
+            return Ok(true);
+        }
+        if !self.ends.sender.has_room() {
+            return Ok(false);
+        }
+        let Some(hand) = self.hand.take() else {
+            return Ok(true);
+        };
+        self.send(hand)?;
+        Ok(true)
+    }
+
+    fn send(&mut self, hand: Filling) -> Result<(), Ended> {
+        let count = hand.count();
         let Filling {
             arena,
             records,
@@ -158,23 +192,12 @@ impl Outlet {
             mut charge,
         } = hand;
         charge.grow(records.len() as u64 * RECORD_OVERHEAD);
-        while !self.ends.sender.has_room() {
-            if self.ends.stop.is_hard() {
-                if self.reads_on {
-                    // It cannot be read again: it shows in the books as what was not delivered.
-                    self.ends.tracker.reads(count_of(&records, &runs));
-                }
-                return Err(Ended::Stopped);
-            }
-            self.ends.bell.wait(LOOK_UP);
-        }
         // Only now, when nothing is between it and the pipe: an entry whose batch was never sent would hold its position for ever.
         let entries = ends
             .into_iter()
             .filter_map(|(source, end)| Some((source, self.ends.tracker.open(source, end)?)))
             .collect();
         let receipt = Receipt::new(self.ends.tracker.clone(), entries);
-        let count = count_of(&records, &runs);
         let mut batch = Batch {
             arena,
             records,
@@ -183,6 +206,7 @@ impl Outlet {
             charge,
         };
         self.ends.tracker.reads(count);
+        // There was room, and nobody else sends: the loop is for the type's sake.
         loop {
             batch = match self.ends.sender.try_send(batch) {
                 TrySend::Sent => break,
@@ -198,43 +222,48 @@ impl Outlet {
         Ok(())
     }
 
-    /// Takes budget, waiting for it, and an arena.
-    fn begin(&mut self, wanted: usize) -> Result<Filling, Ended> {
+    /// Makes sure that something with enough room is in hand; `false` when it would have to wait for that.
+    fn make_room(&mut self, wanted: usize) -> Result<bool, Ended> {
+        if let Some(hand) = &self.hand {
+            if hand.arena.room() >= wanted {
+                return Ok(true);
+            }
+            if !self.try_flush()? {
+                return Ok(false);
+            }
+        }
         let capacity = wanted.max(ARENA_BYTES);
-        let charge = loop {
-            if let Some(charge) = self.ends.share.try_take(capacity as u64) {
-                break charge;
-            }
+        let share = &self.ends.share;
+        let charge = share.try_take(capacity as u64).or_else(|| {
             // Told first, tried again after: what is given back in between is not missed.
-            if !self.budget.is_awaited.swap(true, Ordering::SeqCst) {
-                continue;
-            }
-            if self.ends.stop.is_hard() || (self.ends.stop.is_soft() && !self.reads_on) {
-                return Err(Ended::Stopped);
-            }
-            self.ends.bell.wait(LOOK_UP);
+            self.budget.is_awaited.store(true, Ordering::SeqCst);
+            share.try_take(capacity as u64)
+        });
+        let Some(charge) = charge else {
+            return Ok(false);
         };
         self.budget.is_awaited.store(false, Ordering::SeqCst);
-        Ok(Filling {
+        self.hand = Some(Filling {
             arena: self.ends.arenas.take(capacity),
             records: Vec::new(),
             runs: Vec::new(),
             ends: Vec::new(),
             charge,
-        })
-    }
-}
-
-/// As [`Batch::count`], for what is no batch yet.
-fn count_of(records: &[Record], runs: &[Run]) -> Count {
-    let ends = records.iter().filter(|record| record.ends_line);
-    Count {
-        lines: ends.count() as u64,
-        bytes: runs.iter().map(|run| run.bytes).sum(),
+        });
+        Ok(true)
     }
 }
 
 impl Filling {
+    /// As [`Batch::count`].
+    fn count(&self) -> Count {
+        let ends = self.records.iter().filter(|record| record.ends_line);
+        Count {
+            lines: ends.count() as u64,
+            bytes: self.runs.iter().map(|run| run.bytes).sum(),
+        }
+    }
+
     /// Notes that `records` are what `bytes` source bytes after `base` hold, and that the source stands at `end` after them.
     pub fn add_run(
         &mut self,

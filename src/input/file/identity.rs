@@ -145,6 +145,10 @@ impl Saved {
             .collect()
     }
 
+    pub fn get(&self, key: FileKey) -> Option<&Entry> {
+        self.entries.get(&key)
+    }
+
     pub fn take(&mut self, key: FileKey) -> Option<Entry> {
         self.entries.remove(&key)
     }

@@ -1,10 +1,11 @@
 //! The input `file`: follows growing files, also through rotation, and loses nothing that it could have read.
 //!
-//! One thread per input. It sweeps over the names that the patterns find ([`discover`], [`sweep`]), tells files apart by evidence
+//! One thread per input. It sweeps over the names that the patterns find ([`discover`], `sweep`), tells files apart by evidence
 //! ([`identity`]), and gives every file that may have something to read its turns ([`tail`]), a few blocks at a time, so that a backlog in
 //! one does not hold up the others. Kernel events ([`watch`]) only make it look earlier. What it knows beside positions lies in [`facts`].
 //!
-//! Invariant: the thread never waits for one file; it waits only for budget, for room in its pipe, and for time to pass, always on its bell.
+//! Invariant: the thread never waits for one file, nor in the middle of anything: while budget or room in the pipe are missing it goes on
+//! sweeping, so that files which are rotated during an outage are found, and held open, before their names are gone.
 
 pub mod discover;
 pub mod facts;
@@ -17,7 +18,7 @@ pub mod tail;
 mod troubles;
 pub mod watch;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,9 +26,9 @@ use std::time::{Duration, Instant};
 
 use self::discover::{Discover, PatternError};
 use self::facts::{Fact, Facts};
-use self::identity::Saved;
+use self::identity::{Id, Saved};
 use self::look::{Look, open};
-use self::rotate::{Growth, Standing, Timing, growth};
+use self::rotate::{Growth, Standing, Timing, growth, rotated_from};
 use self::settings::{FileSettings, Watch as Mode};
 use self::sweep::Known;
 use self::tail::{Source, Taken};
@@ -91,12 +92,16 @@ struct Follower {
     saved_until: Instant,
     /// `start_at` applies to files found now.
     first_start: bool,
+    /// Files that `start_at` applies to although they could not be read at the very first start.
+    late: HashSet<PathBuf>,
     next_key: u64,
     /// By slot: a number that stays with a file also when its content is replaced.
     sources: HashMap<u64, Source>,
     next_slot: u64,
     by_id: HashMap<(u64, u64), u64>,
     names: HashMap<PathBuf, Known>,
+    /// What stood last at paths where no followed file stands now.
+    predecessors: HashMap<PathBuf, Id>,
     /// Files that are looked at by time, next ones first. A file is in it exactly while its pace is not idle.
     active: VecDeque<u64>,
     /// Open files that went idle, longest ago first; may name some that are not idle any more.
@@ -107,6 +112,8 @@ struct Follower {
     unread: u64,
     followed: usize,
     sweeps: u64,
+    /// Budget or room in the pipe are missing: nothing can be read now.
+    is_blocked: bool,
     /// The next sweep walks over all names, whatever the folders say.
     must_walk: bool,
     troubles: Troubles,
@@ -122,6 +129,7 @@ impl Follower {
             settings.watch
         };
         let outlet = Outlet::new(input.ends);
+        let predecessors = predecessors(&input.saved);
         let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         Ok(Self {
             discover: Discover::new(&settings.paths, &settings.exclude)?,
@@ -136,11 +144,13 @@ impl Follower {
             saved: Saved::new(input.saved),
             saved_until: Instant::now() + input.timing.missing_for,
             first_start: input.first_start,
+            late: HashSet::new(),
             next_key: input.next_key,
             sources: HashMap::new(),
             next_slot: 0,
             by_id: HashMap::new(),
             names: HashMap::new(),
+            predecessors,
             active: VecDeque::new(),
             idle: VecDeque::new(),
             open: 0,
@@ -150,6 +160,7 @@ impl Follower {
             unread: 0,
             followed: 0,
             sweeps: 0,
+            is_blocked: false,
             must_walk: true,
             troubles: Troubles::default(),
             scratch: vec![0; SCRATCH],
@@ -165,40 +176,62 @@ impl Follower {
         let mut swept = Instant::now();
         let mut hinted = false;
         while !self.outlet.stop().is_soft() {
-            let busy = self.round()?;
-            self.outlet.flush()?;
+            let busy = self.round()? && !self.is_blocked;
+            self.is_blocked |= !self.outlet.try_flush()?;
             self.outlet.tracker().books().set_unread(self.unread);
             if self.once {
                 if self.active.is_empty() {
                     break;
                 }
-            } else {
-                self.hear();
-                hinted |= self.watch.names_changed();
-                let pause = if hinted {
-                    self.timing.hint
-                } else {
-                    self.timing.sweep
-                };
-                if swept.elapsed() >= pause {
-                    self.must_walk |= hinted;
-                    hinted = false;
-                    self.sweep()?;
-                    swept = Instant::now();
-                    continue;
-                }
                 if !busy {
-                    self.pause(swept + pause);
+                    self.pause(Instant::now() + self.timing.sweep);
                 }
+                continue;
+            }
+            self.hear();
+            hinted |= self.watch.names_changed();
+            let pause = if hinted {
+                self.timing.hint
+            } else {
+                self.timing.sweep
+            };
+            if swept.elapsed() >= pause {
+                self.must_walk |= hinted;
+                hinted = false;
+                self.sweep()?;
+                swept = Instant::now();
+            } else if !busy {
+                self.pause(swept + pause);
             }
         }
-        self.outlet.flush()
+        self.outlet.flush()?;
+        self.give_up_deleted();
+        Ok(())
+    }
+
+    /// What is deleted and not read is gone when its handle is closed.
+    fn give_up_deleted(&mut self) {
+        let books = self.outlet.tracker().books();
+        for source in self.sources.values_mut() {
+            let unread = source.unread();
+            if unread > 0 && matches!(source.standing, Standing::Deleted { .. }) {
+                tracing::warn!(
+                    input = %self.name, file = %source.path.display(), lost_bytes = unread,
+                    "the file was deleted before it was read to its end, and the daemon stops; the rest is lost"
+                );
+                books.lost("deleted", unread);
+                self.unread -= std::mem::take(&mut source.counted);
+            }
+        }
+        books.set_unread(self.unread);
     }
 
     /// Waits until something is due, at the latest `sweep`.
     fn pause(&self, sweep: Instant) {
         let now = Instant::now();
-        let due = self.active.iter().filter_map(|slot| self.sources.get(slot));
+        // Blocked, nothing is due before the bell rings.
+        let active = self.active.iter().filter(|_| !self.is_blocked);
+        let due = active.filter_map(|slot| self.sources.get(slot));
         let next = due.map(|source| source.pace.next).fold(sweep, Instant::min);
         let mut patience = next.saturating_duration_since(now);
         if self.watch.is_armed() {
@@ -240,6 +273,7 @@ impl Follower {
     fn round(&mut self) -> Result<bool, Ended> {
         let now = Instant::now();
         let mut busy = false;
+        self.is_blocked = false;
         for _ in 0..self.active.len() {
             let Some(slot) = self.active.pop_front() else {
                 break;
@@ -247,7 +281,12 @@ impl Follower {
             let Some(source) = self.sources.get(&slot) else {
                 continue;
             };
-            if source.pace.next > now || self.outlet.stop().is_soft() {
+            if self.is_blocked || self.outlet.stop().is_soft() {
+                // It keeps its place in front of those that had their turn.
+                self.active.push_front(slot);
+                break;
+            }
+            if source.pace.next > now {
                 self.active.push_back(slot);
                 continue;
             }
@@ -282,24 +321,24 @@ impl Follower {
                 return Ok(());
             }
         };
-        let before = source.look;
-        match growth(source.at(), &before, &look) {
-            Growth::Cut => return self.start_over(slot, before.size, look),
+        let known = source.seen.max(source.look.size);
+        match growth(source.at(), &source.look, &look) {
+            Growth::Cut => return self.start_over(slot, known, look),
             Growth::Touched => {
                 source.distrust_half();
                 match source.is_unchanged_before() {
                     Ok(true) => {}
-                    Ok(false) => return self.start_over(slot, before.size, look),
+                    Ok(false) => return self.start_over(slot, known, look),
                     Err(error) => return self.cannot_read(slot, &error),
                 }
-                let vanished = before.size.saturating_sub(look.size);
+                let vanished = known.saturating_sub(look.size);
                 if vanished > 0 {
                     self.outlet.tracker().books().lost("truncated", vanished);
                 }
             }
             Growth::Nothing | Growth::More => {}
         }
-        source.look = look;
+        source.saw(look);
         source.end = source.end.map(|end| end.min(look.size));
         let (mut brought, mut blocks) = (0, 0);
         let more = loop {
@@ -311,7 +350,10 @@ impl Follower {
                 Ok(None) => break false,
                 Err(error) => return self.cannot_read(slot, &error),
             };
-            let filling = self.outlet.room(wanted)?;
+            let Some(filling) = self.outlet.try_room(wanted)? else {
+                self.is_blocked = true;
+                break true;
+            };
             match source.read(&self.lines, filling) {
                 Ok(Taken::Bytes(bytes)) => {
                     brought += bytes;
@@ -319,7 +361,7 @@ impl Follower {
                 }
                 Ok(Taken::Half) => {}
                 Ok(Taken::Nothing) => break false,
-                Ok(Taken::Rewritten) => return self.start_over(slot, before.size, look),
+                Ok(Taken::Rewritten) => return self.start_over(slot, known, look),
                 Err(error) => return self.cannot_read(slot, &error),
             }
         };
@@ -421,9 +463,7 @@ impl Follower {
 
     /// Reading failed: said once, tried again at every sweep.
     fn cannot_read(&mut self, slot: u64, error: &io::Error) -> Result<(), Ended> {
-        if troubles::is_out_of_descriptors(error) {
-            self.most_open = (self.open / 2).max(16);
-        }
+        self.mind_descriptors(error);
         if let Some(source) = self.sources.get_mut(&slot) {
             source.pace.idle = true;
             self.troubles.cannot_read(&source.path, error, self.sweeps);
@@ -431,11 +471,21 @@ impl Follower {
         Ok(())
     }
 
+    /// When no descriptor is left, fewer files are held open from now on.
+    fn mind_descriptors(&mut self, error: &io::Error) {
+        if troubles::is_out_of_descriptors(error) {
+            self.most_open = (self.open / 2).max(16);
+        }
+    }
+
     /// The content of a file was replaced: what it has now is read from its beginning, as a new generation. `known` is the size that it
     /// was known to have before.
     fn start_over(&mut self, slot: u64, known: u64, look: Look) -> Result<(), Ended> {
         // Records of the old generation that are still in hand belong to its ledger.
-        self.outlet.flush()?;
+        if !self.outlet.try_flush()? {
+            self.is_blocked = true;
+            return Ok(());
+        }
         let id = self.new_id();
         let Some(source) = self.sources.get_mut(&slot) else {
             return Ok(());
@@ -450,7 +500,7 @@ impl Follower {
         }
         self.facts.replaced(source.id);
         source.restart(id);
-        source.look = look;
+        source.saw(look);
         source.end = self.once.then_some(look.size);
         source.pace.wake(Instant::now());
         let position = Position::default();
@@ -462,7 +512,10 @@ impl Follower {
     /// A file is not followed any longer; its position is forgotten when everything of it is settled.
     fn leave(&mut self, slot: u64) -> Result<(), Ended> {
         // Entries are opened when a batch is sent: before that nobody would wait for them.
-        self.outlet.flush()?;
+        if !self.outlet.try_flush()? {
+            self.is_blocked = true;
+            return Ok(());
+        }
         let Some(source) = self.sources.remove(&slot) else {
             return Ok(());
         };
@@ -505,6 +558,28 @@ impl Follower {
             unread: self.unread,
         }
     }
+}
+
+/// The youngest file that is known to have stood at each path, rotated ones at the path that they were rotated from.
+fn predecessors(saved: &[(FileKey, Entry)]) -> HashMap<PathBuf, Id> {
+    let mut youngest: HashMap<PathBuf, Id> = HashMap::new();
+    for (_, entry) in saved {
+        let id = Id {
+            dev: entry.dev,
+            inode: entry.inode,
+            birth: entry.birth,
+        };
+        for path in rotated_from(&entry.path)
+            .into_iter()
+            .chain([entry.path.clone()])
+        {
+            let known = youngest.entry(path).or_insert(id);
+            if known.birth < id.birth {
+                *known = id;
+            }
+        }
+    }
+    youngest
 }
 
 fn fact(source: &Source) -> Fact {

@@ -1,6 +1,10 @@
-//! What becomes of a followed file when it changes under the reader. Pure.
+//! What becomes of a followed file when it changes under the reader, and what rotation calls the ones before it. Pure.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use super::identity::Id;
 
 use super::look::Look;
 
@@ -111,9 +115,38 @@ pub fn is_over(standing: Standing, grew: Instant, now: Instant, timing: &Timing)
     now.saturating_duration_since(quiet_since) >= patience
 }
 
+/// The names that `path` may have been rotated from: `app.log` for `app.log.1`, `app.log-20261121` and `app.log.old`. What was compressed
+/// has other content, and is none.
+pub fn rotated_from(path: &Path) -> Vec<PathBuf> {
+    let Some(name) = path.file_name().map(OsStrExt::as_bytes) else {
+        return Vec::new();
+    };
+    let cuts = (1..name.len()).filter(|&at| matches!(name[at], b'.' | b'-' | b'_'));
+    cuts.filter(|&at| is_generation(&name[at + 1..]))
+        .map(|at| path.with_file_name(std::ffi::OsStr::from_bytes(&name[..at])))
+        .collect()
+}
+
+/// A number, a date, or `old`.
+fn is_generation(suffix: &[u8]) -> bool {
+    let of_date = |byte: &u8| byte.is_ascii_digit() || b".-_:TZ".contains(byte);
+    let is_date = suffix.first().is_some_and(u8::is_ascii_digit) && suffix.iter().all(of_date);
+    is_date || suffix == b"old"
+}
+
+/// Whether a file that has a rotated name stood at the live one after `before` and, if something stands there now, before `after`: born
+/// between them, and neither of the two. Without birth times nothing is known to have been there.
+pub fn was_between(before: &Id, after: Option<&Id>, found: &Id) -> bool {
+    if found.is_same(before) || found.birth < before.birth {
+        return false;
+    }
+    // Clocks of file systems are coarse, so the same moment counts.
+    let is_before = |after: &Id| !found.is_same(after) && found.birth <= after.birth;
+    before.birth.is_some() && found.birth.is_some() && after.is_none_or(is_before)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::identity::Id;
     use super::super::look::Kind;
     use super::*;
 
@@ -140,6 +173,51 @@ mod tests {
         assert_eq!(growth(10, &before, &look(10, 2)), Growth::Touched);
         assert_eq!(growth(8, &before, &look(9, 2)), Growth::Touched);
         assert_eq!(growth(10, &before, &look(9, 2)), Growth::Cut);
+    }
+
+    #[test]
+    fn rotated_names_are_known_by_their_numbers_and_dates() {
+        let from = |name: &str| -> Vec<String> {
+            let bases = rotated_from(Path::new(name));
+            bases
+                .iter()
+                .map(|path| path.to_str().unwrap().to_owned())
+                .collect()
+        };
+        for name in [
+            "/x/a.log.1",
+            "/x/a.log-20261121",
+            "/x/a.log.old",
+            "/x/a.log_2026T10:00:00Z",
+        ] {
+            assert_eq!(from(name), ["/x/a.log"], "{name}");
+        }
+        assert!(from("/x/a.log.2026-11-21.7").contains(&"/x/a.log".to_owned()));
+        for name in [
+            "/x/a.log",
+            "/x/a.log.1.gz",
+            "/x/a.log.err",
+            "/x/.1",
+            "/x/a-error.log",
+        ] {
+            assert_eq!(from(name), Vec::<String>::new(), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_born_between_two_files_was_there_between_them() {
+        let id = |inode, birth| Id {
+            dev: 1,
+            inode,
+            birth,
+        };
+        let (before, after) = (id(1, Some(10)), id(2, Some(20)));
+        let between = |found| was_between(&before, Some(&after), &found);
+        assert!(between(id(3, Some(10))) && between(id(3, Some(20))));
+        assert!(!between(id(3, Some(9))) && !between(id(3, Some(21))));
+        assert!(!between(id(3, None)));
+        assert!(!between(id(1, Some(10))) && !between(id(2, Some(20))));
+        assert!(was_between(&before, None, &id(3, Some(21))));
     }
 
     #[test]

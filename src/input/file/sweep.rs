@@ -16,9 +16,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::discover::{Name, is_absent};
-use super::identity::{Found, Verdict, judge};
+use super::facts::Facts;
+use super::identity::{Found, Id, Verdict, judge};
 use super::look::{Kind, Look, is_shared, open};
-use super::rotate::{Growth, Standing, growth, is_over};
+use super::rotate::{Growth, Standing, growth, is_over, rotated_from, was_between};
 use super::settings::StartAt;
 use super::tail::{Source, end_of_lines};
 use super::{Follower, fact};
@@ -73,8 +74,13 @@ impl Follower {
         for (folder, error) in &found.unreadable {
             self.troubles.cannot_read(folder, error, sweep);
         }
-        if !found.unknown.is_empty() || kept != self.names.len() || sweep == 1 {
+        // Before the names: what was renamed is finished first.
+        self.pursue_saved()?;
+        if !found.unknown.is_empty() || kept != self.names.len() {
             self.match_names(found.unknown)?;
+        }
+        if !self.predecessors.is_empty() {
+            self.adopt_after()?;
         }
         self.watch.set_folders(&found.folders);
         self.troubles.forget_before(sweep);
@@ -90,7 +96,7 @@ impl Follower {
                 Ok(look) => look,
                 Err(error) if is_absent(&error) => continue,
                 Err(error) => {
-                    self.troubles.cannot_read(&path, &error, sweep);
+                    self.cannot_adopt(path, &error);
                     continue;
                 }
             };
@@ -107,9 +113,6 @@ impl Follower {
         }
         self.names.retain(|_, known| known.seen == sweep);
         self.rename_sources();
-        if sweep == 1 {
-            self.pursue_saved(&new)?;
-        }
         for (path, name) in new {
             self.adopt(path, Some(name))?;
         }
@@ -146,18 +149,17 @@ impl Follower {
                 let links = links.map_or(1, |look| look.links);
                 let was = source.standing;
                 source.standing = was.out_of_sight(links, now);
-                if was == Standing::Named
-                    && let Some(path) = source.file.as_ref().and_then(present_path)
-                    && path != source.path
-                {
-                    // Records keep the name that the user's patterns know; the position follows the file.
-                    source.path = path;
-                    self.facts.renamed(source.id, source.path.clone());
+                if was == Standing::Named {
+                    let left = source.path.clone();
+                    self.predecessors.insert(left, source.look.id);
+                    follow_path(source, &self.facts);
                 }
                 continue;
             };
             source.standing = Standing::Named;
             if source.path != path {
+                let left = source.path.clone();
+                self.predecessors.insert(left, source.look.id);
                 source.path = path.to_path_buf();
                 source.origin = origin(&self.name, path);
                 self.facts.renamed(source.id, source.path.clone());
@@ -173,7 +175,8 @@ impl Follower {
             let named = source.standing == Standing::Named;
             // Events answer for most of those that have been quiet for long.
             let is_turn = (self.sweeps + slot).is_multiple_of(LOOK);
-            if named && (!source.pace.idle || (source.is_armed && !is_turn)) {
+            let is_active = !source.pace.idle && !self.is_blocked;
+            if named && (is_active || (source.is_armed && !is_turn)) {
                 continue;
             }
             let look = match &source.file {
@@ -197,7 +200,11 @@ impl Follower {
             };
             if !named {
                 source.standing = source.standing.out_of_sight(look.links, now);
+                if look.stamp != source.look.stamp {
+                    follow_path(source, &self.facts);
+                }
             }
+            source.seen = source.seen.max(look.size);
             if growth(source.at(), &source.look, &look) != Growth::Nothing || source.has_news() {
                 changed.push(slot);
             } else if source.pace.idle
@@ -207,6 +214,7 @@ impl Follower {
             }
         }
         for slot in changed {
+            self.account(slot);
             self.wake(slot);
         }
         for slot in astray {
@@ -244,6 +252,18 @@ impl Follower {
                 look.id.is_same(&id).then_some((path, file, look))
             });
         let Some((path, file, look)) = found else {
+            let now = Instant::now();
+            let is_mounted = path
+                .parent()
+                .map(Look::at)
+                .is_some_and(|folder| folder.is_ok_and(|folder| folder.id.dev == id.dev));
+            source.standing = source.standing.out_of_sight(1, now);
+            if !is_mounted && !is_over(source.standing, source.pace.grew, now, &self.timing) {
+                return Ok(());
+            }
+            if !self.outlet.try_flush()? {
+                return Ok(());
+            }
             let lost = source.unread();
             tracing::warn!(
                 input = %self.name, file = %source.path.display(), lost_bytes = lost,
@@ -270,7 +290,7 @@ impl Follower {
             Ok(opened) => opened,
             Err(error) if is_absent(&error) => return Ok(()),
             Err(error) => {
-                self.troubles.cannot_read(&path, &error, self.sweeps);
+                self.cannot_adopt(path, &error);
                 return Ok(());
             }
         };
@@ -284,10 +304,16 @@ impl Follower {
             }
             return Ok(());
         }
+        if name.is_some()
+            && let Some(before) = self.predecessors.remove(&path)
+            && !before.is_same(&look.id)
+        {
+            self.adopt_between(&path, &before, &look.id)?;
+        }
         let (start, save) = match self.start_of(&path, &look, &file) {
             Ok(start) => start,
             Err(error) => {
-                self.troubles.cannot_read(&path, &error, self.sweeps);
+                self.cannot_adopt(path, &error);
                 return Ok(());
             }
         };
@@ -302,10 +328,11 @@ impl Follower {
                 ..
             } = start.position;
             if let Err(error) = source.seek(offset, inside_line, &file) {
-                self.troubles.cannot_read(&path, &error, self.sweeps);
+                self.cannot_adopt(path, &error);
                 return Ok(());
             }
         }
+        self.saved.take(FileKey(id.0));
         if name.is_none() {
             source.standing = Standing::Named.out_of_sight(look.links, now);
         }
@@ -328,7 +355,82 @@ impl Follower {
         self.sources.insert(slot, source);
         self.account(slot);
         self.wake(slot);
+        if self.open > self.most_open {
+            // It is opened again when it is its turn.
+            self.close(slot);
+        }
         Ok(())
+    }
+
+    /// Follows the files that stood at `path` between two others and were rotated away before anybody saw them there.
+    fn adopt_between(&mut self, path: &Path, before: &Id, after: &Id) -> Result<(), Ended> {
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let names = names_by_inode(folder).into_values().flatten();
+        let rotated = names.filter(|name| rotated_from(name).iter().any(|from| from == path));
+        let between = rotated
+            .filter_map(|name| Some((Look::at(&name).ok()?.id, name)))
+            .filter(|(id, _)| was_between(before, Some(after), id));
+        self.adopt_rotated(between.collect())
+    }
+
+    /// The same where nothing stands at the path now.
+    fn adopt_after(&mut self) -> Result<(), Ended> {
+        let seen = self.rotated_after();
+        let Some(youngest) = seen.iter().map(|(id, _)| id.birth).max() else {
+            return Ok(());
+        };
+        // A listing may miss what was renamed while it was made, though it shows what was renamed after that. Everything up to the
+        // youngest is surely in the next one, and nothing may be passed over: the youngest is what later ones are compared with.
+        let mut found = self.rotated_after();
+        found.retain(|(id, _)| id.birth <= youngest);
+        self.adopt_rotated(found)
+    }
+
+    fn rotated_after(&self) -> Vec<(Id, PathBuf)> {
+        let paths = self.predecessors.keys();
+        let mut folders: Vec<PathBuf> = paths
+            .filter_map(|path| Some(path.parent()?.into()))
+            .collect();
+        folders.sort_unstable();
+        folders.dedup();
+        let mut found = Vec::new();
+        for name in folders
+            .iter()
+            .flat_map(|folder| names_by_inode(folder).into_values().flatten())
+        {
+            for path in rotated_from(&name) {
+                let Some(before) = self.predecessors.get(&path) else {
+                    continue;
+                };
+                if let Ok(look) = Look::at(&name)
+                    && was_between(before, None, &look.id)
+                {
+                    found.push((look.id, name.clone()));
+                    break;
+                }
+            }
+        }
+        found.retain(|(id, _)| !self.by_id.contains_key(&(id.dev, id.inode)));
+        found
+    }
+
+    fn adopt_rotated(&mut self, mut found: Vec<(Id, PathBuf)>) -> Result<(), Ended> {
+        // Names that the patterns find are adopted as such.
+        found.retain(|(_, name)| !self.discover.wants(name));
+        found.sort_by_key(|(id, _)| id.birth);
+        for (_, name) in found {
+            self.adopt(name, None)?;
+        }
+        Ok(())
+    }
+
+    /// A name that is looked for leads to something that cannot be read now.
+    fn cannot_adopt(&mut self, path: PathBuf, error: &io::Error) {
+        self.mind_descriptors(error);
+        self.troubles.cannot_read(&path, error, self.sweeps);
+        if self.first_start {
+            self.late.insert(path);
+        }
     }
 
     /// Where a file is begun, and whether that has to be saved at once.
@@ -358,16 +460,17 @@ impl Follower {
                 );
             }
         }
-        if let Some((key, entry)) = same.and_then(|key| Some((key, self.saved.take(key)?))) {
+        if let Some((key, entry)) = same.and_then(|key| Some((key, self.saved.get(key)?))) {
             let moved = entry.path != path || entry.dev != look.id.dev;
             let start = Start {
                 id: SourceId(key.0),
-                position: position(&entry),
+                position: position(entry),
             };
             return Ok((start, moved));
         }
         let mut position = Position::default();
-        if self.first_start && self.settings.start_at == StartAt::End {
+        let existed = self.first_start || self.late.remove(path);
+        if existed && self.settings.start_at == StartAt::End {
             (position.offset, position.inside_line) =
                 end_of_lines(file, look.size, self.lines.size())?;
         }
@@ -375,14 +478,11 @@ impl Follower {
         Ok((Start { id, position }, true))
     }
 
-    /// At a restart: files that have saved positions and whose names the patterns do not find (any more) are finished first. `new` are
-    /// the names that the patterns found.
-    fn pursue_saved(&mut self, new: &[(PathBuf, Name)]) -> Result<(), Ended> {
+    /// Follows files that have saved positions and whose names the patterns do not find (any more).
+    fn pursue_saved(&mut self) -> Result<(), Ended> {
         if self.saved.is_empty() {
             return Ok(());
         }
-        let wanted: std::collections::HashSet<&Path> =
-            new.iter().map(|(path, _)| path.as_path()).collect();
         let mut folders: HashMap<PathBuf, HashMap<u64, Vec<PathBuf>>> = HashMap::new();
         let mut finds = Vec::new();
         for (_, entry) in self.saved.entries() {
@@ -391,13 +491,10 @@ impl Follower {
                 .entry(folder.to_path_buf())
                 .or_insert_with(|| names_by_inode(folder));
             let beside = names.get(&entry.inode).into_iter().flatten();
-            // Names that the patterns find are judged when they are adopted.
-            finds.extend(
-                beside
-                    .filter(|path| !wanted.contains(path.as_path()))
-                    .cloned(),
-            );
+            finds.extend(beside.cloned());
         }
+        // Names that the patterns find are judged when they are adopted.
+        finds.retain(|path| !self.discover.wants(path));
         for path in finds {
             // Only what is known is followed here: a file that merely has the inode is none of ours.
             let Ok((look, file)) = open(&path).and_then(|file| Ok((Look::of(&file)?, file))) else {
@@ -431,6 +528,16 @@ impl Follower {
             self.saved.take(key);
             self.facts.forget(key);
         }
+    }
+}
+
+/// Learns where a file went that the patterns do not find. Records keep the name under which they did; the position follows the file.
+fn follow_path(source: &mut Source, facts: &Facts) {
+    if let Some(path) = source.file.as_ref().and_then(present_path)
+        && path != source.path
+    {
+        source.path = path;
+        facts.renamed(source.id, source.path.clone());
     }
 }
 

@@ -35,8 +35,10 @@ pub struct Source {
     pub path: PathBuf,
     /// None while it is closed to save descriptors.
     pub file: Option<File>,
-    /// The last look at it.
+    /// The last look that was followed by reading.
     pub look: Look,
+    /// The largest size that was seen since.
+    pub seen: u64,
     pub standing: Standing,
     pub pace: Pace,
     /// Nothing is read beyond this, and what is before it is all there will be: `once`, or a last word before it is left.
@@ -83,6 +85,7 @@ impl Source {
             origin,
             path,
             file: None,
+            seen: look.size,
             look,
             standing: Standing::Named,
             pace: Pace::new(now),
@@ -145,12 +148,18 @@ impl Source {
 
     /// Bytes that are known to exist and were not read.
     pub fn unread(&self) -> u64 {
-        self.look.size.saturating_sub(self.at)
+        self.seen.max(self.look.size).saturating_sub(self.at)
     }
 
     /// Whether bytes are there that were not even searched.
     pub fn has_news(&self) -> bool {
         self.unread() > self.half.searched as u64
+    }
+
+    /// A new look at it, that is acted on now.
+    pub fn saw(&mut self, look: Look) {
+        self.look = look;
+        self.seen = look.size;
     }
 
     /// The half line may have changed: what was searched is searched again.
@@ -240,6 +249,7 @@ impl Source {
             return Ok(Taken::Nothing);
         }
         self.look.size = self.look.size.max(self.at + got as u64);
+        self.seen = self.look.size;
         filling.arena.advance(got);
         let first = filling.records.len();
         let block = Block {
