@@ -205,13 +205,16 @@ pub struct Take {
     pub flushed: bool,
     pub not_before: Option<Instant>,
     pub asked: Option<Asked>,
+    /// What the group has, once it is known.
+    pub group: Option<Vec<super::native::PartitionOffset>>,
+    /// How often the group was asked for that.
+    pub tries: u32,
 }
 
 /// What was asked about partitions that come, and what was answered.
 #[derive(Debug)]
 pub struct Asked<A = Vec<super::native::PartitionOffset>> {
     pub since: Instant,
-    pub group: (u64, Option<A>),
     pub first: (u64, Option<A>),
     pub end: (u64, Option<A>),
 }
@@ -245,6 +248,8 @@ impl Job {
             flushed: false,
             not_before: None,
             asked: None,
+            group: None,
+            tries: 0,
         })
     }
 
@@ -257,6 +262,8 @@ impl Job {
             flushed: false,
             not_before: None,
             asked: None,
+            group: None,
+            tries: 0,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Partitions that come and go.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -13,10 +14,13 @@ use crate::flow::{Reason, SourceId};
 use crate::kafka::commit::{Key, Upto};
 use crate::kafka::native::{Boundary, PartitionOffset};
 use crate::kafka::rebalance::{Asked, Give, Job, SETTLE, Step, Take, Why};
-use crate::kafka::settings::Isolation;
 
 /// How long after a failed question it is put again.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// How long the group's offsets are waited for at the first try; up to three times as long later.
+const GROUP: Duration = Duration::from_millis(250);
+const GROUP_OFFSETS: &str = "the group's offsets";
 
 /// What is known about a partition that comes.
 struct Known {
@@ -29,8 +33,15 @@ impl Worker {
     /// Brings the first of the jobs on. `true` when it is done.
     pub(super) fn do_jobs(&mut self, session: &mut Session) -> bool {
         let tracker = self.consumer.tracker.clone();
+        self.graves.retain(|client| Arc::strong_count(client) > 1);
+        // When nobody holds records of an earlier client any more, what was not settled of them never will be.
+        let bygone = if self.graves.is_empty() {
+            self.bygone
+        } else {
+            0
+        };
         self.assignment.bury(
-            |source| tracker.open_entries(source) == 0,
+            |source| source.0 <= bygone || tracker.open_entries(source) == 0,
             |source| {
                 tracker.remove(source);
             },
@@ -82,46 +93,73 @@ impl Worker {
         }
         match take.asked.take() {
             Some(Asked {
-                group: (_, Some(group)),
                 first: (_, Some(first)),
                 end: (_, Some(end)),
                 ..
-            }) => self.begin(session, take, &group, &first, &end, now),
+            }) => {
+                let group = take.group.clone().unwrap_or_default();
+                self.begin(session, take, &group, &first, &end, now)
+            }
             Some(asked) if now - asked.since < ANSWER + AGAIN => {
                 take.asked = Some(asked);
                 Some(take)
             }
             _ => {
-                take.asked = self.ask(session, &take, now);
+                if self.find_group(session, &mut take) {
+                    take.asked = self.ask(session, &take, now);
+                }
                 take.not_before = take.asked.is_none().then(|| now + AGAIN);
                 Some(take)
             }
         }
     }
 
+    /// Asks what the group has committed, unless that is known or does not matter. This is the only question that makes the thread wait
+    /// for the network; it waits longer from one try to the next, and never so long that a stop would notice.
+    fn find_group(&mut self, session: &mut Session, take: &mut Take) -> bool {
+        if take.group.is_some() || take.out_of_range.is_some() {
+            return true;
+        }
+        take.tries += 1;
+        let patience = GROUP.saturating_mul(take.tries.min(3));
+        match session.member.committed(&bare(&take.keys), patience) {
+            Ok(partitions) => match partitions.iter().find_map(|partition| partition.error) {
+                None => {
+                    self.answers(session);
+                    take.group = Some(partitions);
+                    return true;
+                }
+                Some(code) => self.not_read(session, GROUP_OFFSETS, code, &code.to_string()),
+            },
+            // The first tries may be too short for a coordinator far away.
+            Err((Code::OperationTimedOut, _)) if take.tries < 5 => {}
+            Err((code, text)) => self.not_read(session, GROUP_OFFSETS, code, &text),
+        }
+        false
+    }
+
+    fn not_read(&mut self, session: &mut Session, what: &str, code: Code, text: &str) {
+        // An open transaction over the offsets ends soon, or is ended by the broker.
+        if code == Code::UnstableOffsetCommit {
+            tracing::debug!(output = %self.consumer.name, "{what}: {text}");
+            return;
+        }
+        let text = format!("{what} cannot be read: {text}");
+        self.trouble(session, "", code, &text);
+    }
+
     fn ask(&self, session: &mut Session, take: &Take, now: Instant) -> Option<Asked> {
         let partitions = bare(&take.keys);
-        let (group, first, end) = (session.token(), session.token(), session.token());
-        let settings = &self.consumer.settings;
-        let member = &session.member;
-        let mut known = None;
-        if take.out_of_range.is_some() {
-            known = Some(Vec::new());
-        } else {
-            let stable = settings.isolation == Isolation::ReadCommitted;
-            member
-                .ask_group(&settings.group, &partitions, stable, ANSWER, group)
-                .then_some(())?;
-        }
-        member
-            .ask_boundary(&partitions, Boundary::First, ANSWER, first)
-            .then_some(())?;
-        member
-            .ask_boundary(&partitions, Boundary::End, ANSWER, end)
-            .then_some(())?;
-        Some(Asked {
+        let (first, end) = (session.token(), session.token());
+        let asked = [(Boundary::First, first), (Boundary::End, end)]
+            .into_iter()
+            .all(|(boundary, token)| {
+                session
+                    .member
+                    .ask_boundary(&partitions, boundary, ANSWER, token)
+            });
+        asked.then_some(Asked {
             since: now,
-            group: (group, known),
             first: (first, None),
             end: (end, None),
         })
@@ -138,9 +176,7 @@ impl Worker {
             return;
         };
         let Some(asked) = &mut take.asked else { return };
-        let (slot, what) = if asked.group.0 == token {
-            (&mut asked.group.1, "the group's offsets")
-        } else if asked.first.0 == token {
+        let (slot, what) = if asked.first.0 == token {
             (&mut asked.first.1, "the partitions' first offsets")
         } else if asked.end.0 == token {
             (&mut asked.end.1, "the partitions' end offsets")
@@ -159,13 +195,7 @@ impl Worker {
         };
         take.asked = None;
         take.not_before = Some(Instant::now() + AGAIN);
-        let text = format!("{what} cannot be read: {}", failed.1);
-        // An open transaction over the offsets ends soon, or is ended by the broker.
-        if failed.0 == Code::UnstableOffsetCommit {
-            tracing::debug!(output = %self.consumer.name, "{text}");
-            return;
-        }
-        self.trouble(session, "", failed.0, &text);
+        self.not_read(session, what, failed.0, &failed.1);
     }
 
     /// Everything is known: begins. Gives the job back when librdkafka refuses.

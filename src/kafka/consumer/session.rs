@@ -20,6 +20,8 @@ use crate::kafka::settings::Isolation;
 
 /// How often a cluster that is away is asked whether it is back.
 const PROBE: Duration = Duration::from_secs(2);
+/// How long it is waited for then.
+const PROBED: Duration = Duration::from_millis(200);
 /// How long an answer to any question may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// `once`: how long a member without partitions waits for some.
@@ -38,8 +40,8 @@ pub(super) struct Session {
     joined: bool,
     pub tick: Instant,
     tokens: u64,
-    /// The question that shows whether the cluster is there.
-    probe: Option<(u64, Instant)>,
+    /// When a cluster that is away is asked again whether it is there.
+    probe: Instant,
     /// Troubles that were told, so that each is told once.
     told: HashSet<(String, i32)>,
     /// Why the last broker was not reached.
@@ -77,7 +79,7 @@ impl Session {
             joined: false,
             tick: Instant::now(),
             tokens: 0,
-            probe: None,
+            probe: Instant::now() + TICK,
             told: HashSet::new(),
             unreached: None,
             idle_since: None,
@@ -200,9 +202,7 @@ impl Worker {
             }
             Err(_) => {}
         }
-        if session.probe.is_some_and(|(probe, _)| probe == token) {
-            session.probe = None;
-        } else if session.once.asked.is_some_and(|(asked, _)| asked == token) {
+        if session.once.asked.is_some_and(|(asked, _)| asked == token) {
             session.once.asked = None;
             let wanted = session.once.version == self.assignment.version;
             if let (true, Ok(partitions)) = (wanted, answer) {
@@ -323,7 +323,7 @@ impl Worker {
             _ => String::new(),
         };
         let text = format!("{text}{}{reason}", advice(code));
-        tracing::warn!(output = %self.consumer.name, brokers = %self.consumer.bootstrap, "{text}; trying on");
+        tracing::warn!(output = %self.consumer.name, brokers = %self.consumer.bootstrap, "{text}; tried again until it succeeds");
         self.consumer
             .state
             .change(|status| status.last_error = Some(text));
@@ -363,18 +363,10 @@ impl Worker {
 
     /// What is done once a second.
     pub(super) fn look(&mut self, session: &mut Session, now: Instant) {
-        self.graves.retain(|client| Arc::strong_count(client) > 1);
-        if session
-            .probe
-            .is_some_and(|(_, since)| now - since > PROBE.max(ANSWER))
-        {
-            session.probe = None;
-        }
-        if !session.connected && session.probe.is_none() {
-            let token = session.token();
-            let group = &self.consumer.settings.group;
-            if session.member.ask_group(group, &[], false, PROBE, token) {
-                session.probe = Some((token, now));
+        if !session.connected && now >= session.probe {
+            session.probe = now + PROBE;
+            if session.member.is_there(PROBED) {
+                self.answers(session);
             }
         }
         self.show(session);

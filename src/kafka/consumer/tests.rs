@@ -366,6 +366,21 @@ fn only_what_was_settled_is_committed() {
 }
 
 #[test]
+fn records_that_the_output_gave_up_are_read_again() {
+    let kafka = Kafka::start();
+    let at = &kafka;
+    produce(at, 0, 300);
+    let mut rig = Rig::start(at, "g", Arc::new(Journal::default()), false);
+    rig.until(false, |rig| rig.values.len() == 300);
+    rig.held.truncate(rig.held.len() / 2);
+    rig.settle_held();
+    rig.values.clear();
+    rig.until(true, |rig| !rig.values.is_empty() && rig.committed() == 300);
+    assert_eq!(rig.state.status().rebuilds, 1);
+    assert!(rig.stop().committed);
+}
+
+#[test]
 fn a_soft_stop_waits_for_the_output_and_commits_what_it_settles() {
     let kafka = Kafka::start();
     let at = &kafka;

@@ -87,8 +87,7 @@ impl Event {
                     let code: RDKafkaErrorCode = rdsys::rd_kafka_event_error(self.ptr()).into();
                     EventKind::Committed((code != RDKafkaErrorCode::NoError).then_some(code))
                 }
-                rdsys::RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT
-                | rdsys::RD_KAFKA_EVENT_LISTOFFSETS_RESULT => EventKind::Offsets,
+                rdsys::RD_KAFKA_EVENT_LISTOFFSETS_RESULT => EventKind::Offsets,
                 _ => EventKind::Other,
             }
         }
@@ -121,7 +120,7 @@ impl Event {
         if code != rdsys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Err((code.into(), said));
         }
-        offsets::answer(self)
+        Ok(offsets::answer(self))
     }
 
     /// Calls `each` for every delivery report in the event.

@@ -193,50 +193,48 @@ impl Drop for Options {
     }
 }
 
-/// Asks what `group` has committed for `partitions` (empty: for all that it has). The event that comes on `queue` carries `token`.
-/// `false` when the question cannot be put.
-pub(super) fn ask_group(
+/// What the client's group has committed for `partitions`. Waits for the coordinator, at most `timeout`.
+///
+/// The question that is answered by an event is not used: librdkafka aborts the process when a coordinator goes away while such a question
+/// is open (librdkafka issue 4605).
+///
+/// # Errors
+/// The code and librdkafka's text.
+pub(super) fn committed(
     client: &Native,
-    queue: &Queue,
-    group: &str,
     partitions: &[PartitionOffset],
-    stable: bool,
     timeout: Duration,
-    token: u64,
-) -> bool {
-    let question = rdsys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
-    let (Ok(group), Some(list), Some(options)) = (
-        CString::new(group),
-        List::of(partitions),
-        Options::new(client, question, timeout, token),
-    ) else {
-        return false;
-    };
-    // SAFETY: all are alive; librdkafka copies what it needs, and what is made here is freed here.
+) -> Result<Vec<PartitionOffset>, (RDKafkaErrorCode, String)> {
+    let list = List::of(partitions).ok_or_else(|| {
+        (
+            RDKafkaErrorCode::InvalidArgument,
+            "a topic's name has a NUL byte".to_owned(),
+        )
+    })?;
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: client and list are alive; librdkafka works on a copy when the time is over.
     unsafe {
-        free_error(rdsys::rd_kafka_AdminOptions_set_require_stable_offsets(
-            options.ptr(),
-            i32::from(stable),
-        ));
-        let wanted = if partitions.is_empty() {
-            std::ptr::null_mut()
-        } else {
-            list.ptr()
-        };
-        let mut request = rdsys::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), wanted);
-        if request.is_null() {
-            return false;
+        let code = rdsys::rd_kafka_committed(client.ptr(), list.ptr(), millis);
+        match words(code) {
+            None => Ok(copied(list.ptr())),
+            Some(text) => Err((code.into(), text)),
         }
-        rdsys::rd_kafka_ListConsumerGroupOffsets(
-            client.ptr(),
-            &mut request,
-            1,
-            options.ptr(),
-            queue.ptr(),
-        );
-        rdsys::rd_kafka_ListConsumerGroupOffsets_destroy(request);
     }
-    true
+}
+
+/// Whether a broker answers within `timeout`. Waits for it.
+pub(super) fn is_there(client: &Native, timeout: Duration) -> bool {
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    let mut metadata = std::ptr::null();
+    // SAFETY: the client is alive; what comes back is freed here.
+    unsafe {
+        let code =
+            rdsys::rd_kafka_metadata(client.ptr(), 0, std::ptr::null_mut(), &mut metadata, millis);
+        if !metadata.is_null() {
+            rdsys::rd_kafka_metadata_destroy(metadata);
+        }
+        words(code).is_none()
+    }
 }
 
 /// Asks where `partitions` begin or end. The event that comes on `queue` carries `token`. `false` when the question cannot be put.
@@ -284,39 +282,21 @@ pub(super) fn ask_boundary(
     true
 }
 
-/// What an [`Event`] of one of the two questions answers, when it did not fail as a whole.
-pub(super) fn answer(event: &Event) -> Result<Vec<PartitionOffset>, (RDKafkaErrorCode, String)> {
-    // SAFETY: the event is alive and keeps everything that is read here; each accessor is called on its own kind only.
+/// What an [`Event`] with an answer says, when the question did not fail as a whole.
+pub(super) fn answer(event: &Event) -> Vec<PartitionOffset> {
+    // SAFETY: the event is alive, of this kind, and keeps everything that is read here.
     unsafe {
-        if rdsys::rd_kafka_event_type(event.ptr()) == rdsys::RD_KAFKA_EVENT_LISTOFFSETS_RESULT {
-            let result = rdsys::rd_kafka_event_ListOffsets_result(event.ptr());
-            let mut count = 0;
-            let infos = rdsys::rd_kafka_ListOffsets_result_infos(result, &mut count);
-            return Ok((0..count)
-                .map(|at| {
-                    let info = *infos.add(at);
-                    element(&*rdsys::rd_kafka_ListOffsetsResultInfo_topic_partition(
-                        info,
-                    ))
-                })
-                .collect());
-        }
-        let result = rdsys::rd_kafka_event_ListConsumerGroupOffsets_result(event.ptr());
+        let result = rdsys::rd_kafka_event_ListOffsets_result(event.ptr());
         let mut count = 0;
-        let groups = rdsys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count);
-        let mut partitions = Vec::new();
-        for at in 0..count {
-            let group = *groups.add(at);
-            let error = rdsys::rd_kafka_group_result_error(group);
-            if !error.is_null() {
-                return Err((
-                    rdsys::rd_kafka_error_code(error).into(),
-                    text(rdsys::rd_kafka_error_string(error)),
-                ));
-            }
-            partitions.extend(copied(rdsys::rd_kafka_group_result_partitions(group)));
-        }
-        Ok(partitions)
+        let infos = rdsys::rd_kafka_ListOffsets_result_infos(result, &mut count);
+        (0..count)
+            .map(|at| {
+                let info = *infos.add(at);
+                element(&*rdsys::rd_kafka_ListOffsetsResultInfo_topic_partition(
+                    info,
+                ))
+            })
+            .collect()
     }
 }
 
