@@ -378,6 +378,8 @@ impl Worker {
             }
             Step::Return(clean) => {
                 if !clean {
+                    let count = give.keys.len() as u64;
+                    self.consumer.state.change(|status| status.unclean += count);
                     tracing::warn!(output = %self.consumer.name, partitions = %names(&give.keys), open, "partitions go before everything of them is durable and committed; their next owner reads that again");
                 }
                 let wanted = self.give_back(session, &give.keys);

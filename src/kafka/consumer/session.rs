@@ -177,7 +177,9 @@ impl Worker {
                 status.commits += 1;
             }
         });
-        if !failed {
+        if failed {
+            tracing::debug!(output = %self.consumer.name, ?error, ?partitions, "a commit failed");
+        } else {
             self.answers(session);
         }
         match news {
