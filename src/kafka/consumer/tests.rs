@@ -7,7 +7,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::*;
 use crate::flow::{Books, Budget, Outcome, Place, Received, Receiver};
@@ -431,6 +433,43 @@ fn a_topic_that_is_made_later_is_picked_up() {
     rig.until(true, |rig| rig.state.status().connected);
     produce(at, 0, 10);
     rig.until(true, |rig| rig.values.len() == 10);
+    assert!(rig.stop().committed);
+}
+
+#[test]
+fn a_topic_that_may_not_be_read_is_said_with_what_to_do_and_read_when_it_may() {
+    let cluster = MockCluster::new(1).unwrap();
+    let kafka = Kafka {
+        at: cluster.bootstrap_servers(),
+        topic: "t".into(),
+        _embedded: None,
+    };
+    produce(&kafka, 0, 10);
+    let error = |error| cluster.topic_error("t", error).unwrap();
+    error(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    let mut rig = Rig::start(&kafka, "g", Arc::new(Journal::default()), false);
+    let said = |rig: &Rig| rig.state.status().last_error.unwrap_or_default();
+    rig.until(true, |rig| said(rig).contains("grant READ"));
+    error(RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR);
+    rig.until(true, |rig| rig.values.len() == 10);
+    assert_eq!(rig.state.status().last_error, None);
+    assert!(rig.stop().committed);
+}
+
+#[test]
+fn a_commit_that_is_refused_is_made_again() {
+    let cluster = MockCluster::new(1).unwrap();
+    let kafka = Kafka {
+        at: cluster.bootstrap_servers(),
+        topic: "t".into(),
+        _embedded: None,
+    };
+    produce(&kafka, 0, 10);
+    let refusals = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; 3];
+    cluster.request_errors(RDKafkaApiKey::OffsetCommit, &refusals);
+    let mut rig = Rig::start(&kafka, "g", Arc::new(Journal::default()), false);
+    rig.until(true, |rig| rig.committed() == 10);
+    assert_eq!(rig.state.status().failed_commits, 3);
     assert!(rig.stop().committed);
 }
 
