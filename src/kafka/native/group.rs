@@ -214,16 +214,17 @@ impl Member {
         offsets::is_there(&self.native, timeout)
     }
 
-    /// Asks where partitions begin or end.
-    pub fn ask_boundary(
+    /// Where partitions begin or end. Waits for their leaders, at most `timeout`.
+    ///
+    /// # Errors
+    /// The code and librdkafka's text.
+    pub fn bounds(
         &self,
         partitions: &[PartitionOffset],
         boundary: Boundary,
         timeout: Duration,
-        token: u64,
-    ) -> bool {
-        let queue = &self.events.queue;
-        offsets::ask_boundary(&self.native, queue, partitions, boundary, timeout, token)
+    ) -> Result<Vec<PartitionOffset>, (RDKafkaErrorCode, String)> {
+        offsets::bounds(&self.native, partitions, boundary, timeout)
     }
 
     /// First and end offset of an assigned partition, as of the last fetch. Costs no request.
