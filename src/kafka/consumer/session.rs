@@ -127,7 +127,10 @@ impl Worker {
             .iter()
             .map(|partition| (self.name(&partition.topic), partition.partition))
             .collect();
-        self.answers(session);
+        // An assignment that is lost is found out without the cluster.
+        if !session.member.is_lost() {
+            self.answers(session);
+        }
         session.joined = true;
         self.consumer.state.change(|status| {
             status.joined = true;
@@ -289,6 +292,10 @@ impl Worker {
         let reason = match (code, &session.unreached) {
             (Code::AllBrokersDown, Some(reason)) => format!(": {reason}"),
             _ => String::new(),
+        };
+        let text = match code {
+            Code::AllBrokersDown => "no broker of the cluster answers",
+            _ => text,
         };
         let text = format!("{text}{}{reason}", advice(code));
         tracing::warn!(output = %self.consumer.name, brokers = %self.consumer.bootstrap, "{text}; tried again until it succeeds");
