@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::commit::{Key, Upto};
+use super::native::PartitionOffset;
 use crate::flow::SourceId;
 
 /// One assignment of a partition.
@@ -204,16 +205,35 @@ pub struct Take {
     pub since: Instant,
     pub flushed: bool,
     pub not_before: Option<Instant>,
-    pub asked: Option<Asked>,
+    /// What is known so far of where they begin.
+    pub known: Known,
+    /// How often that was asked for.
+    pub tries: u32,
 }
 
-/// What was asked about partitions that come, and what was answered.
-#[derive(Debug)]
-pub struct Asked<A = Vec<super::native::PartitionOffset>> {
-    pub since: Instant,
-    pub group: (u64, Option<A>),
-    pub first: (u64, Option<A>),
-    pub end: (u64, Option<A>),
+/// What is known about partitions that come.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// What the group has.
+    pub group: Option<BTreeMap<Key, PartitionOffset>>,
+    /// The first offset of each.
+    pub first: Option<BTreeMap<Key, i64>>,
+    /// The end of each.
+    pub end: Option<BTreeMap<Key, i64>>,
+}
+
+impl Known {
+    /// The leader epoch that the group's commit had, if `offset` is that commit's; else -1.
+    pub fn epoch_at(&self, key: &Key, offset: i64) -> i32 {
+        self.of_group(key)
+            .filter(|group| group.offset == Some(offset))
+            .map_or(-1, |group| group.leader_epoch)
+    }
+
+    /// What the group has of a partition.
+    pub fn of_group(&self, key: &Key) -> Option<&PartitionOffset> {
+        self.group.as_ref()?.get(key)
+    }
 }
 
 /// Why partitions go.
@@ -244,7 +264,8 @@ impl Job {
             since: now,
             flushed: false,
             not_before: None,
-            asked: None,
+            known: Known::default(),
+            tries: 0,
         })
     }
 
@@ -256,7 +277,8 @@ impl Job {
             since: now,
             flushed: false,
             not_before: None,
-            asked: None,
+            known: Known::default(),
+            tries: 0,
         })
     }
 

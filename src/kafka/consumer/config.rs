@@ -2,12 +2,11 @@
 
 use rdkafka::ClientConfig;
 
+use super::intake::RECORD_OVERHEAD;
 use crate::kafka::cluster::client_config;
 use crate::kafka::settings::{Brokers, ConsumerSettings, Isolation};
 use crate::value::SecretError;
 
-/// What librdkafka needs for a prefetched message besides its bytes; more of them than this allows are not kept.
-const PREFETCHED_RECORD: u64 = 300;
 /// Fewer prefetched messages than this starve the reader between two fetches.
 const LEAST_MESSAGES: u64 = 20_000;
 
@@ -32,7 +31,8 @@ pub fn consumer_config(
         Brokers::Addresses(_) => "10000",
     };
     let kib = (prefetch_bytes / 1024).clamp(1024, 2_097_151);
-    let messages = (prefetch_bytes / PREFETCHED_RECORD).clamp(LEAST_MESSAGES, 1_000_000);
+    // librdkafka counts only the bytes of keys and values.
+    let messages = (prefetch_bytes / RECORD_OVERHEAD).clamp(LEAST_MESSAGES, 1_000_000);
     let fetch = (prefetch_bytes / 2).clamp(1_000_000, 50_000_000);
     config
         .set("group.id", &settings.group)

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use rdkafka::types::RDKafkaErrorCode;
 
-use crate::flow::budget::RECORD_OVERHEAD;
 use crate::flow::{Consumed, Count, RecordView, SourceId};
 use crate::kafka::commit::Key;
 use crate::kafka::native::{Message, MessageBatch};
 use crate::kafka::rebalance::Assignment;
+
+/// What librdkafka needs for a consumed message besides key and value, in bytes.
+pub const RECORD_OVERHEAD: u64 = 320;
 
 /// Records that count, in the client's memory.
 pub struct Records {

@@ -1,36 +1,39 @@
 //! Partitions that come and go.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::Worker;
-use super::session::{ANSWER, Session, bare, ends, names};
+use super::session::{Session, bare, ends, names};
 use super::start::{self, Begun, Facts, begun};
 use crate::flow::durable::{Committed, named_journal};
 use crate::flow::{Reason, SourceId};
 use crate::kafka::commit::{Key, Upto};
 use crate::kafka::native::{Boundary, PartitionOffset};
-use crate::kafka::rebalance::{Asked, Give, Job, SETTLE, Step, Take, Why};
-use crate::kafka::settings::Isolation;
+use crate::kafka::rebalance::{Give, Job, Known, SETTLE, Step, Take, Why};
 
 /// How long after a failed question it is put again.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// What is known about a partition that comes.
-struct Known {
-    group: BTreeMap<Key, PartitionOffset>,
-    first: BTreeMap<Key, i64>,
-    end: BTreeMap<Key, i64>,
-}
+/// How long an answer about partitions that come is waited for at the first try; up to three times as long later.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 impl Worker {
     /// Brings the first of the jobs on. `true` when it is done.
     pub(super) fn do_jobs(&mut self, session: &mut Session) -> bool {
         let tracker = self.consumer.tracker.clone();
+        self.graves.retain(|client| Arc::strong_count(client) > 1);
+        // When nobody holds records of an earlier client any more, what was not settled of them never will be.
+        let bygone = if self.graves.is_empty() {
+            self.bygone
+        } else {
+            0
+        };
         self.assignment.bury(
-            |source| tracker.open_entries(source) == 0,
+            |source| source.0 <= bygone || tracker.open_entries(source) == 0,
             |source| {
                 tracker.remove(source);
             },
@@ -80,149 +83,112 @@ impl Worker {
         if take.not_before.is_some_and(|at| now < at) {
             return Some(take);
         }
-        match take.asked.take() {
-            Some(Asked {
-                group: (_, Some(group)),
-                first: (_, Some(first)),
-                end: (_, Some(end)),
-                ..
-            }) => self.begin(session, take, &group, &first, &end, now),
-            Some(asked) if now - asked.since < ANSWER + AGAIN => {
-                take.asked = Some(asked);
-                Some(take)
-            }
-            _ => {
-                take.asked = self.ask(session, &take, now);
-                take.not_before = take.asked.is_none().then(|| now + AGAIN);
-                Some(take)
-            }
+        if !self.find_out(session, &mut take) {
+            take.not_before = Some(now + AGAIN);
+            return Some(take);
         }
+        self.begin(session, take, now)
     }
 
-    fn ask(&self, session: &mut Session, take: &Take, now: Instant) -> Option<Asked> {
+    /// Asks what is not known yet of partitions that come. These are the only questions that make the thread wait for the network: longer
+    /// from one try to the next, and never so long that a stop would notice.
+    fn find_out(&mut self, session: &mut Session, take: &mut Take) -> bool {
+        take.tries += 1;
+        let patience = PATIENCE.saturating_mul(take.tries.min(3));
         let partitions = bare(&take.keys);
-        let (group, first, end) = (session.token(), session.token(), session.token());
-        let settings = &self.consumer.settings;
-        let member = &session.member;
-        let mut known = None;
-        if take.out_of_range.is_some() {
-            known = Some(Vec::new());
-        } else {
-            let stable = settings.isolation == Isolation::ReadCommitted;
-            member
-                .ask_group(&settings.group, &partitions, stable, ANSWER, group)
-                .then_some(())?;
+        let known = &mut take.known;
+        if known.group.is_none() && take.out_of_range.is_none() {
+            let answer = session.member.committed(&partitions, patience);
+            let Some(answer) = self.checked(session, "the group's offsets", take.tries, answer)
+            else {
+                return false;
+            };
+            known.group = Some(answer.into_iter().map(|one| (key(&one), one)).collect());
         }
-        member
-            .ask_boundary(&partitions, Boundary::First, ANSWER, first)
-            .then_some(())?;
-        member
-            .ask_boundary(&partitions, Boundary::End, ANSWER, end)
-            .then_some(())?;
-        Some(Asked {
-            since: now,
-            group: (group, known),
-            first: (first, None),
-            end: (end, None),
-        })
+        for (slot, boundary, what) in [
+            (&mut known.first, Boundary::First, "the first offsets"),
+            (&mut known.end, Boundary::End, "the end offsets"),
+        ] {
+            if slot.is_none() {
+                let answer = session.member.bounds(&partitions, boundary, patience);
+                let Some(answer) = self.checked(session, what, take.tries, answer) else {
+                    return false;
+                };
+                *slot = ends(&answer);
+            }
+        }
+        known.first.is_some() && known.end.is_some()
     }
 
-    /// An answer to a question about partitions that come.
-    pub(super) fn answered(
+    /// An answer without errors. Otherwise the trouble is told; not at once that it took too long, which may be the way to the cluster.
+    fn checked(
         &mut self,
         session: &mut Session,
-        token: u64,
+        what: &str,
+        tries: u32,
         answer: Result<Vec<PartitionOffset>, (Code, String)>,
-    ) {
-        let Some(Job::Take(take)) = session.jobs.front_mut() else {
-            return;
-        };
-        let Some(asked) = &mut take.asked else { return };
-        let (slot, what) = if asked.group.0 == token {
-            (&mut asked.group.1, "the group's offsets")
-        } else if asked.first.0 == token {
-            (&mut asked.first.1, "the partitions' first offsets")
-        } else if asked.end.0 == token {
-            (&mut asked.end.1, "the partitions' end offsets")
-        } else {
-            return;
-        };
-        let failed = match answer {
+    ) -> Option<Vec<PartitionOffset>> {
+        let (code, text) = match answer {
             Ok(partitions) => match partitions.iter().find_map(|partition| partition.error) {
                 None => {
-                    *slot = Some(partitions);
-                    return;
+                    self.answers(session);
+                    return Some(partitions);
                 }
                 Some(code) => (code, code.to_string()),
             },
             Err(failed) => failed,
         };
-        take.asked = None;
-        take.not_before = Some(Instant::now() + AGAIN);
-        let text = format!("{what} cannot be read: {}", failed.1);
-        // An open transaction over the offsets ends soon, or is ended by the broker.
-        if failed.0 == Code::UnstableOffsetCommit {
-            tracing::debug!(output = %self.consumer.name, "{text}");
-            return;
+        let passing = matches!(
+            code,
+            Code::OperationTimedOut
+                | Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+                | Code::UnstableOffsetCommit
+        );
+        if passing && tries < 10 {
+            tracing::debug!(output = %self.consumer.name, "{what}: {text}");
+        } else {
+            let text = format!("{what} cannot be read: {text}");
+            self.trouble(session, "", code, &text);
         }
-        self.trouble(session, "", failed.0, &text);
+        None
     }
 
     /// Everything is known: begins. Gives the job back when librdkafka refuses.
-    fn begin(
-        &mut self,
-        session: &mut Session,
-        mut take: Take,
-        group: &[PartitionOffset],
-        first: &[PartitionOffset],
-        end: &[PartitionOffset],
-        now: Instant,
-    ) -> Option<Take> {
-        let (Some(first), Some(end)) = (ends(first), ends(end)) else {
-            take.not_before = Some(now + AGAIN);
-            return Some(take);
-        };
-        let group = group
-            .iter()
-            .map(|partition| {
-                let key = (partition.topic.as_str().into(), partition.partition);
-                (key, partition.clone())
-            })
-            .collect();
-        let known = Known { group, first, end };
+    fn begin(&mut self, session: &mut Session, mut take: Take, now: Instant) -> Option<Take> {
         let starts: Vec<_> = take
             .keys
             .iter()
-            .map(|key| (key.clone(), self.decide(&take, key, &known)))
+            .map(|key| (key.clone(), self.decide(&take, key)))
             .collect();
         let list: Vec<_> = starts
             .iter()
             .map(|(key, begun)| PartitionOffset {
                 offset: Some(begun.next),
-                leader_epoch: known.epoch_at(key, begun.next),
+                leader_epoch: take.known.epoch_at(key, begun.next),
                 ..PartitionOffset::bare(&key.0, key.1)
             })
             .collect();
         if let Err(text) = session.member.assign(&list) {
             take.not_before = Some(now + AGAIN);
-            self.trouble(
-                session,
-                "",
-                Code::Fail,
-                &format!("cannot take partitions over: {text}"),
-            );
+            let text = format!("cannot take partitions over: {text}");
+            self.trouble(session, "", Code::Fail, &text);
             return Some(take);
         }
         for (key, begun) in starts {
-            self.start(session, &key, &begun, &known);
+            self.start(session, &key, &begun, &take.known);
         }
         None
     }
 
-    fn decide(&self, take: &Take, key: &Key, known: &Known) -> Begun {
+    fn decide(&self, take: &Take, key: &Key) -> Begun {
         let settings = &self.consumer.settings;
         let durable = &self.consumer.durable;
-        let group = known.group.get(key);
+        let known = &take.known;
+        let at = |ends: &Option<BTreeMap<Key, i64>>| {
+            ends.as_ref().and_then(|ends| ends.get(key).copied())
+        };
+        let group = known.of_group(key);
         let facts = Facts {
             group: group.and_then(|group| {
                 Some(Committed {
@@ -233,8 +199,8 @@ impl Worker {
             }),
             place: durable.place(&key.0, key.1),
             journal: durable.id(),
-            first: known.first.get(key).copied().unwrap_or(0),
-            end: known.end.get(key).copied().unwrap_or(0),
+            first: at(&known.first).unwrap_or(0),
+            end: at(&known.end).unwrap_or(0),
             start_at: settings.start_at,
             on_out_of_range: settings.on_out_of_range,
         };
@@ -267,7 +233,7 @@ impl Worker {
         let source = SourceId(self.sources);
         self.consumer.tracker.add(source, begun.next);
         self.assignment.begin(key, source, begun.next);
-        if let Some(group) = known.group.get(key)
+        if let Some(group) = known.of_group(key)
             && let Some(offset) = group.offset
             && named_journal(&group.metadata) == Some(self.consumer.durable.id())
         {
@@ -348,6 +314,8 @@ impl Worker {
             }
             Step::Return(clean) => {
                 if !clean {
+                    let count = give.keys.len() as u64;
+                    self.consumer.state.change(|status| status.unclean += count);
                     tracing::warn!(output = %self.consumer.name, partitions = %names(&give.keys), open, "partitions go before everything of them is durable and committed; their next owner reads that again");
                 }
                 let wanted = self.give_back(session, &give.keys);
@@ -419,12 +387,6 @@ impl Worker {
     }
 }
 
-impl Known {
-    /// The leader epoch that the group's commit had, if `offset` is that commit's.
-    fn epoch_at(&self, key: &Key, offset: i64) -> i32 {
-        self.group
-            .get(key)
-            .filter(|group| group.offset == Some(offset))
-            .map_or(-1, |group| group.leader_epoch)
-    }
+fn key(partition: &PartitionOffset) -> Key {
+    (partition.topic.as_str().into(), partition.partition)
 }

@@ -52,7 +52,7 @@ impl Worker {
             drop(native);
         } else {
             // Destroying it now could wait for the network, or for whoever still holds messages of it.
-            tracing::info!(output = %self.consumer.name, "the Kafka client was not closed in time and is left behind");
+            tracing::info!(output = %self.consumer.name, "the Kafka client is left behind without being closed: the cluster is away, or the output still holds records of it");
             std::mem::forget(member);
             std::mem::forget(native);
             leaked = true;

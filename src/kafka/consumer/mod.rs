@@ -106,6 +106,8 @@ struct Worker {
     /// The output is to be told to make everything durable.
     flush: bool,
     sources: u64,
+    /// The last source of the clients before this one.
+    bygone: u64,
     /// How many entries were given up when the client was built.
     abandoned: u64,
     /// Clients that are not used any more, while the output still holds records of theirs.
@@ -175,6 +177,7 @@ impl Worker {
             pending: None,
             flush: false,
             sources: 0,
+            bygone: 0,
             abandoned: 0,
             graves: Vec::new(),
         }
@@ -183,6 +186,7 @@ impl Worker {
     fn connect(&mut self) -> Result<Session, String> {
         let consumer = &self.consumer;
         self.abandoned = consumer.tracker.abandoned();
+        self.bygone = self.sources;
         let config = consumer_config(
             &consumer.settings,
             &consumer.bootstrap,

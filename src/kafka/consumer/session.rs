@@ -16,12 +16,11 @@ use crate::flow::durable::metadata;
 use crate::kafka::commit::{self, Commits, Key};
 use crate::kafka::native::{Boundary, Event, EventKind, Member, PartitionOffset};
 use crate::kafka::rebalance::{Job, Why};
-use crate::kafka::settings::Isolation;
 
 /// How often a cluster that is away is asked whether it is back.
 const PROBE: Duration = Duration::from_secs(2);
-/// How long an answer to any question may take.
-pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// How long it is waited for then.
+const PROBED: Duration = Duration::from_millis(300);
 /// `once`: how long a member without partitions waits for some.
 const NOTHING: Duration = Duration::from_secs(20);
 /// The same when not even the group has answered: a dead member can hold up a rebalance for its session's time.
@@ -37,9 +36,8 @@ pub(super) struct Session {
     /// Whether the group answered.
     joined: bool,
     pub tick: Instant,
-    tokens: u64,
-    /// The question that shows whether the cluster is there.
-    probe: Option<(u64, Instant)>,
+    /// When a cluster that is away is asked again whether it is there.
+    probe: Instant,
     /// Troubles that were told, so that each is told once.
     told: HashSet<(String, i32)>,
     /// Why the last broker was not reached.
@@ -55,7 +53,7 @@ struct Once {
     since: Option<Instant>,
     /// The assignment that the ends belong to.
     version: u64,
-    asked: Option<(u64, Instant)>,
+    asked: Option<Instant>,
     ends: Option<BTreeMap<Key, i64>>,
     flushed: bool,
 }
@@ -76,8 +74,7 @@ impl Session {
             connected: false,
             joined: false,
             tick: Instant::now(),
-            tokens: 0,
-            probe: None,
+            probe: Instant::now() + TICK,
             told: HashSet::new(),
             unreached: None,
             idle_since: None,
@@ -88,12 +85,6 @@ impl Session {
     /// Whether enough was read (`once`).
     pub fn has_enough(&self) -> bool {
         self.once.flushed
-    }
-
-    /// A number for the next question.
-    pub fn token(&mut self) -> u64 {
-        self.tokens += 1;
-        self.tokens
     }
 }
 
@@ -125,7 +116,6 @@ impl Worker {
             }
             EventKind::Rebalance(code) => self.rebalance(session, code, event.partitions()),
             EventKind::Committed(error) => self.committed(session, event, error),
-            EventKind::Offsets => self.offsets(session, event),
             EventKind::Statistics(text) => self.fetched(session, &text),
             EventKind::Deliveries | EventKind::Other => {}
         }
@@ -137,7 +127,10 @@ impl Worker {
             .iter()
             .map(|partition| (self.name(&partition.topic), partition.partition))
             .collect();
-        self.answers(session);
+        // An assignment that is lost is found out without the cluster.
+        if !session.member.is_lost() {
+            self.answers(session);
+        }
         session.joined = true;
         self.consumer.state.change(|status| {
             status.joined = true;
@@ -175,7 +168,9 @@ impl Worker {
                 status.commits += 1;
             }
         });
-        if !failed {
+        if failed {
+            tracing::debug!(output = %self.consumer.name, ?error, ?partitions, "a commit failed");
+        } else {
             self.answers(session);
         }
         match news {
@@ -186,30 +181,6 @@ impl Worker {
                 tracing::info!(output = %self.consumer.name, group = %self.consumer.settings.group, "offsets are committed again");
             }
             None => {}
-        }
-    }
-
-    fn offsets(&mut self, session: &mut Session, event: &Event) {
-        let (token, answer) = (event.token(), event.offsets());
-        match &answer {
-            Ok(_) => self.answers(session),
-            // A broker's own code: it is there, whatever it thinks of the question.
-            Err((code, text)) if *code as i32 > 0 => {
-                self.answers(session);
-                self.trouble(session, "", *code, text);
-            }
-            Err(_) => {}
-        }
-        if session.probe.is_some_and(|(probe, _)| probe == token) {
-            session.probe = None;
-        } else if session.once.asked.is_some_and(|(asked, _)| asked == token) {
-            session.once.asked = None;
-            let wanted = session.once.version == self.assignment.version;
-            if let (true, Ok(partitions)) = (wanted, answer) {
-                session.once.ends = ends(&partitions);
-            }
-        } else {
-            self.answered(session, token, answer);
         }
     }
 
@@ -322,8 +293,12 @@ impl Worker {
             (Code::AllBrokersDown, Some(reason)) => format!(": {reason}"),
             _ => String::new(),
         };
+        let text = match code {
+            Code::AllBrokersDown => "no broker of the cluster answers",
+            _ => text,
+        };
         let text = format!("{text}{}{reason}", advice(code));
-        tracing::warn!(output = %self.consumer.name, brokers = %self.consumer.bootstrap, "{text}; trying on");
+        tracing::warn!(output = %self.consumer.name, brokers = %self.consumer.bootstrap, "{text}; tried again until it succeeds");
         self.consumer
             .state
             .change(|status| status.last_error = Some(text));
@@ -363,18 +338,10 @@ impl Worker {
 
     /// What is done once a second.
     pub(super) fn look(&mut self, session: &mut Session, now: Instant) {
-        self.graves.retain(|client| Arc::strong_count(client) > 1);
-        if session
-            .probe
-            .is_some_and(|(_, since)| now - since > PROBE.max(ANSWER))
-        {
-            session.probe = None;
-        }
-        if !session.connected && session.probe.is_none() {
-            let token = session.token();
-            let group = &self.consumer.settings.group;
-            if session.member.ask_group(group, &[], false, PROBE, token) {
-                session.probe = Some((token, now));
+        if !session.connected && now >= session.probe {
+            session.probe = now + PROBE;
+            if session.member.is_there(PROBED) {
+                self.answers(session);
             }
         }
         self.show(session);
@@ -475,23 +442,17 @@ impl Worker {
     }
 
     fn ask_ends(&mut self, session: &mut Session, now: Instant) {
-        if session
-            .once
-            .asked
-            .is_some_and(|(_, since)| now - since < ANSWER + TICK)
-        {
+        if session.once.asked.is_some_and(|asked| now - asked < TICK) {
             return;
         }
-        let token = session.token();
-        let boundary = match self.consumer.settings.isolation {
-            Isolation::ReadCommitted => Boundary::StableEnd,
-            Isolation::ReadUncommitted => Boundary::End,
-        };
+        session.once.asked = Some(now);
         let partitions = bare(&self.assignment.keys());
-        session
-            .member
-            .ask_boundary(&partitions, boundary, ANSWER, token);
-        session.once.asked = Some((token, now));
+        match session.member.bounds(&partitions, Boundary::End, PROBED) {
+            Ok(partitions) => session.once.ends = ends(&partitions),
+            Err((_, text)) => {
+                tracing::debug!(output = %self.consumer.name, "the ends are asked for again: {text}");
+            }
+        }
     }
 
     fn name(&self, topic: &str) -> Arc<str> {

@@ -41,6 +41,13 @@ impl Begun {
 pub fn begun(facts: &Facts<'_>) -> Begun {
     let begin = durable::begin(facts.group, facts.place, facts.journal, Some(facts.end));
     match begin.at {
+        // Beyond the end only as far as an open transaction holds the end back, or for another reason that the broker knows better.
+        Start::Offset(wanted) if wanted > facts.end => Begun {
+            next: wanted,
+            why: begin.why,
+            out_of_range: None,
+            adopt: begin.why != Reason::Journal,
+        },
         Start::Offset(wanted) => within(facts, wanted, begin.why),
         Start::GroupDefault => Begun {
             next: match facts.start_at {
@@ -158,11 +165,13 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_beyond_the_end_skips_nothing() {
-        let begun = begun(&Facts {
+    fn an_offset_beyond_the_end_is_left_to_the_broker_and_skips_nothing() {
+        let facts = Facts {
             group: group(900),
             ..facts()
-        });
+        };
+        assert_eq!(begun(&facts).next, 900);
+        let begun = within(&facts, 900, Reason::Journal);
         assert_eq!((begun.next, begun.skipped()), (100, 0));
         assert_eq!(begun.out_of_range, Some(900));
     }

@@ -18,6 +18,8 @@ pub struct ConsumerStatus {
     pub rebalances: u64,
     /// Assignments that were lost: the group went on without this member.
     pub lost: u64,
+    /// Partitions that went before everything of them was durable and committed; their next owners read that again.
+    pub unclean: u64,
     /// How often the Kafka client was built anew.
     pub rebuilds: u64,
     /// Commits that the group confirmed, and that failed.

@@ -1,6 +1,6 @@
 //! A member of a consumer group: its queues, its assignment, its commits.
 //!
-//! Nothing here waits. Two queues are polled with a timeout of 0: the client's own (rebalances, commits, errors, answers) and one that
+//! Nothing here waits unless it says so. Two queues are polled with a timeout of 0: the client's own (rebalances, commits, errors, answers) and one that
 //! all assigned partitions are forwarded to (messages). Both ring the owner's bell when something comes into an empty queue, so the
 //! owner sleeps on its bell. librdkafka's batch call would wait its whole timeout unless the batch is full.
 
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka_sys as rdsys;
 
 use super::client::{Kind, Native, Queue};
@@ -195,37 +196,35 @@ impl Member {
         words(code).map_or(Ok(()), Err)
     }
 
-    /// Asks what `group` has committed for `partitions` (empty: for all). `stable`: not before open transactions have ended.
-    pub fn ask_group(
+    /// What the group has committed for `partitions`. Waits for the coordinator, at most `timeout`; with `read_committed` also for
+    /// transactions that are open over these offsets.
+    ///
+    /// # Errors
+    /// The code and librdkafka's text.
+    pub fn committed(
         &self,
-        group: &str,
         partitions: &[PartitionOffset],
-        stable: bool,
         timeout: Duration,
-        token: u64,
-    ) -> bool {
-        let queue = &self.events.queue;
-        offsets::ask_group(
-            &self.native,
-            queue,
-            group,
-            partitions,
-            stable,
-            timeout,
-            token,
-        )
+    ) -> Result<Vec<PartitionOffset>, (RDKafkaErrorCode, String)> {
+        offsets::committed(&self.native, partitions, timeout)
     }
 
-    /// Asks where partitions begin or end.
-    pub fn ask_boundary(
+    /// Whether a broker answers. Waits for it, at most `timeout`.
+    pub fn is_there(&self, timeout: Duration) -> bool {
+        offsets::is_there(&self.native, timeout)
+    }
+
+    /// Where partitions begin or end. Waits for their leaders, at most `timeout`.
+    ///
+    /// # Errors
+    /// The code and librdkafka's text.
+    pub fn bounds(
         &self,
         partitions: &[PartitionOffset],
         boundary: Boundary,
         timeout: Duration,
-        token: u64,
-    ) -> bool {
-        let queue = &self.events.queue;
-        offsets::ask_boundary(&self.native, queue, partitions, boundary, timeout, token)
+    ) -> Result<Vec<PartitionOffset>, (RDKafkaErrorCode, String)> {
+        offsets::bounds(&self.native, partitions, boundary, timeout)
     }
 
     /// First and end offset of an assigned partition, as of the last fetch. Costs no request.

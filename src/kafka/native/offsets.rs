@@ -1,4 +1,7 @@
-//! Lists of partitions with offsets, and questions for offsets that are answered by an event instead of making the asker wait.
+//! Lists of partitions with offsets, and questions for offsets.
+//!
+//! The questions make the asker wait, so they are put with short timeouts. librdkafka's admin interface would answer by events, but it
+//! aborts the process when a coordinator goes away while a question is open (librdkafka issue 4605), and leaves others unanswered.
 
 use std::ffi::{CStr, CString};
 use std::ptr::NonNull;
@@ -7,8 +10,7 @@ use std::time::Duration;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka_sys as rdsys;
 
-use super::client::{Native, Queue, text};
-use super::event::Event;
+use super::client::{Native, text};
 
 /// A partition and an offset of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,10 +45,8 @@ impl PartitionOffset {
 pub enum Boundary {
     /// The offset of the first record that is kept.
     First,
-    /// The offset after the last record.
+    /// The offset after the last record; with `read_committed`: after the last one that no open transaction holds back.
     End,
-    /// The offset after the last record that no open transaction holds back.
-    StableEnd,
 }
 
 /// A list in librdkafka's form. Freed on drop.
@@ -150,174 +150,85 @@ unsafe fn element(element: &rdsys::rd_kafka_topic_partition_t) -> PartitionOffse
     }
 }
 
-/// Options of a question. Freed on drop.
-struct Options(NonNull<rdsys::rd_kafka_AdminOptions_t>);
-
-impl Options {
-    fn new(
-        client: &Native,
-        question: rdsys::rd_kafka_admin_op_t,
-        timeout: Duration,
-        token: u64,
-    ) -> Option<Self> {
-        // SAFETY: the client is alive; the options are owned by this value.
-        let options = Self(NonNull::new(unsafe {
-            rdsys::rd_kafka_AdminOptions_new(client.ptr(), question)
-        })?);
-        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: the options are alive; no text for errors is wanted. The token travels as a pointer that nobody follows.
-        unsafe {
-            rdsys::rd_kafka_AdminOptions_set_request_timeout(
-                options.ptr(),
-                millis,
-                std::ptr::null_mut(),
-                0,
-            );
-            rdsys::rd_kafka_AdminOptions_set_opaque(
-                options.ptr(),
-                std::ptr::without_provenance_mut(token as usize),
-            );
-        }
-        Some(options)
-    }
-
-    fn ptr(&self) -> *mut rdsys::rd_kafka_AdminOptions_t {
-        self.0.as_ptr()
-    }
-}
-
-impl Drop for Options {
-    fn drop(&mut self) {
-        // SAFETY: this value owns them.
-        unsafe { rdsys::rd_kafka_AdminOptions_destroy(self.ptr()) }
-    }
-}
-
-/// Asks what `group` has committed for `partitions` (empty: for all that it has). The event that comes on `queue` carries `token`.
-/// `false` when the question cannot be put.
-pub(super) fn ask_group(
+/// What the client's group has committed for `partitions`. Waits for the coordinator, at most `timeout`.
+///
+/// # Errors
+/// The code and librdkafka's text.
+pub(super) fn committed(
     client: &Native,
-    queue: &Queue,
-    group: &str,
     partitions: &[PartitionOffset],
-    stable: bool,
     timeout: Duration,
-    token: u64,
-) -> bool {
-    let question = rdsys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
-    let (Ok(group), Some(list), Some(options)) = (
-        CString::new(group),
-        List::of(partitions),
-        Options::new(client, question, timeout, token),
-    ) else {
-        return false;
-    };
-    // SAFETY: all are alive; librdkafka copies what it needs, and what is made here is freed here.
+) -> Result<Vec<PartitionOffset>, (RDKafkaErrorCode, String)> {
+    let list = listed(partitions)?;
+    // SAFETY: client and list are alive; librdkafka works on a copy when the time is over.
     unsafe {
-        free_error(rdsys::rd_kafka_AdminOptions_set_require_stable_offsets(
-            options.ptr(),
-            i32::from(stable),
-        ));
-        let wanted = if partitions.is_empty() {
-            std::ptr::null_mut()
-        } else {
-            list.ptr()
-        };
-        let mut request = rdsys::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), wanted);
-        if request.is_null() {
-            return false;
+        let code = rdsys::rd_kafka_committed(client.ptr(), list.ptr(), millis(timeout));
+        match words(code) {
+            None => Ok(copied(list.ptr())),
+            Some(text) => Err((code.into(), text)),
         }
-        rdsys::rd_kafka_ListConsumerGroupOffsets(
-            client.ptr(),
-            &mut request,
-            1,
-            options.ptr(),
-            queue.ptr(),
-        );
-        rdsys::rd_kafka_ListConsumerGroupOffsets_destroy(request);
     }
-    true
 }
 
-/// Asks where `partitions` begin or end. The event that comes on `queue` carries `token`. `false` when the question cannot be put.
-pub(super) fn ask_boundary(
+/// Whether a broker answers within `timeout`. Waits for it.
+pub(super) fn is_there(client: &Native, timeout: Duration) -> bool {
+    let mut metadata = std::ptr::null();
+    // SAFETY: the client is alive; what comes back is freed here.
+    unsafe {
+        let code = rdsys::rd_kafka_metadata(
+            client.ptr(),
+            0,
+            std::ptr::null_mut(),
+            &mut metadata,
+            millis(timeout),
+        );
+        if !metadata.is_null() {
+            rdsys::rd_kafka_metadata_destroy(metadata);
+        }
+        words(code).is_none()
+    }
+}
+
+/// Where `partitions` begin or end. Waits for their leaders, at most `timeout`.
+///
+/// # Errors
+/// The code and librdkafka's text.
+pub(super) fn bounds(
     client: &Native,
-    queue: &Queue,
     partitions: &[PartitionOffset],
     boundary: Boundary,
     timeout: Duration,
-    token: u64,
-) -> bool {
-    let question = rdsys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
-    let (Some(list), Some(options)) = (
-        List::of(partitions),
-        Options::new(client, question, timeout, token),
-    ) else {
-        return false;
+) -> Result<Vec<PartitionOffset>, (RDKafkaErrorCode, String)> {
+    let list = listed(partitions)?;
+    // The protocol's own: these two times stand for the ends.
+    let time = match boundary {
+        Boundary::First => rdsys::RD_KAFKA_OFFSET_BEGINNING,
+        Boundary::End => rdsys::RD_KAFKA_OFFSET_END,
     };
-    let spec = match boundary {
-        Boundary::First => rdsys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST,
-        Boundary::End | Boundary::StableEnd => {
-            rdsys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST
-        }
-    };
-    let isolation = match boundary {
-        Boundary::StableEnd => {
-            rdsys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED
-        }
-        Boundary::First | Boundary::End => {
-            rdsys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED
-        }
-    };
-    // SAFETY: all are alive; `elems` has `cnt` elements; librdkafka copies what it needs.
+    // SAFETY: client and list are alive; `elems` has `cnt` elements.
     unsafe {
-        free_error(rdsys::rd_kafka_AdminOptions_set_isolation_level(
-            options.ptr(),
-            isolation,
-        ));
         for at in 0..partitions.len() {
-            let element = (*list.ptr()).elems.add(at);
-            (*element).offset = i64::from(spec as i32);
+            (*(*list.ptr()).elems.add(at)).offset = i64::from(time);
         }
-        rdsys::rd_kafka_ListOffsets(client.ptr(), list.ptr(), options.ptr(), queue.ptr());
+        let code = rdsys::rd_kafka_offsets_for_times(client.ptr(), list.ptr(), millis(timeout));
+        match words(code) {
+            None => Ok(copied(list.ptr())),
+            Some(text) => Err((code.into(), text)),
+        }
     }
-    true
 }
 
-/// What an [`Event`] of one of the two questions answers, when it did not fail as a whole.
-pub(super) fn answer(event: &Event) -> Result<Vec<PartitionOffset>, (RDKafkaErrorCode, String)> {
-    // SAFETY: the event is alive and keeps everything that is read here; each accessor is called on its own kind only.
-    unsafe {
-        if rdsys::rd_kafka_event_type(event.ptr()) == rdsys::RD_KAFKA_EVENT_LISTOFFSETS_RESULT {
-            let result = rdsys::rd_kafka_event_ListOffsets_result(event.ptr());
-            let mut count = 0;
-            let infos = rdsys::rd_kafka_ListOffsets_result_infos(result, &mut count);
-            return Ok((0..count)
-                .map(|at| {
-                    let info = *infos.add(at);
-                    element(&*rdsys::rd_kafka_ListOffsetsResultInfo_topic_partition(
-                        info,
-                    ))
-                })
-                .collect());
-        }
-        let result = rdsys::rd_kafka_event_ListConsumerGroupOffsets_result(event.ptr());
-        let mut count = 0;
-        let groups = rdsys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count);
-        let mut partitions = Vec::new();
-        for at in 0..count {
-            let group = *groups.add(at);
-            let error = rdsys::rd_kafka_group_result_error(group);
-            if !error.is_null() {
-                return Err((
-                    rdsys::rd_kafka_error_code(error).into(),
-                    text(rdsys::rd_kafka_error_string(error)),
-                ));
-            }
-            partitions.extend(copied(rdsys::rd_kafka_group_result_partitions(group)));
-        }
-        Ok(partitions)
-    }
+fn listed(partitions: &[PartitionOffset]) -> Result<List, (RDKafkaErrorCode, String)> {
+    List::of(partitions).ok_or_else(|| {
+        (
+            RDKafkaErrorCode::InvalidArgument,
+            "a topic's name has a NUL byte".to_owned(),
+        )
+    })
+}
+
+fn millis(timeout: Duration) -> i32 {
+    i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
 }
 
 /// Frees an error object, and gives its text. `None` for a null pointer: no error.
