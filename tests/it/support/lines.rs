@@ -83,6 +83,11 @@ impl LineWriter {
         aside.into()
     }
 
+    /// Opens the file at its path anew, and makes it when it is gone, as applications do when logrotate tells them.
+    pub fn reopen(&mut self) {
+        self.file = open(&self.path);
+    }
+
     /// Cuts the file to nothing and goes on in it, as logrotate's `copytruncate` does after its copy.
     pub fn truncate(&mut self) {
         self.file.set_len(0).expect("to truncate a log file");
