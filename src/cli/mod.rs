@@ -1,1 +1,161 @@
 //! One file per command.
+//!
+//! To add a command: a file here, a variant of [`Command`], one line in [`main`].
+//!
+//! Invariant: only this module knows clap, and nothing here exits the process: every command answers with an exit code.
+
+mod check;
+mod completions;
+pub mod exit;
+pub mod load;
+mod man;
+pub mod run;
+mod schema;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use exit::ExitStatus;
+
+/// Where the configuration is looked for.
+pub const CONFIG: &str = "/etc/logferry/logferry.yaml";
+
+/// Ships log lines from files and standard input into Kafka, and Kafka topics into files.
+#[derive(Debug, Parser)]
+#[command(
+    name = "logferry",
+    version,
+    disable_help_subcommand = true,
+    after_help = exit::HELP
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Run(RunArgs),
+    /// Check the configuration and say what would run; nothing is started and nothing is touched
+    Check(CheckArgs),
+    /// Print a JSON Schema of the configuration, for editors
+    Schema,
+    /// Print the manual page
+    Man,
+    /// Print completions for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+/// `logferry run`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct RunArgs {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
+    pub config: PathBuf,
+    /// Deliver what is there now, print a summary and exit
+    #[arg(long)]
+    pub once: bool,
+    /// With --once: give up after this time, like 30s or 10m
+    #[arg(long, requires = "once", value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+}
+
+/// `logferry check`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct CheckArgs {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
+    pub config: PathBuf,
+    /// Also look at this host: globs, permissions, certificates (not built yet)
+    #[arg(long)]
+    pub local: bool,
+    /// Also ask the clusters: topics, rights, limits (not built yet)
+    #[arg(long)]
+    pub live: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::value::parse_duration(text).map_err(|error| match error.hint {
+        Some(hint) => format!("{}: {hint}", error.message),
+        None => error.message,
+    })
+}
+
+/// Runs the command that `args` (the program's name first) ask for.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come here too, and go to standard output. A reader that has gone is no error.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitStatus::Usage.into()
+            } else {
+                ExitStatus::Done.into()
+            };
+        }
+    };
+    match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::check(&args),
+        Command::Schema => schema::schema(),
+        Command::Man => man::man(),
+        Command::Completions { shell } => completions::completions(shell),
+    }
+}
+
+/// Writes to standard output. That the reader has gone (`logferry man | head`) is no failure.
+fn print(text: &[u8]) -> ExitCode {
+    use std::io::{ErrorKind, Write};
+
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Ok(()) => ExitStatus::Done.into(),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitStatus::Done.into(),
+        Err(error) => {
+            complain(&format!(
+                "logferry: cannot write to standard output: {error}"
+            ));
+            ExitStatus::Internal.into()
+        }
+    }
+}
+
+/// Writes to standard error. When that is closed, the exit code has to do.
+fn complain(text: &str) {
+    use std::io::Write;
+
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_timeout_needs_once_and_a_unit() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["logferry"], args].concat());
+        assert!(parse(&["run", "--timeout", "10m"]).is_err());
+        assert!(parse(&["run", "--once", "--timeout", "10"]).is_err());
+        let Command::Run(args) = parse(&["run", "--once", "--timeout", "10m"])
+            .unwrap()
+            .command
+        else {
+            panic!("run")
+        };
+        assert_eq!(args.timeout, Some(Duration::from_secs(600)));
+        assert_eq!(args.config, PathBuf::from(CONFIG));
+    }
+}

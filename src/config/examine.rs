@@ -54,10 +54,11 @@ impl Examiner<'_> {
         own: impl Fn(&str) -> bool,
     ) {
         let place = if path.is_empty() {
-            "here".to_owned()
+            String::new()
         } else {
-            format!("in `{path}`")
+            format!(" in `{path}`")
         };
+        let mut misspelt = Vec::new();
         for entry in node.entries() {
             let name = entry.key.value.as_str();
             match keys.iter().find(|key| key.name == name) {
@@ -65,24 +66,28 @@ impl Examiner<'_> {
                 None if own(name) => {}
                 None => {
                     let names = || keys.iter().filter(|key| !is_later(key)).map(|key| key.name);
-                    let hint = match nearest(name, keys.iter().map(|key| key.name)) {
+                    let meant = nearest(name, keys.iter().map(|key| key.name));
+                    misspelt.extend(meant);
+                    let hint = match meant {
                         Some(meant) => format!("did you mean `{meant}`?"),
                         None => format!(
-                            "the keys {place} are {}",
+                            "the keys{place} are {}",
                             names().collect::<Vec<_>>().join(", ")
                         ),
                     };
                     self.report(
-                        Problem::new(entry.key.span, format!("unknown key `{name}` {place}"))
+                        Problem::new(entry.key.span, format!("unknown key `{name}`{place}"))
                             .hint(hint),
                     );
                 }
             }
         }
         for key in keys {
-            if key.need == Need::Required && node.get(key.name).is_none() {
+            let missing = key.need == Need::Required && node.get(key.name).is_none();
+            if missing && !misspelt.contains(&key.name) {
                 self.report(
-                    Problem::new(at, format!("`{}` is missing {place}", key.name)).hint(key.doc),
+                    Problem::new(at, format!("`{}` is missing{place}", key.name))
+                        .hint(as_hint(key.doc)),
                 );
             }
         }
@@ -98,7 +103,8 @@ impl Examiner<'_> {
                         .hint(format!("leave the key out for the default, `{default}`")),
                 ),
                 Need::Required => self.report(
-                    Problem::new(entry.key.span, format!("`{path}` has no value")).hint(key.doc),
+                    Problem::new(entry.key.span, format!("`{path}` has no value"))
+                        .hint(as_hint(key.doc)),
                 ),
             }
             return;
@@ -552,6 +558,13 @@ impl Examiner<'_> {
             ),
         }
     }
+}
+
+/// A sentence of the tables as the hints are written: no capital, no full stop.
+fn as_hint(doc: &str) -> String {
+    let mut letters = doc.trim_end_matches('.').chars();
+    let first = letters.next().map(|letter| letter.to_lowercase());
+    first.into_iter().flatten().chain(letters).collect()
 }
 
 fn is_later(key: &Key) -> bool {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::shape::{Key, Kind, Need};
+use super::shape::{Key, Kind, Need, Shape};
 use crate::value::{Secret, SecretSource, parse_duration, parse_size};
 use crate::yaml::{Entry, Node, Span, Spanned, Value};
 
@@ -64,7 +64,13 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn size(&self, name: &str) -> Option<Spanned<u64>> {
-        self.read(name, |text| parse_size(text).ok())
+        // A size out of range was reported; reading it would break rules besides.
+        let range = self.keys.iter().find_map(|key| match key.shape {
+            Shape::Size { least, most } if key.name == name => Some(least..=most),
+            _ => None,
+        });
+        let fits = |bytes: &u64| range.as_ref().is_none_or(|range| range.contains(bytes));
+        self.read(name, |text| parse_size(text).ok().filter(fits))
     }
 
     pub(super) fn duration(&self, name: &str) -> Option<Duration> {

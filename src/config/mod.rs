@@ -64,6 +64,8 @@ pub enum LogFormat {
 pub struct Cluster {
     pub name: Spanned<String>,
     pub brokers: Option<Spanned<Brokers>>,
+    /// The addresses among them, each with its place.
+    pub addresses: Vec<Spanned<String>>,
     pub tls: Option<Spanned<TlsSettings>>,
     /// The mechanism's username and password are always present when this is.
     pub sasl: Option<Spanned<SaslSettings>>,
@@ -263,6 +265,7 @@ fn cluster(entry: &Entry) -> Cluster {
     Cluster {
         name: entry.key.clone(),
         brokers,
+        addresses: fields.texts("brokers"),
         tls: fields.table_if_present("tls", keys::TLS).map(|tls| {
             let path = |name| tls.text(name).map(|text| text.value);
             let settings = TlsSettings {

@@ -189,10 +189,8 @@ mod tests {
             match (&key.shape, key.need) {
                 (Shape::Table(keys), Need::Required) => compare(keys, property, seen),
                 (Shape::Table(keys), _) => compare(keys, inner(0), seen),
-                (Shape::Names(of), _) => {
-                    if let Shape::Table(keys) = of {
-                        compare(keys, &inner(0)["additionalProperties"], seen);
-                    }
+                (Shape::Names(Shape::Table(keys)), _) => {
+                    compare(keys, &inner(0)["additionalProperties"], seen);
                 }
                 (Shape::Kinds(kinds), _) => {
                     let built = kinds.iter().filter_map(|kind| kind.keys);

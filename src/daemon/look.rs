@@ -39,6 +39,8 @@ pub struct InputLook {
 pub struct OutputLook {
     pub name: String,
     pub books: Arc<OutputBooks>,
+    /// The consumer's own books: what it took, and what was settled.
+    pub tracker_books: Arc<Books>,
     pub consumer: Arc<ConsumerState>,
     /// Where its records go: the path's template.
     pub target: String,
@@ -115,6 +117,13 @@ impl Look {
             entries.dead_lettered.lines > 0 || entries.dropped.values().any(|count| count.lines > 0)
         });
         inputs || self.outputs.iter().any(|output| output.books.entries().refused.lines > 0)
+    }
+
+    /// Whether a pipeline failed or stopped for good.
+    pub fn anything_failed(&self) -> bool {
+        self.inputs.iter().any(|input| input.life.failed())
+            || self.outputs.iter().any(|output| output.life.failed())
+            || self.producers.iter().any(|producer| !producer.state.view().halted.is_empty())
     }
 
     /// Every pipeline's books, a line each.
@@ -205,7 +214,7 @@ impl Look {
 
     fn output(&self, output: &OutputLook) -> OutputSnapshot {
         let entries = output.books.entries();
-        let consumer = output.consumer.view();
+        let consumer = output.consumer.status();
         let state = match () {
             () if output.life.failed() => "failed",
             () if output.life.ended() => "stopped",
@@ -219,12 +228,12 @@ impl Look {
             consumed: count(entries.consumed),
             written: count(entries.written),
             synced: count(entries.written),
-            committed: count(consumer.committed),
+            committed: count(output.tracker_books.entries().acked),
             syncs: entries.syncs,
             refused: entries.refused.lines,
             null_values: entries.nulls,
             skipped: consumer.skipped,
-            lag: consumer.partitions.iter().map(|at| (at.topic.to_string(), at.partition, at.lag())).collect(),
+            lag: consumer.partitions.iter().filter_map(|at| Some((at.topic.to_string(), at.partition, at.lag()?))).collect(),
             open_files: entries.open_files as u64,
             assigned: consumer.partitions.len() as u64,
         }
@@ -250,7 +259,7 @@ impl Admin for Look {
             missing.push(format!("input {} failed; the log says why", input.name));
         }
         for output in &self.outputs {
-            let consumer = output.consumer.view();
+            let consumer = output.consumer.status();
             if output.life.failed() {
                 missing.push(format!("output {} failed; the log says why", output.name));
             } else if !consumer.connected {

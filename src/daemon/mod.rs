@@ -1,1 +1,317 @@
-//! Running it: the one place that knows every part.
+//! Running it: pipelines are wired, threads started, and then it is waited: for signals, for threads that end, for the drain.
+//!
+//! Reading order: `wiring` (what is connected to what), `mod` (the life of the daemon), `tasks`, `saver`, `look`.
+
+pub mod aside;
+pub mod ending;
+pub mod look;
+pub mod progress;
+pub mod saver;
+pub mod tasks;
+pub mod wiring;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+pub use self::ending::Ending;
+use self::ending::StartError;
+use self::look::Look;
+use self::progress::Progress;
+use self::tasks::{Ended, Part};
+use self::wiring::{Wired, wire};
+use crate::control::http::{self, Admin};
+use crate::control::signals::{Signal, Signals};
+use crate::control::systemd::Manager;
+use crate::flow::Ring;
+use crate::plan::{Plan, SourceSettings};
+
+/// How often the daemon looks whether a deadline passed.
+const TICK: Duration = Duration::from_millis(200);
+/// What threads get to leave after a hard stop.
+const LEAVE: Duration = Duration::from_secs(5);
+
+/// How to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// This host's name.
+    pub host: String,
+    /// What is there now, delivered, then the end; at most for this long, if given.
+    pub once: Option<Option<Duration>>,
+    /// Show progress on a terminal.
+    pub progress: bool,
+}
+
+/// How it went, and what can still be looked at.
+pub struct Run {
+    pub ending: Ending,
+    pub look: Option<Arc<Look>>,
+}
+
+/// Runs a plan until it is stopped or has nothing left to do.
+pub fn run(plan: &Plan, options: &Options) -> Run {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Run { ending: Ending::Failed(format!("cannot start the runtime: {error}")), look: None },
+    };
+    runtime.block_on(async {
+        match Daemon::start(plan, options).await {
+            Ok(daemon) => daemon.live().await,
+            Err(error) => Run { ending: error.into(), look: None },
+        }
+    })
+}
+
+struct Daemon {
+    wired: Wired,
+    signals: Signals,
+    admin: Option<tokio::net::TcpListener>,
+    manager: Manager,
+    progress: Progress,
+    shutdown_timeout: Duration,
+    once: bool,
+    /// Ends by itself: `once`, or standard input and nothing else.
+    finite: bool,
+    timeout: Option<Instant>,
+    running: HashSet<Part>,
+    drain: Option<Drain>,
+    failed: bool,
+    internal: Option<String>,
+}
+
+/// The end has begun.
+struct Drain {
+    deadline: Instant,
+    /// Asked for by a signal: the deadline stands. Otherwise it moves on with every byte that is delivered.
+    by_signal: bool,
+    progress: u64,
+    hard: bool,
+}
+
+impl Daemon {
+    async fn start(plan: &Plan, options: &Options) -> Result<Self, StartError> {
+        let signals = Signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
+        let admin = match plan.admin {
+            Some(address) => Some(http::bind(address).await.map_err(|error| error.to_string())?),
+            None => None,
+        };
+        let once = options.once.is_some();
+        let wired = wire(plan, &options.host, once)?;
+        let only_stdin = plan.inputs.iter().all(|input| matches!(input.from, SourceSettings::Stdin(_)));
+        let running = wired.tasks.parts().collect();
+        Ok(Self {
+            progress: Progress::new(options.progress && once),
+            signals,
+            admin,
+            manager: Manager::of_environment(),
+            shutdown_timeout: plan.shutdown_timeout,
+            once,
+            finite: once || (plan.outputs.is_empty() && only_stdin),
+            timeout: options.once.flatten().map(|timeout| Instant::now() + timeout),
+            running,
+            wired,
+            drain: None,
+            failed: false,
+            internal: None,
+        })
+    }
+
+    async fn live(mut self) -> Run {
+        let look = self.wired.look.clone();
+        let told_manager = |result: std::io::Result<()>| {
+            if let Err(error) = result {
+                tracing::warn!(%error, "the service manager cannot be told how it goes");
+            }
+        };
+        told_manager(self.manager.ready(&format!("{} inputs, {} outputs", look.inputs.len(), look.outputs.len())));
+        let manager = self.manager.clone();
+        let listener = self.admin.take();
+        let shown: Arc<dyn Admin> = look.clone();
+        let (close, closed) = tokio::sync::oneshot::channel::<()>();
+        let outside = async move {
+            let serve = async {
+                if let Some(listener) = listener {
+                    let over = async move {
+                        // The sender going away is the stop as well.
+                        let _ = closed.await;
+                    };
+                    http::serve(listener, shown, over).await;
+                }
+            };
+            tokio::join!(serve, manager.watch(|| true));
+        };
+        let mut outside = std::pin::pin!(outside);
+        let mut outside_over = false;
+        let mut tick = tokio::time::interval(TICK);
+        while !self.running.is_empty() {
+            tokio::select! {
+                Some(signal) = self.signals.next() => self.signal(signal),
+                Some(ended) = self.wired.told.recv() => self.ended(ended),
+                _ = tick.tick() => {
+                    if self.deadline_passed() {
+                        break;
+                    }
+                    self.progress.show(&self.wired.look);
+                }
+                () = &mut outside, if !outside_over => outside_over = true,
+            }
+            self.go_on();
+        }
+        self.progress.end();
+        drop(close);
+        // Files of the process that are still held by threads that did not leave in time are released with the process.
+        let left_in_time = self.running.is_empty();
+        if left_in_time {
+            self.wired.tasks.join(|_| true);
+        }
+        look.log_books();
+        let ending = self.ending(left_in_time);
+        if !left_in_time {
+            // A thread that hangs in a client must not keep the process: it is left behind, and the process ends.
+            std::mem::forget(self.wired);
+        }
+        Run { ending, look: Some(look) }
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::Drain { by } => {
+                tracing::info!(by, timeout = ?self.shutdown_timeout, "stopping: what was read is delivered; a second signal leaves at once");
+                self.begin_drain(true);
+            }
+            Signal::Report => self.wired.look.log_books(),
+            Signal::Reload | Signal::Reopen => {}
+        }
+        if let Some(text) = signal.not_built_yet() {
+            tracing::warn!("{text}");
+        }
+    }
+
+    fn begin_drain(&mut self, by_signal: bool) {
+        if self.drain.as_ref().is_some_and(|drain| drain.by_signal || !by_signal) {
+            return;
+        }
+        let deadline = Instant::now() + self.shutdown_timeout;
+        self.drain = Some(Drain { deadline, by_signal, progress: self.wired.look.progress(), hard: false });
+        if by_signal {
+            self.wired.look.phase.drain();
+            let stopping = self.manager.stopping("delivering what was read");
+            let longer = self.manager.extend_timeout(self.shutdown_timeout + LEAVE + LEAVE);
+            if let Err(error) = stopping.and(longer) {
+                tracing::warn!(%error, "the service manager cannot be told about the stop");
+            }
+            self.wired.stop.soften();
+        }
+    }
+
+    /// `true`: even the threads' time to leave has passed.
+    fn deadline_passed(&mut self) -> bool {
+        let now = Instant::now();
+        if self.timeout.is_some_and(|timeout| timeout <= now) && self.drain.as_ref().is_none_or(|drain| !drain.hard) {
+            tracing::error!("--timeout passed; what was not delivered is read again next time");
+            let progress = self.wired.look.progress();
+            self.drain = Some(Drain { deadline: now, by_signal: true, progress, hard: false });
+        }
+        let Some(drain) = &mut self.drain else { return false };
+        let progress = self.wired.look.progress();
+        if !drain.by_signal && progress != drain.progress {
+            drain.progress = progress;
+            drain.deadline = now + self.shutdown_timeout;
+        }
+        if now < drain.deadline {
+            return false;
+        }
+        if drain.hard {
+            return true;
+        }
+        drain.hard = true;
+        drain.deadline = now + LEAVE;
+        tracing::error!(undelivered = self.wired.look.undelivered(), "the time for stopping has passed; leaving with lines that are not delivered");
+        self.wired.stop.harden();
+        false
+    }
+
+    fn ended(&mut self, ended: Ended) {
+        self.running.remove(&ended.part);
+        let look = &self.wired.look;
+        let life = match ended.part {
+            Part::Input(at) => look.inputs.get(at).map(|input| (&input.life, &input.name)),
+            Part::Consumer(at) | Part::Writer(at) => look.outputs.get(at).map(|output| (&output.life, &output.name)),
+            Part::Producer(at) | Part::Metadata(at) => {
+                if let Part::Producer(_) = ended.part
+                    && let Some((over, metadata)) = self.wired.over.get(at)
+                {
+                    over.store(true, Ordering::Release);
+                    metadata.wake();
+                }
+                None
+            }
+            Part::Saver => None,
+        };
+        match ended.result {
+            Ok(()) => {
+                if let Some((life, _)) = life {
+                    life.end();
+                }
+            }
+            Err(error) => {
+                self.failed = true;
+                if error.starts_with("internal error") {
+                    self.internal = Some(error.clone());
+                    self.wired.stop.soften();
+                    self.begin_drain(true);
+                }
+                match life {
+                    Some((life, name)) => {
+                        life.fail();
+                        tracing::error!(pipeline = %name, error, "a part of the daemon failed");
+                    }
+                    None => tracing::error!(part = ?ended.part, error, "a part of the daemon failed"),
+                }
+            }
+        }
+    }
+
+    /// What follows when threads have ended.
+    fn go_on(&mut self) {
+        let any = |running: &HashSet<Part>, which: fn(&Part) -> bool| running.iter().any(which);
+        let inputs = any(&self.running, |part| matches!(part, Part::Input(_)));
+        let producers = any(&self.running, |part| matches!(part, Part::Producer(_) | Part::Metadata(_)));
+        let outputs = any(&self.running, |part| matches!(part, Part::Consumer(_) | Part::Writer(_)));
+        if !inputs && producers && !outputs && self.finite && self.drain.is_none() {
+            // Everything is read: from now on a Kafka that stays away for too long ends it.
+            self.begin_drain(false);
+        }
+        if !inputs && !producers && !self.wired.may_end.swap(true, Ordering::AcqRel) {
+            for bell in &self.wired.consumers {
+                bell.ring();
+            }
+        }
+        if !inputs && !producers && !outputs {
+            self.wired.finish.ask();
+        }
+    }
+
+    fn ending(&self, left_in_time: bool) -> Ending {
+        let look = &self.wired.look;
+        let undelivered = look.undelivered();
+        let hard = self.drain.as_ref().is_some_and(|drain| drain.hard);
+        if let Some(error) = &self.internal {
+            return Ending::Failed(error.clone());
+        }
+        if hard || !left_in_time {
+            return Ending::Overdue { undelivered };
+        }
+        if self.finite && (undelivered > 0 || look.anything_astray() || self.failed || look.anything_failed()) {
+            return Ending::Incomplete { undelivered };
+        }
+        if undelivered > 0 {
+            return Ending::Overdue { undelivered };
+        }
+        if self.drain.is_none() && !self.once && !self.finite {
+            return Ending::Failed("nothing is left to run; the log says why each part ended".into());
+        }
+        Ending::Done
+    }
+}

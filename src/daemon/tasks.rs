@@ -49,10 +49,16 @@ impl Tasks {
             let _ = tell.try_send(Ended { part, result });
         };
         // Linux shows 15 bytes of a thread's name.
+        #[expect(clippy::disallowed_methods, reason = "this is the place where threads are started")]
         let thread = Builder::new().name(name.chars().take(15).collect()).spawn(body);
         let thread = thread.map_err(|error| format!("cannot start the thread {name}: {error}; raise the limit of tasks (TasksMax=, ulimit -u)"))?;
         self.running.push((part, thread));
         Ok(())
+    }
+
+    /// Those that were started and not joined.
+    pub fn parts(&self) -> impl Iterator<Item = Part> + '_ {
+        self.running.iter().map(|(part, _)| *part)
     }
 
     /// Waits for the end of all threads for which `which` is true.

@@ -10,7 +10,8 @@
 //!   done to the file itself;
 //! - unsynced effects survive in any combination, not in the order in which they were made;
 //! - a failed `sync_data` is never tried again on the same data: what it covered may be gone although the next call
-//!   succeeds. Write it again (to another file, or after a truncate).
+//!   succeeds. Write it again (to another file, or after a truncate). A failed `fsync_dir` can be tried again: a file
+//!   system that cannot keep its names refuses everything from then on.
 
 use std::ffi::OsString;
 use std::fmt::Debug;
@@ -108,7 +109,8 @@ pub trait DiskFile: Debug + Send + Sync {
     fn try_lock(&self) -> io::Result<bool>;
 }
 
-/// Makes a folder and those above it that are missing, durably. A folder that exists is left as it is.
+/// Makes a folder and those above it that are missing, durably. A folder that exists is left as it is; the name of the
+/// lowest that exists is synced, because whoever made it may have been killed before that.
 pub fn create_dirs(disk: &dyn Disk, path: &Path, mode: u32) -> io::Result<()> {
     let mut missing = Vec::new();
     let mut at = path;
@@ -124,6 +126,7 @@ pub fn create_dirs(disk: &dyn Disk, path: &Path, mode: u32) -> io::Result<()> {
             _ => break,
         }
     }
+    sync_parent(disk, at)?;
     for dir in missing.into_iter().rev() {
         match disk.create_dir(dir, mode) {
             // Another pipeline of this daemon may have been quicker.
@@ -134,11 +137,12 @@ pub fn create_dirs(disk: &dyn Disk, path: &Path, mode: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the name `path` durable in its folder. A folder that may be written but not read cannot be opened for a sync;
-/// that is no error, because there is nothing that could be done about it.
+/// Makes the name `path` durable in its folder. A folder that may be written but not read cannot be opened for a sync,
+/// and a read-only file system has nothing to sync: neither is an error.
 pub fn sync_parent(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     match disk.fsync_dir(&parent_of(path)) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) => Ok(()),
         result => result,
     }
 }
@@ -224,6 +228,19 @@ mod tests {
         let disk = disk.crash_with(|_| Fate::Lost);
         assert!(disk.metadata(Path::new("/a/b/c")).unwrap().is_dir);
         create_dirs(&disk, Path::new("/a/b/c"), 0o700).unwrap();
+    }
+
+    #[test]
+    fn folders_that_a_killed_process_made_are_made_durable() {
+        for at in 0..12 {
+            let disk = ModelDisk::new();
+            disk.crash_after(at);
+            let _ = create_dirs(&disk, Path::new("/a/b/c"), 0o700);
+            let disk = disk.restart();
+            create_dirs(&disk, Path::new("/a/b/c"), 0o700).unwrap();
+            let disk = disk.crash_with(|_| Fate::Lost);
+            assert!(disk.metadata(Path::new("/a/b/c")).unwrap().is_dir);
+        }
     }
 
     #[test]

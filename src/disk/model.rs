@@ -2,8 +2,8 @@
 //!
 //! Every file and the name space keep a log of effects. An effect is *certain* once the sync that covers it succeeded;
 //! each other one is kept or lost by itself at a power cut ([`ModelDisk::crash`], [`ModelDisk::crash_with`]). Writes are
-//! split at pages, since a real disk keeps or loses each page. What a failed sync covered stays uncertain for ever, as
-//! on Linux. A killed process loses nothing but its handles and locks ([`ModelDisk::restart`]).
+//! split at pages, since a real disk keeps or loses each page. What a failed sync of a file covered stays uncertain for
+//! ever, as on Linux. A killed process loses nothing but its handles and locks ([`ModelDisk::restart`]).
 //!
 //! Paths are absolute; folders cannot be renamed or removed. Not modelled: permissions, symbolic links, hard links.
 
@@ -523,10 +523,6 @@ impl Disk for ModelDisk {
         };
         if result.is_ok() {
             settle(name_log, covers, |op| rename(durable_names, op));
-        } else if !result.as_ref().is_err_and(crashed) {
-            for logged in name_log.iter_mut() {
-                logged.stuck |= covers(&mut logged.op) && !logged.certain;
-            }
         }
         result
     }
@@ -663,7 +659,7 @@ impl Drop for ModelFile {
 pub struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -672,7 +668,7 @@ impl Random {
 
     /// Below `end`, which is at least 1.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
+        self.number() % end.max(1)
     }
 }
 

@@ -1,1 +1,326 @@
 //! Bytes to lines with positions. Pure.
+//!
+//! A line ends with LF; a CR before it belongs to the line end and is cut. What a record is depends only on the bytes from its first
+//! byte on and on whether a piece of its line was sent before, never on how the bytes came in blocks:
+//!
+//! - a line of at most `size` bytes (without its line end) is one record, an empty line an empty one;
+//! - a longer line is split into records of exactly `size` bytes, the last one shorter but never empty. A CR is a byte like any other
+//!   unless LF follows it, so a split never takes half of a line end into a record;
+//! - after a piece was sent, a line end with nothing before it ends that line and is no record.
+//!
+//! Invariant: starting again at the end of any record, with the [`Half`] that stood there, gives the same records. Tests do it at every one.
+
+use memchr::{memchr, memchr_iter, memrchr};
+
+use crate::flow::{Record, Span};
+
+/// The longest `max_line.size` that is obeyed, in bytes; positions within a batch have 32 bits.
+pub const LONGEST_LINE: u64 = 1 << 30;
+
+/// The rule by which lines are cut.
+#[derive(Debug, Clone, Copy)]
+pub struct Lines {
+    size: usize,
+}
+
+/// What is known about the line that a position lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Half {
+    /// A piece of this line was sent already.
+    pub inside_line: bool,
+    /// So many bytes after the position hold no LF. May reach beyond the block that is framed. Knowledge only: zero is always right.
+    pub searched: usize,
+}
+
+/// A block on its way to records.
+#[derive(Debug, Clone, Copy)]
+pub struct Block<'a> {
+    /// The memory that spans refer to.
+    pub bytes: &'a [u8],
+    /// Where in it the unframed bytes begin; a record's `at` is counted from here.
+    pub from: usize,
+    /// No more bytes will come: an unterminated last line is a record too.
+    pub last: bool,
+}
+
+/// What framing a block came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Framed {
+    /// Bytes after `from` that are settled with the records; the rest is a half line, to be framed again with what follows.
+    pub consumed: usize,
+    /// What is known at the first byte that was not consumed.
+    pub half: Half,
+}
+
+impl Lines {
+    /// Lines of at most `size` bytes, from 1 to [`LONGEST_LINE`].
+    pub fn new(size: u64) -> Self {
+        let size = size.clamp(1, LONGEST_LINE);
+        Self {
+            size: usize::try_from(size).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// The longest record, in bytes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// So many bytes without LF always decide that a line is split.
+    pub fn lookahead(&self) -> usize {
+        self.size + 2
+    }
+
+    /// Pushes the records that `block` holds for certain, and says how far they reach.
+    pub fn frame(&self, block: Block<'_>, half: Half, records: &mut Vec<Record>) -> Framed {
+        let Block { bytes, from, last } = block;
+        let push = |records: &mut Vec<Record>, start: usize, len: usize, ends_line: bool| {
+            records.push(record(from, start, len, ends_line));
+        };
+        let mut start = from;
+        let mut inside = half.inside_line;
+        let searched = (from + half.searched).min(bytes.len());
+        for lf in memchr_iter(b'\n', &bytes[searched..]) {
+            let lf = searched + lf;
+            let cr = lf > start && bytes[lf - 1] == b'\r';
+            let end = if cr { lf - 1 } else { lf };
+            while end - start > self.size {
+                push(records, start, self.size, false);
+                start += self.size;
+                inside = true;
+            }
+            if !(inside && start == end) {
+                push(records, start, end - start, true);
+            }
+            start = lf + 1;
+            inside = false;
+        }
+        // What follows holds no LF.
+        let rest = bytes.len() - start;
+        let mut known = if start == from {
+            rest.max(half.searched)
+        } else {
+            rest
+        };
+        while bytes.len() - start >= self.size
+            && (known >= self.lookahead()
+                || bytes.get(start + self.size).is_some_and(|&b| b != b'\r'))
+        {
+            push(records, start, self.size, false);
+            start += self.size;
+            known -= self.size;
+            inside = true;
+        }
+        if last {
+            while start < bytes.len() {
+                let len = (bytes.len() - start).min(self.size);
+                push(records, start, len, start + len == bytes.len());
+                start += len;
+                inside = true;
+            }
+            known = 0;
+        }
+        Framed {
+            consumed: start - from,
+            half: Half {
+                inside_line: inside,
+                searched: known,
+            },
+        }
+    }
+}
+
+/// Where the first line end in `bytes` is.
+pub fn find_line_end(bytes: &[u8]) -> Option<usize> {
+    memchr(b'\n', bytes)
+}
+
+/// Where the last line end in `bytes` is.
+pub fn find_last_line_end(bytes: &[u8]) -> Option<usize> {
+    memrchr(b'\n', bytes)
+}
+
+fn record(from: usize, start: usize, len: usize, ends_line: bool) -> Record {
+    // Arenas are far smaller than 4 GiB (LONGEST_LINE), so nothing is cut here.
+    let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Record {
+        value: Span {
+            start: small(start),
+            len: small(len),
+        },
+        at: small(start - from),
+        ends_line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Source position, value, whether it ends a line.
+    type Seen = (usize, Vec<u8>, bool);
+
+    fn collect(bytes: &[u8], base: usize, records: &[Record], seen: &mut Vec<Seen>) {
+        for record in records {
+            let value = bytes[record.value.range()].to_vec();
+            seen.push((base + record.at as usize, value, record.ends_line));
+        }
+    }
+
+    /// Frames `text` from `start`, with more of it there at each of `cuts`. Gives the records and every position at which it stood.
+    fn read(
+        lines: Lines,
+        text: &[u8],
+        start: usize,
+        half: Half,
+        cuts: &[usize],
+    ) -> (Vec<Seen>, Vec<(usize, bool, usize)>) {
+        let (mut at, mut half, mut seen, mut stood) = (start, half, Vec::new(), Vec::new());
+        let ends = cuts.iter().copied().filter(|&end| end > start);
+        for end in ends.chain([text.len()]) {
+            let (mut records, last) = (Vec::new(), end == text.len());
+            let bytes = &text[at..end.max(at)];
+            let block = Block {
+                bytes,
+                from: 0,
+                last,
+            };
+            let framed = lines.frame(block, half, &mut records);
+            collect(bytes, at, &records, &mut seen);
+            at += framed.consumed;
+            half = framed.half;
+            stood.push((at, half.inside_line, seen.len()));
+        }
+        (seen, stood)
+    }
+
+    fn values(size: u64, text: &[u8]) -> Vec<(String, bool)> {
+        let (seen, _) = read(Lines::new(size), text, 0, Half::default(), &[]);
+        seen.into_iter()
+            .map(|(_, value, ends)| (String::from_utf8(value).unwrap(), ends))
+            .collect()
+    }
+
+    fn of(parts: &[(&str, bool)]) -> Vec<(String, bool)> {
+        parts.iter().map(|(s, e)| ((*s).to_owned(), *e)).collect()
+    }
+
+    #[test]
+    fn a_carriage_return_is_cut_only_before_a_line_feed() {
+        let expected = of(&[("a", true), ("", true), ("b\rc", true), ("d\r", true)]);
+        assert_eq!(values(9, b"a\r\n\r\nb\rc\nd\r"), expected);
+    }
+
+    #[test]
+    fn a_line_of_exactly_the_longest_size_is_not_split() {
+        assert_eq!(values(3, b"abc\nabc\r\n"), of(&[("abc", true); 2]));
+        assert_eq!(
+            values(3, b"abcd\nabc\rx\n"),
+            of(&[("abc", false), ("d", true), ("abc", false), ("\rx", true)])
+        );
+    }
+
+    #[test]
+    fn a_half_line_waits_for_its_end() {
+        let (lines, mut records) = (Lines::new(100), Vec::new());
+        let block = Block {
+            bytes: b"one\ntw",
+            from: 0,
+            last: false,
+        };
+        let framed = lines.frame(block, Half::default(), &mut records);
+        assert_eq!((framed.consumed, framed.half.searched), (4, 2));
+        assert_eq!(records.len(), 1);
+    }
+
+    #[test]
+    fn what_was_searched_is_not_searched_again() {
+        let (lines, mut records) = (Lines::new(100), Vec::new());
+        // An LF within the part that is said to hold none is not found: it was not looked at.
+        let block = Block {
+            bytes: b"a\nb\n",
+            from: 0,
+            last: false,
+        };
+        let half = Half {
+            inside_line: false,
+            searched: 2,
+        };
+        assert_eq!(lines.frame(block, half, &mut records).consumed, 4);
+        assert_eq!(records.len(), 1);
+    }
+
+    #[test]
+    fn knowledge_beyond_the_block_decides_a_split() {
+        let (lines, mut records) = (Lines::new(3), Vec::new());
+        let block = Block {
+            bytes: b"abc",
+            from: 0,
+            last: false,
+        };
+        let half = Half {
+            inside_line: false,
+            searched: 7,
+        };
+        let framed = lines.frame(block, half, &mut records);
+        assert_eq!(framed.consumed, 3);
+        assert_eq!(
+            framed.half,
+            Half {
+                inside_line: true,
+                searched: 4
+            }
+        );
+    }
+
+    #[test]
+    fn a_lone_line_end_after_a_sent_piece_is_no_record() {
+        for end in ["\n", "\r\n"] {
+            let half = Half {
+                inside_line: true,
+                searched: 0,
+            };
+            let text = format!("{end}next\n");
+            let (seen, _) = read(Lines::new(9), text.as_bytes(), 0, half, &[]);
+            assert_eq!(seen, [(end.len(), b"next".to_vec(), true)]);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn blocks_and_restarts_change_nothing(
+            text in proptest::collection::vec(prop_oneof![4 => Just(b'x'), 2 => Just(b'\n'), 1 => Just(b'\r')], 0..60),
+            size in 1..9u64,
+            cuts in proptest::collection::btree_set(0..60usize, 0..20),
+            again in proptest::collection::btree_set(0..60usize, 0..20),
+        ) {
+            let lines = Lines::new(size);
+            let within = |cuts: std::collections::BTreeSet<usize>| -> Vec<usize> {
+                cuts.into_iter().filter(|&cut| cut < text.len()).collect()
+            };
+            let (cuts, again) = (within(cuts), within(again));
+            let (whole, _) = read(lines, &text, 0, Half::default(), &[]);
+            let (seen, stood) = read(lines, &text, 0, Half::default(), &cuts);
+            prop_assert_eq!(&seen, &whole);
+            for (at, inside_line, count) in stood {
+                let half = Half { inside_line, searched: 0 };
+                let (rest, _) = read(lines, &text, at, half, &again);
+                prop_assert_eq!(&rest[..], &whole[count..]);
+            }
+        }
+
+        #[test]
+        fn every_byte_but_line_ends_is_in_a_record(
+            text in proptest::collection::vec(prop_oneof![4 => Just(b'x'), 1 => Just(b'\n')], 0..60),
+            size in 1..9u64,
+        ) {
+            let (seen, _) = read(Lines::new(size), &text, 0, Half::default(), &[]);
+            let kept: usize = seen.iter().map(|(_, value, _)| value.len()).sum();
+            prop_assert_eq!(kept, text.iter().filter(|&&b| b == b'x').count());
+            prop_assert!(seen.iter().all(|(_, value, _)| value.len() as u64 <= size));
+        }
+    }
+}

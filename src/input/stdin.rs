@@ -1,1 +1,376 @@
-//! The input `stdin`.
+//! The input `stdin`: lines from a pipe, read once and never again.
+//!
+//! What was read is in memory or delivered, nowhere else; so a half line is carried over to the next arena, an unterminated last line is
+//! a line, and after a soft stop what waits in the pipe by then is still read.
+//!
+//! Invariant: no byte that was taken from the descriptor is dropped before it was sent.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::frame::{Block, Half, Lines};
+use super::outlet::{Ended, Ends, Outlet};
+use super::{Position, Report};
+use crate::flow::{Count, Origin, SourceId};
+
+/// The only source of this input.
+pub const SOURCE: SourceId = SourceId(0);
+/// Room that a read gets at least, in bytes.
+const READ: usize = 32 * 1024;
+/// For how long a quiet descriptor is waited for at a time; a stop is noticed after this at the latest.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+const AT_ONCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
+/// What the standard input needs to run.
+pub struct StdinInput {
+    pub name: String,
+    /// The longest record, in bytes.
+    pub max_line: u64,
+    pub ends: Ends,
+}
+
+/// Reads standard input to its end, or until the stop. Blocks its thread.
+///
+/// # Errors
+/// When the descriptor cannot be read; what was read before is delivered.
+pub fn run(input: StdinInput) -> io::Result<Report> {
+    read_from(io::stdin(), input)
+}
+
+/// As [`run`], from any descriptor.
+pub fn read_from(descriptor: impl AsFd, input: StdinInput) -> io::Result<Report> {
+    input.ends.tracker.add(SOURCE, Position::default());
+    let origin = Arc::new(Origin {
+        input: input.name.into(),
+        path: None,
+    });
+    let mut reader = Reader {
+        origin,
+        lines: Lines::new(input.max_line),
+        outlet: Outlet::new(input.ends).reading_on_after_a_soft_stop(),
+        carry: Vec::new(),
+        half: Half::default(),
+        at: 0,
+    };
+    let read = reader.read(descriptor.as_fd());
+    if matches!(read, Err(End::Outlet)) && !reader.carry.is_empty() {
+        // Taken from the descriptor and never sent: it shows in the books as what was not delivered.
+        reader.outlet.tracker().reads(Count {
+            lines: 1,
+            bytes: reader.carry.len() as u64,
+        });
+    }
+    let sent = reader.outlet.sent();
+    let report = Report {
+        lines: sent.lines,
+        bytes: sent.bytes,
+        files: 0,
+        unread: 0,
+    };
+    match read {
+        // The caller knows why, and what was not delivered is in the books.
+        Ok(()) | Err(End::Outlet) => Ok(report),
+        Err(End::Descriptor(error)) => Err(error),
+    }
+}
+
+struct Reader {
+    origin: Arc<Origin>,
+    lines: Lines,
+    outlet: Outlet,
+    /// The half line that the last read ended with.
+    carry: Vec<u8>,
+    half: Half,
+    /// Bytes before the half line.
+    at: u64,
+}
+
+enum End {
+    /// Stopped hard, or nobody takes batches any more.
+    Outlet,
+    Descriptor(io::Error),
+}
+
+impl From<Ended> for End {
+    fn from(_: Ended) -> Self {
+        Self::Outlet
+    }
+}
+
+impl Reader {
+    fn read(&mut self, descriptor: impl AsFd) -> Result<(), End> {
+        // After the soft stop: how much is still to be read.
+        let mut waiting: Option<u64> = None;
+        loop {
+            if waiting.is_none() && self.outlet.stop().is_soft() {
+                waiting = Some(rustix::io::ioctl_fionread(&descriptor).unwrap_or(u64::MAX));
+            }
+            if self.outlet.stop().is_hard() || waiting == Some(0) {
+                break;
+            }
+            let patience = if self.outlet.holds_records() || waiting.is_some() {
+                AT_ONCE
+            } else {
+                PATIENCE
+            };
+            if !is_ready(&descriptor, &patience) {
+                self.outlet.flush()?;
+                if waiting.is_some() {
+                    break;
+                }
+                continue;
+            }
+            match self.take(&descriptor, waiting) {
+                Ok(Some(0)) => break,
+                Ok(Some(bytes)) => waiting = waiting.map(|left| left.saturating_sub(bytes)),
+                Ok(None) => {}
+                Err(End::Descriptor(error)) => {
+                    self.frame_rest()?;
+                    return Err(End::Descriptor(error));
+                }
+                Err(end) => return Err(end),
+            }
+        }
+        self.frame_rest()?;
+        Ok(())
+    }
+
+    /// One read, at most `most` bytes: `Some(0)` at the end of the input, `None` when nothing came after all.
+    fn take(&mut self, descriptor: impl AsFd, most: Option<u64>) -> Result<Option<u64>, End> {
+        let filling = self.outlet.room(self.carry.len() + READ)?;
+        let from = filling.arena.len();
+        if !filling.arena.push(&self.carry) {
+            // The room was asked for.
+            return Ok(None);
+        }
+        let spare = filling.arena.spare();
+        let most = most.map_or(spare.len(), |most| {
+            usize::try_from(most).map_or(spare.len(), |most| most.min(spare.len()))
+        });
+        let got = match rustix::io::read(&descriptor, &mut spare[..most]) {
+            Ok(got) => got,
+            Err(Errno::INTR | Errno::AGAIN) => {
+                filling.arena.truncate(from);
+                return Ok(None);
+            }
+            Err(error) => {
+                filling.arena.truncate(from);
+                return Err(End::Descriptor(error.into()));
+            }
+        };
+        filling.arena.advance(got);
+        if got == 0 {
+            filling.arena.truncate(from);
+            return Ok(Some(0));
+        }
+        self.frame(from, false);
+        Ok(Some(got as u64))
+    }
+
+    /// What is carried is the last line.
+    fn frame_rest(&mut self) -> Result<(), Ended> {
+        if !self.carry.is_empty() {
+            let filling = self.outlet.room(self.carry.len())?;
+            let from = filling.arena.len();
+            if filling.arena.push(&self.carry) {
+                self.frame(from, true);
+            }
+        }
+        self.outlet.flush()
+    }
+
+    /// Frames the arena in hand from `from` on.
+    fn frame(&mut self, from: usize, last: bool) {
+        let Some(filling) = self.outlet.hand() else {
+            return;
+        };
+        let first = filling.records.len();
+        let bytes = filling.arena.filled();
+        let block = Block { bytes, from, last };
+        let framed = self.lines.frame(block, self.half, &mut filling.records);
+        self.carry.clear();
+        self.carry
+            .extend_from_slice(&bytes[from + framed.consumed..]);
+        filling.arena.truncate(from + framed.consumed);
+        self.half = framed.half;
+        let base = self.at;
+        self.at += framed.consumed as u64;
+        let records = first..filling.records.len();
+        if !records.is_empty() {
+            let end = Position {
+                offset: self.at,
+                inside_line: self.half.inside_line,
+                tail: None,
+            };
+            filling.add_run(&self.origin, SOURCE, base..self.at, records, end);
+        }
+    }
+}
+
+/// Whether a read would not wait.
+fn is_ready(descriptor: impl AsFd, patience: &Timespec) -> bool {
+    let mut asked = [PollFd::new(&descriptor, PollFlags::IN)];
+    match poll(&mut asked, Some(patience)) {
+        Ok(0) | Err(Errno::INTR) => false,
+        // An error of the descriptor itself is told by the read.
+        Ok(_) | Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::{
+        Arenas, Batch, Bell, Books, Budget, Outcome, Received, Receiver, Stop, Tracker, pipe,
+    };
+    use std::io::{PipeWriter, Write};
+    use std::thread::JoinHandle;
+    use std::time::Duration;
+
+    struct Rig {
+        writer: Option<PipeWriter>,
+        thread: JoinHandle<Report>,
+        receiver: Receiver<Batch>,
+        bell: Arc<Bell>,
+        stop: Stop,
+        tracker: Arc<Tracker<Position>>,
+        lines: Vec<Vec<u8>>,
+    }
+
+    fn start(max_line: u64, memory: u64) -> Rig {
+        let (reader, writer) = io::pipe().unwrap();
+        let (ring, bell) = (Arc::new(Bell::new()), Arc::new(Bell::new()));
+        let (sender, receiver) = pipe(2, bell.clone(), ring.clone());
+        let tracker = Arc::new(Tracker::new(Arc::new(Books::new())));
+        let stop = Stop::new();
+        let input = StdinInput {
+            name: "in".into(),
+            max_line,
+            ends: Ends {
+                tracker: tracker.clone(),
+                share: Budget::split(memory, 1).1.remove(0),
+                arenas: Arenas::new(2),
+                sender,
+                bell: ring,
+                stop: stop.clone(),
+            },
+        };
+        Rig {
+            writer: Some(writer),
+            thread: std::thread::spawn(move || read_from(reader, input).unwrap()),
+            receiver,
+            bell,
+            stop,
+            tracker,
+            lines: Vec::new(),
+        }
+    }
+
+    impl Rig {
+        fn write(&mut self, bytes: &[u8]) {
+            self.writer.as_mut().unwrap().write_all(bytes).unwrap();
+        }
+
+        fn take(&mut self) -> bool {
+            loop {
+                match self.receiver.try_recv() {
+                    Received::Empty => return true,
+                    Received::Closed => return false,
+                    Received::Item(batch) => {
+                        let records = 0..batch.records.len();
+                        self.lines
+                            .extend(records.map(|at| batch.value(at).to_vec()));
+                        let count = batch.count();
+                        batch.receipt.settle(&Outcome::acked(count));
+                    }
+                }
+            }
+        }
+
+        fn until_lines(&mut self, count: usize) {
+            while self.lines.len() < count {
+                assert!(self.take());
+                self.bell.wait(Duration::from_millis(5));
+            }
+        }
+
+        fn end(mut self) -> (Vec<String>, Report) {
+            while self.take() {
+                self.bell.wait(Duration::from_millis(5));
+            }
+            let report = self.thread.join().unwrap();
+            let position = self.tracker.position(SOURCE).unwrap();
+            assert_eq!(position.offset, report.bytes);
+            let text = |line: &Vec<u8>| String::from_utf8_lossy(line).into_owned();
+            (self.lines.iter().map(text).collect(), report)
+        }
+    }
+
+    #[test]
+    fn lines_arrive_at_once_and_the_last_one_without_its_end() {
+        let mut rig = start(100, 16 << 20);
+        rig.write(b"one\r\ntw");
+        rig.until_lines(1);
+        rig.write(b"o\n\nthree");
+        rig.until_lines(3);
+        rig.writer = None;
+        let (lines, report) = rig.end();
+        assert_eq!(lines, ["one", "two", "", "three"]);
+        assert_eq!((report.lines, report.bytes), (4, 15));
+    }
+
+    #[test]
+    fn many_lines_and_long_ones_arrive_whole_within_the_budget() {
+        let mut rig = start(300_000, 2 << 20);
+        let mut expected = Vec::new();
+        let mut text = Vec::new();
+        for at in 0..50_000 {
+            expected.push(format!("line {at}"));
+        }
+        expected.push("x".repeat(300_000));
+        expected.push("y".repeat(299_999));
+        for line in &expected {
+            text.extend_from_slice(line.as_bytes());
+            text.push(b'\n');
+        }
+        let mut writer = rig.writer.take().unwrap();
+        let writing = std::thread::spawn(move || writer.write_all(&text).unwrap());
+        let (lines, _) = rig.end();
+        writing.join().unwrap();
+        assert!(lines == expected, "{} lines", lines.len());
+    }
+
+    #[test]
+    fn what_waits_at_a_soft_stop_is_still_read() {
+        let mut rig = start(100, 16 << 20);
+        rig.write(b"first\n");
+        rig.until_lines(1);
+        rig.write(b"second\nha");
+        rig.write(b"lf");
+        rig.stop.soften();
+        let (lines, _) = rig.end();
+        assert_eq!(lines, ["first", "second", "half"]);
+    }
+
+    #[test]
+    fn a_hard_stop_ends_it_even_when_nothing_is_settled() {
+        let mut rig = start(100, 1);
+        rig.write(b"first\n");
+        while rig.receiver.is_empty() {
+            rig.bell.wait(Duration::from_millis(5));
+        }
+        rig.write(b"second\n");
+        rig.stop.harden();
+        rig.thread.join().unwrap();
+    }
+}

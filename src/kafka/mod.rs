@@ -4,6 +4,8 @@
 //! librdkafka holds) -> `producer` (the thread that drives them). Out of Kafka: `consumer`, `rebalance`, `commit`.
 
 pub mod cluster;
+pub mod commit;
+pub mod consumer;
 pub mod embedded;
 pub mod errors;
 pub mod lane;
@@ -12,5 +14,6 @@ pub mod native;
 pub mod partition;
 pub mod producer;
 pub mod properties;
+pub mod rebalance;
 pub mod route;
 pub mod settings;

@@ -1,1 +1,267 @@
-//! What will run: defaults filled, names resolved, rules checked.
+//! What will run: defaults filled, names resolved, producers shared, rules checked.
+//!
+//! Invariant: pure. The host's name and the current folder are handed in; nothing is read, nothing is touched.
+
+mod names;
+mod overlap;
+mod properties;
+mod rules;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use crate::config::LogFormat;
+use crate::config::{self, Config};
+use crate::input::file::settings::{FileSettings, MaxLine};
+use crate::kafka::settings::{
+    Brokers, ClusterSettings, ConsumerSettings, ProducerSettings, RouteSettings,
+};
+use crate::output::file::settings::FileOutputSettings;
+use crate::yaml::Problem;
+use names::Names;
+pub use rules::notes;
+
+/// Everything that will run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// This daemon's name in Kafka: letters, digits and `. _ -`.
+    pub id: String,
+    /// Absolute.
+    pub data_dir: PathBuf,
+    pub log: LogSettings,
+    /// Absent: no port.
+    pub admin: Option<SocketAddr>,
+    pub shutdown_timeout: Duration,
+    /// Bytes over all pipelines; see [`Plan::share`].
+    pub buffer_memory: u64,
+    pub checkpoint_every: Duration,
+    pub checkpoint_sync: Duration,
+    /// Bytes.
+    pub dead_letters_max_size: u64,
+    /// No two are equal.
+    pub producers: Vec<ProducerSettings>,
+    pub inputs: Vec<InputPlan>,
+    pub outputs: Vec<OutputPlan>,
+}
+
+impl Plan {
+    /// What each pipeline is guaranteed of `buffer_memory`, in bytes: an even part of one half. The other half is the common pool.
+    pub fn share(&self) -> u64 {
+        share(self.buffer_memory, self.inputs.len() + self.outputs.len())
+    }
+}
+
+/// `log:`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// `trace`, `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+/// One input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputPlan {
+    pub name: String,
+    pub from: SourceSettings,
+    /// `{id}`, `{host}` and `{input}` are put in.
+    pub route: RouteSettings,
+    /// Index into [`Plan::producers`].
+    pub producer: usize,
+}
+
+/// Where an input's lines come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceSettings {
+    File(FileSettings),
+    Stdin(StdinSettings),
+}
+
+/// `from:` with `type: stdin`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StdinSettings {
+    pub max_line: MaxLine,
+}
+
+/// One output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutputPlan {
+    pub name: String,
+    pub from: ConsumerSettings,
+    /// `{id}` and `{host}` are put into the path.
+    pub to: FileOutputSettings,
+}
+
+/// Where the daemon runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// The host's name, for `{host}`.
+    pub host: String,
+    /// The current folder, for relative paths. Absolute.
+    pub folder: PathBuf,
+}
+
+/// Makes the plan of `config`.
+///
+/// # Errors
+/// Everything in which `config` breaks a rule. A plan comes only of a configuration that was read without problems: what could not be read is left
+/// out here, so that the rules can be checked on the rest.
+pub fn plan(config: &Config, site: &Site) -> Result<Plan, Vec<Problem>> {
+    let names = Names::new(config, site);
+    let mut problems = Vec::new();
+    for rule in rules::RULES {
+        rule(&names, &mut problems);
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut plan = Plan {
+        id: names.id.clone(),
+        data_dir: names.data_dir.clone().into(),
+        log: LogSettings {
+            level: config.log.level.clone(),
+            format: config.log.format,
+        },
+        admin: config.admin_listen,
+        shutdown_timeout: config.shutdown_timeout,
+        buffer_memory: config.buffer_memory.value,
+        checkpoint_every: config.checkpoint_every,
+        checkpoint_sync: config.checkpoint_sync,
+        dead_letters_max_size: config.dead_letters_max_size,
+        producers: Vec::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+    };
+    for input in &config.inputs {
+        if let Some((input, producer)) = input_plan(&names, input) {
+            let shared = plan.producers.iter().position(|other| *other == producer);
+            let index = shared.unwrap_or_else(|| {
+                plan.producers.push(producer);
+                plan.producers.len() - 1
+            });
+            plan.inputs.push(InputPlan {
+                producer: index,
+                ..input
+            });
+        }
+    }
+    plan.outputs = config
+        .outputs
+        .iter()
+        .filter_map(|output| output_plan(&names, output))
+        .collect();
+    Ok(plan)
+}
+
+/// An even part of one half of the memory.
+fn share(memory: u64, pipelines: usize) -> u64 {
+    let pipelines = u64::try_from(pipelines.max(1)).unwrap_or(u64::MAX);
+    memory / 2 / pipelines
+}
+
+fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, ProducerSettings)> {
+    let to = input.to.as_ref()?;
+    let from = match input.from.as_ref()? {
+        config::From::File(file) => SourceSettings::File(FileSettings {
+            paths: file
+                .paths
+                .iter()
+                .map(|path| names.pattern(&path.value))
+                .collect(),
+            exclude: file
+                .exclude
+                .iter()
+                .map(|path| names.exclusion(&path.value))
+                .collect(),
+            start_at: file.start_at,
+            watch: file.watch,
+            max_line: file.max_line.value,
+        }),
+        config::From::Stdin { max_line, .. } => SourceSettings::Stdin(StdinSettings {
+            max_line: max_line.value,
+        }),
+    };
+    let route = RouteSettings {
+        topic: names.topic(input).ok()??.source(),
+        key: names.key(input).ok()?.map(|key| key.source()),
+        partitioner: to.partitioner,
+        on_refused: to.on_refused,
+    };
+    let max_record = to.max_record.value;
+    let producer = ProducerSettings {
+        cluster: cluster_settings(names.cluster(to.cluster.as_ref())?)?,
+        acks: to.acks.value,
+        compression: to.compression.value,
+        linger: to.linger,
+        batch_size: to
+            .batch_size
+            .as_ref()
+            .map_or(rules::BATCH_SIZE.min(max_record), |size| size.value),
+        max_record,
+    };
+    let plan = InputPlan {
+        name: input.name.value.clone(),
+        from,
+        route,
+        producer: 0,
+    };
+    Some((plan, producer))
+}
+
+fn output_plan(names: &Names<'_>, output: &config::Output) -> Option<OutputPlan> {
+    let from = output.from.as_ref()?;
+    let to = output.to.as_ref()?;
+    let mut options = BTreeMap::new();
+    for property in &from.options {
+        let value = names.constant(&property.value).ok()?;
+        options.insert(property.name.value.clone(), value);
+    }
+    Some(OutputPlan {
+        name: output.name.value.clone(),
+        from: ConsumerSettings {
+            cluster: cluster_settings(names.cluster(from.cluster.as_ref())?)?,
+            topics: from
+                .topics
+                .iter()
+                .map(|topic| topic.value.clone())
+                .collect(),
+            group: names.group(from)?,
+            start_at: from.start_at,
+            on_out_of_range: from.on_out_of_range,
+            isolation: from.isolation,
+            options,
+        },
+        to: FileOutputSettings {
+            path: names.output_path(to).ok()??.source(),
+            format: to.format,
+            sync: to.sync,
+            max_open_files: to.max_open_files,
+            mode: to.mode,
+        },
+    })
+}
+
+fn cluster_settings(cluster: &config::Cluster) -> Option<ClusterSettings> {
+    let brokers = match &cluster.brokers.as_ref()?.value {
+        Brokers::Embedded => Brokers::Embedded,
+        Brokers::Addresses(addresses) => Brokers::Addresses(
+            addresses
+                .iter()
+                .filter_map(|address| names::broker(address))
+                .collect(),
+        ),
+    };
+    Some(ClusterSettings {
+        name: cluster.name.value.clone(),
+        brokers,
+        tls: cluster.tls.as_ref().map(|tls| tls.value.clone()),
+        sasl: cluster.sasl.as_ref().map(|sasl| sasl.value.clone()),
+        options: cluster
+            .options
+            .iter()
+            .map(|property| (property.name.value.clone(), property.value.value.clone()))
+            .collect(),
+    })
+}

@@ -42,6 +42,10 @@ impl Part {
     ];
     /// What an input without files can use.
     pub const STREAM: &[Self] = &[Self::Id, Self::Host, Self::Input, Self::Line];
+    /// What can stand in the topic of an input of files: constant per file, and without `/`.
+    pub const FILE_TOPIC: &[Self] = &[Self::Id, Self::Host, Self::Input, Self::FileName];
+    /// What can stand in the topic of an input without files.
+    pub const STREAM_TOPIC: &[Self] = &[Self::Id, Self::Host, Self::Input];
     /// What is known before anything is read.
     pub const CONSTANT: &[Self] = &[Self::Id, Self::Host];
 

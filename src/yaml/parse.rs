@@ -25,7 +25,9 @@ pub fn parse(
     text: &str,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> (Source, Option<Node>, Vec<Problem>) {
+    // YAML takes a lone CR for a line end too: one kind of line end keeps its lines and those of excerpts the same.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = &text.replace("\r\n", "\n").replace('\r', "\n");
     let mut builder = Builder {
         environment,
         open: Vec::new(),
@@ -169,12 +171,14 @@ impl Builder<'_> {
                 });
             }
             Event::SequenceEnd | Event::MappingEnd => {
+                let end = span;
                 return match self.open.pop() {
                     Some(Open::List {
                         items,
                         span,
                         anchor,
                     }) => {
+                        let span = until(span, end);
                         let depth = items.iter().map(|node| node.depth).max().unwrap_or(0) + 1;
                         let value = Value::List(items);
                         self.close(Node { value, span, depth }, anchor)
@@ -186,6 +190,7 @@ impl Builder<'_> {
                         anchor,
                         ..
                     }) => {
+                        let span = until(span, end);
                         for entry in merged {
                             if !entries.iter().any(|own| own.key.value == entry.key.value) {
                                 entries.push(entry);
@@ -347,6 +352,15 @@ fn span_of(place: &granit_parser::Span) -> Span {
     }
 }
 
+/// From the beginning of one to the end of the other: a list or map with what is in it.
+fn until(start: Span, end: Span) -> Span {
+    Span {
+        end_line: end.end_line,
+        end_column: end.end_column,
+        ..start
+    }
+}
+
 fn count(node: &Node) -> usize {
     let below: usize = match &node.value {
         Value::List(items) => items.iter().map(count).sum(),
@@ -490,6 +504,28 @@ mod tests {
                         .show(&Problem::new(span, "m"), "")
                         .contains("hunter2")
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_form_is_masked_too() {
+        for text in [
+            "password: [hunter2, hunter2]",
+            "password:\n  - hunter2\nx: 1",
+            "password: |\n  hunter2\nx: 1",
+            "password: >-\n  a\n  hunter2\n",
+        ] {
+            let (source, _, _) = parse("a.yaml", text, &|_| None);
+            for line in 1..5 {
+                let span = Span {
+                    line,
+                    column: 1,
+                    end_line: line,
+                    end_column: 2,
+                };
+                let shown = source.show(&Problem::new(span, "m"), "");
+                assert!(!shown.contains("hunter2"), "{text}: {shown}");
             }
         }
     }

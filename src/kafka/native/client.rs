@@ -1,6 +1,7 @@
 //! A client and its main queue, as librdkafka has them.
 
 use std::ffi::CStr;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -25,8 +26,9 @@ pub enum Kind {
 /// Invariant: nobody else polls the queue, so no event is lost to a callback.
 pub struct Native {
     // Dropped before the client: a queue must not outlive the client it belongs to.
-    queue: Queue,
-    client: Client<DefaultClientContext>,
+    queue: ManuallyDrop<Queue>,
+    client: ManuallyDrop<Client<DefaultClientContext>>,
+    kind: Kind,
 }
 
 /// A counted reference to one of librdkafka's queues.
@@ -69,7 +71,7 @@ impl Native {
             .map_err(|err| err.to_string())?;
         let mut events =
             rdsys::RD_KAFKA_EVENT_ERROR | rdsys::RD_KAFKA_EVENT_LOG | rdsys::RD_KAFKA_EVENT_STATS;
-        let kind = match kind {
+        let native_kind = match kind {
             Kind::Producer => {
                 events |= rdsys::RD_KAFKA_EVENT_DR;
                 RDKafkaType::RD_KAFKA_PRODUCER
@@ -81,12 +83,20 @@ impl Native {
         };
         // SAFETY: the configuration is alive and not handed to a client yet.
         unsafe { rdsys::rd_kafka_conf_set_events(native.ptr(), events) };
-        let client = Client::new(config, native, kind, DefaultClientContext)
+        let client = Client::new(config, native, native_kind, DefaultClientContext)
             .map_err(|err| err.to_string())?;
         // SAFETY: the client is alive; get_main returns a new reference, which Queue owns.
         let queue = unsafe { Queue::from_ptr(rdsys::rd_kafka_queue_get_main(client.native_ptr())) };
         let queue = queue.ok_or("librdkafka gave no main queue")?;
-        Ok(Self { queue, client })
+        if kind == Kind::Consumer {
+            // SAFETY: the client is alive. From now on what comes for the main queue comes out of the consumer's, in one order.
+            unsafe { rdsys::rd_kafka_poll_set_consumer(client.native_ptr()) };
+        }
+        Ok(Self {
+            queue: ManuallyDrop::new(queue),
+            client: ManuallyDrop::new(client),
+            kind,
+        })
     }
 
     /// The next event, or `None` after `timeout` or a ring of [`Native::bell`]. Waits without spinning.
@@ -120,6 +130,24 @@ impl Native {
     pub(super) fn main_queue(&self) -> Option<Queue> {
         // SAFETY: the client is alive; get_main returns a new reference, which Queue owns.
         unsafe { Queue::from_ptr(rdsys::rd_kafka_queue_get_main(self.ptr())) }
+    }
+}
+
+impl Drop for Native {
+    fn drop(&mut self) {
+        // SAFETY: each field is dropped once, here, the queue first. A consumer is not closed while it is destroyed: whoever holds it
+        // has closed it within a deadline, and closing it here could wait for ever for the answer to a rebalance. (Of such a client the
+        // crate's empty context stays behind: 16 bytes.)
+        unsafe {
+            ManuallyDrop::drop(&mut self.queue);
+            match self.kind {
+                Kind::Producer => ManuallyDrop::drop(&mut self.client),
+                Kind::Consumer => rdsys::rd_kafka_destroy_flags(
+                    self.client.native_ptr(),
+                    rdsys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE,
+                ),
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka_sys as rdsys;
 
 use super::client::text;
+use super::offsets::{self, PartitionOffset};
 use super::produce::Delivery;
 
 /// One event. Freed on drop.
@@ -35,8 +36,10 @@ pub enum EventKind {
     Statistics(String),
     /// The group's assignment changes: see [`Event::partitions`]. The code says how.
     Rebalance(RDKafkaErrorCode),
-    /// Offsets were committed, or not.
+    /// Offsets were committed, or not: see [`Event::partitions`] and [`Event::token`].
     Committed(Option<RDKafkaErrorCode>),
+    /// The answer to a question for offsets: see [`Event::offsets`] and [`Event::token`].
+    Offsets,
     /// Nothing for us.
     Other,
 }
@@ -84,9 +87,41 @@ impl Event {
                     let code: RDKafkaErrorCode = rdsys::rd_kafka_event_error(self.ptr()).into();
                     EventKind::Committed((code != RDKafkaErrorCode::NoError).then_some(code))
                 }
+                rdsys::RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT
+                | rdsys::RD_KAFKA_EVENT_LISTOFFSETS_RESULT => EventKind::Offsets,
                 _ => EventKind::Other,
             }
         }
+    }
+
+    /// What was given with the question or the commit that this event answers.
+    pub fn token(&self) -> u64 {
+        // SAFETY: the event is alive; what comes back is the number that was given, never followed as a pointer.
+        unsafe { rdsys::rd_kafka_event_opaque(self.ptr()) }.addr() as u64
+    }
+
+    /// The partitions of a rebalance or of a commit.
+    pub fn partitions(&self) -> Vec<PartitionOffset> {
+        // SAFETY: the event is alive and keeps the list; it is copied.
+        unsafe { offsets::copied(rdsys::rd_kafka_event_topic_partition_list(self.ptr())) }
+    }
+
+    /// The answer to a question for offsets.
+    ///
+    /// # Errors
+    /// The code and librdkafka's text when the question failed as a whole.
+    pub fn offsets(&self) -> Result<Vec<PartitionOffset>, (RDKafkaErrorCode, String)> {
+        // SAFETY: the event is alive.
+        let (code, said) = unsafe {
+            (
+                rdsys::rd_kafka_event_error(self.ptr()),
+                text(rdsys::rd_kafka_event_error_string(self.ptr())),
+            )
+        };
+        if code != rdsys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err((code.into(), said));
+        }
+        offsets::answer(self)
     }
 
     /// Calls `each` for every delivery report in the event.

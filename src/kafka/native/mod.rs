@@ -6,9 +6,15 @@
 #![allow(unsafe_code)]
 
 mod client;
+mod consume;
 mod event;
+mod group;
+mod offsets;
 mod produce;
 
 pub use client::{Kind, Native, QueueBell};
+pub use consume::{Message, MessageBatch};
 pub use event::{Event, EventKind};
+pub use group::Member;
+pub use offsets::{Boundary, PartitionOffset};
 pub use produce::{Delivery, Flight, MOST_RECORDS, Ticket, Topic};

@@ -1,3 +1,278 @@
-//! The output `file`.
+//! The output `file`: records of topics in files, each once, durable before its offset is committed.
+//!
+//! ```text
+//! pipe ─► writer ── path: which file ── codec: which bytes ─► files: buffers, descriptors, fdatasync
+//!            │                                                     │
+//!            └─ receipts settled ◄─ journal: lengths and offsets ◄─┘      recover: at start, back to the journal
+//! ```
+//!
+//! Reading order: `writer` (the order of a sync), `files`, `journal`, `recover`, `path`. `confined` is the disk that data cannot lead out
+//! of the output's folder.
+//!
+//! Invariant: what is settled is durable and in the journal. A file that cannot be written pauses its output, and only that one: it takes
+//! nothing more from the pipe, keeps what it has, says so once, tries again, and goes on by itself.
 
+pub mod confined;
+pub mod entry;
+pub mod files;
+pub mod journal;
+pub mod path;
+pub mod places;
+pub mod recover;
 pub mod settings;
+pub mod trouble;
+pub mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::files::Files;
+use self::journal::{Journal, JournalError};
+use self::path::PathMaker;
+use self::settings::FileOutputSettings;
+use self::trouble::{Fault, Trouble};
+use self::writer::{Parts, Refuse, Writer};
+use super::books::OutputBooks;
+use super::codec::Codec;
+use crate::disk::Disk;
+use crate::flow::{Backoff, Bell, Durable, Fetched, Received, Receiver, Ring, Stop};
+use crate::template::PathTemplate;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long the writer sleeps when nothing waits; whatever comes rings.
+const IDLE: Duration = Duration::from_secs(3600);
+/// What a window may have beyond twice `sync.bytes`: the batch that passed the limit, in bytes of the files.
+const BATCH_SLACK: u64 = 64 * 1024 * 1024;
+
+/// What an output is made of.
+pub struct Setup {
+    /// The output's name: of its journal, and in the log.
+    pub name: String,
+    pub settings: FileOutputSettings,
+    /// `settings.path`, parsed, with everything filled in that is the same for all records.
+    pub template: PathTemplate,
+    pub data_dir: PathBuf,
+    /// Where the journal is.
+    pub disk: Arc<dyn Disk>,
+    /// Where the files are: a [`confined::ConfinedDisk`] of the template's literal folder.
+    pub files: Arc<dyn Disk>,
+    pub refuse: Refuse,
+    pub books: Arc<OutputBooks>,
+    /// When the batches that wait for a sync have taken this many bytes from the budget, they are synced at once: well below what the
+    /// pipeline can be sure of, or its consumer would stand still until the next sync.
+    pub hold: u64,
+}
+
+/// An output that is ready to run.
+pub struct FileOutput {
+    name: String,
+    settings: FileOutputSettings,
+    files: Arc<dyn Disk>,
+    books: Arc<OutputBooks>,
+    hold: u64,
+    writer: Writer,
+    durable: Arc<dyn Durable>,
+}
+
+/// Where an output's journal is.
+pub fn journal_path(data_dir: &Path, name: &str) -> PathBuf {
+    data_dir.join("outputs").join(format!("{name}.journal"))
+}
+
+impl FileOutput {
+    /// Opens the journal. Files are not looked at before [`run`].
+    ///
+    /// # Errors
+    /// When the journal cannot be opened or is damaged; then this output does not start.
+    pub fn open(setup: Setup) -> Result<Self, JournalError> {
+        let path = journal_path(&setup.data_dir, &setup.name);
+        let journal = Journal::open(setup.disk, &path, &now())?;
+        let durable: Arc<dyn Durable> = journal.places().clone();
+        let folder = PathBuf::from(setup.template.literal_folder());
+        let paths = PathMaker::new(setup.template);
+        let files = Files::new(
+            setup.files.clone(),
+            &folder,
+            setup.settings.mode,
+            setup.settings.max_open_files,
+            paths.by_key(),
+        );
+        let writer = Writer::new(Parts {
+            journal,
+            files,
+            paths,
+            codec: Codec::from(setup.settings.format),
+            refuse: setup.refuse,
+            books: setup.books.clone(),
+        });
+        Ok(Self {
+            name: setup.name,
+            settings: setup.settings,
+            files: setup.files,
+            books: setup.books,
+            hold: setup.hold,
+            writer,
+            durable,
+        })
+    }
+
+    /// What the consumer asks where partitions begin.
+    pub fn durable(&self) -> Arc<dyn Durable> {
+        self.durable.clone()
+    }
+
+    /// Brings the files to what the journal says.
+    fn recover(&mut self) -> Result<(), Trouble> {
+        let longest = self.settings.sync.bytes.saturating_mul(2);
+        let longest = longest.saturating_add(BATCH_SLACK);
+        let found = recover::recover(&*self.files, self.writer.journal(), longest, &now())?;
+        self.books.change(|entries| {
+            entries.missing_files += found.missing_files;
+            entries.cut_bytes += found.cut_bytes;
+            entries.moved_tails += found.moved_tails;
+        });
+        Ok(())
+    }
+
+    /// How long until the window must be synced: zero when it is due, nothing when there is none.
+    fn until_due(&self) -> Option<Duration> {
+        let since = self.writer.since()?;
+        let full = self.writer.window_bytes() >= self.settings.sync.bytes
+            || self.writer.charged() >= self.hold;
+        if full {
+            return Some(Duration::ZERO);
+        }
+        Some(self.settings.sync.every.saturating_sub(since.elapsed()))
+    }
+}
+
+/// Writes what comes through `from` until it is closed (everything is then durable and settled) or `stop` is hard. `bell` is the one that
+/// the pipe rings for its receiver. Blocks; for a thread of its own.
+pub fn run(mut output: FileOutput, from: &Receiver<Fetched>, bell: &Arc<Bell>, stop: &Stop) {
+    let ring: Arc<dyn Ring> = bell.clone();
+    stop.rings(&ring);
+    let mut pause = Pause::new(&output);
+    let mut recovered = false;
+    let mut sync_now = false;
+    let mut closed = false;
+    while !stop.is_hard() {
+        let result = if recovered {
+            step(&mut output, sync_now || closed)
+        } else {
+            output.recover().map(|()| Step::Synced).map_err(Fault::from)
+        };
+        match result {
+            Ok(step) => {
+                recovered = true;
+                if step == Step::Synced {
+                    pause.over();
+                }
+                // Nothing waits when a sync was asked for and made, or when there was nothing to be synced.
+                if output.writer.is_empty() {
+                    sync_now = false;
+                    if closed {
+                        return;
+                    }
+                }
+            }
+            Err(Fault::Refused) => continue,
+            Err(Fault::Trouble(trouble)) => {
+                pause.wait(&trouble, bell, stop);
+                continue;
+            }
+        }
+        match from.try_recv() {
+            Received::Item(Fetched::Records {
+                records,
+                receipt,
+                charge,
+            }) => output.writer.take(records, receipt, Some(charge)),
+            Received::Item(Fetched::Flush) => sync_now = true,
+            Received::Closed => closed = true,
+            Received::Empty => {
+                bell.wait(output.until_due().unwrap_or(IDLE));
+            }
+        }
+    }
+    if !output.writer.is_empty() {
+        tracing::warn!(
+            output = output.name,
+            "stopped at once; what was not synced is consumed again at the next start"
+        );
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Idle,
+    /// The files are as they should be.
+    Synced,
+}
+
+fn step(output: &mut FileOutput, sync_now: bool) -> Result<Step, Fault> {
+    output.writer.begin_again()?;
+    output.writer.encode()?;
+    if sync_now || output.until_due().is_some_and(|left| left.is_zero()) {
+        output.writer.sync()?;
+        return Ok(Step::Synced);
+    }
+    Ok(Step::Idle)
+}
+
+/// What an output does while something is wrong: waits longer and longer, and says so once.
+struct Pause {
+    name: String,
+    books: Arc<OutputBooks>,
+    backoff: Backoff,
+    /// What was said last.
+    said: Option<(&'static str, io::ErrorKind)>,
+}
+
+impl Pause {
+    fn new(output: &FileOutput) -> Self {
+        Self {
+            name: output.name.clone(),
+            books: output.books.clone(),
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+            said: None,
+        }
+    }
+
+    fn wait(&mut self, trouble: &Trouble, bell: &Bell, stop: &Stop) {
+        let kind = (trouble.doing, trouble.error.kind());
+        if self.said.replace(kind) != Some(kind) {
+            tracing::error!(output = self.name, error = %trouble, "the output pauses; nothing is lost, and it is tried again");
+        }
+        self.books
+            .change(|entries| entries.paused = Some(trouble.to_string()));
+        let until = Instant::now() + self.backoff.delay();
+        while !stop.is_hard() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            bell.wait(left);
+        }
+    }
+
+    fn over(&mut self) {
+        if self.said.take().is_some() {
+            tracing::info!(output = self.name, "the output goes on");
+            self.backoff.reset();
+            self.books.change(|entries| entries.paused = None);
+        }
+    }
+}
+
+/// The time as part of a file's name.
+fn now() -> String {
+    jiff::Timestamp::now()
+        .strftime("%Y%m%dT%H%M%SZ")
+        .to_string()
+}

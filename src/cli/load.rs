@@ -1,0 +1,507 @@
+//! From a file's name to a plan, or to everything that is wrong with it. `check` and `run` begin here.
+//!
+//! Invariant: nothing but the file itself, the host's name and the current folder is read; nothing is written.
+
+use std::io::Read;
+use std::path::Path;
+
+use crate::config::{self, Config, Property};
+use crate::kafka::settings::{ConsumerSettings, ProducerSettings};
+use crate::plan::{self, Plan, Site};
+use crate::yaml::{Problem, Source, Span};
+
+/// No configuration is larger, in bytes.
+const LARGEST: u64 = 16 << 20;
+
+/// What works and should be known, ready to print: each note in a few lines.
+#[derive(Debug, Default)]
+pub struct Warnings {
+    source: Source,
+    notes: Vec<Problem>,
+}
+
+impl Warnings {
+    /// As shown to people: place, excerpt, hint.
+    pub fn show(&self) -> String {
+        self.notes
+            .iter()
+            .map(|note| self.source.show(note, "note: "))
+            .collect()
+    }
+
+    /// As one line each, for the log.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.notes.iter().map(|note| {
+            let line = note
+                .at
+                .map_or(String::new(), |span| format!("{}:", span.line));
+            let hint = note.hint.as_deref().unwrap_or_default();
+            format!("{}:{line} {}: {hint}", self.source.name, note.message)
+        })
+    }
+}
+
+/// Everything that is wrong with a configuration. `Display` shows all of it, each with place, excerpt and hint.
+#[derive(Debug)]
+pub struct ConfigErrors {
+    source: Source,
+    problems: Vec<Problem>,
+}
+
+impl ConfigErrors {
+    /// In the order of the file.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl std::fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for problem in &self.problems {
+            writeln!(f, "{}", self.source.show(problem, ""))?;
+        }
+        let count = self.problems.len();
+        let noun = if count == 1 { "problem" } else { "problems" };
+        write!(
+            f,
+            "{}: {count} {noun}; nothing was started",
+            self.source.name
+        )
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Reads `path` and makes its plan.
+///
+/// # Errors
+/// Everything that is wrong, at once: what is not YAML, what does not fit, what breaks a rule, what librdkafka refuses.
+pub fn load(path: &Path) -> Result<(Plan, Warnings), ConfigErrors> {
+    let name = path.display().to_string();
+    let text = read(path).map_err(|problem| ConfigErrors {
+        source: Source {
+            name: name.clone(),
+            ..Source::default()
+        },
+        problems: vec![problem],
+    })?;
+    // A current folder that was deleted has no name; absolute paths need none.
+    let folder = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    let site = Site {
+        host: host(),
+        folder,
+    };
+    load_text(
+        &name,
+        &text,
+        &|name| std::env::var(name).ok(),
+        &site,
+        // Where librdkafka is asked about `options`: a client without brokers is built and dropped.
+        &Probes::NONE,
+    )
+}
+
+/// How librdkafka is asked whether it takes settings: `Err` has its own words.
+pub(super) struct Probes {
+    pub producer: fn(&ProducerSettings) -> Result<(), String>,
+    pub consumer: fn(&ConsumerSettings) -> Result<(), String>,
+}
+
+impl Probes {
+    /// Asks nothing.
+    const NONE: Self = Self {
+        producer: |_| Ok(()),
+        consumer: |_| Ok(()),
+    };
+}
+
+/// [`load`] with everything that comes from outside handed in.
+pub(super) fn load_text(
+    name: &str,
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+    site: &Site,
+    probes: &Probes,
+) -> Result<(Plan, Warnings), ConfigErrors> {
+    let reading = config::read(name, text, environment);
+    let (source, mut problems) = (reading.source, reading.problems);
+    let mut loaded = None;
+    if let Some(config) = reading.config {
+        match plan::plan(&config, site) {
+            // What could not be read is missing in the plan, so then there is nothing to ask librdkafka about.
+            Ok(plan) if problems.is_empty() => {
+                problems.extend(probe(&config, &plan, probes));
+                loaded = Some((plan, plan::notes(&config)));
+            }
+            Ok(_) => {}
+            Err(broken) => problems.extend(broken),
+        }
+    }
+    match loaded {
+        Some((plan, notes)) if problems.is_empty() => Ok((plan, Warnings { source, notes })),
+        _ => Err(ConfigErrors {
+            source,
+            problems: in_order(problems),
+        }),
+    }
+}
+
+/// By place, each once: what two aliases name has its problems once, though under two paths.
+fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| problem.at);
+    let mut once: Vec<Problem> = Vec::new();
+    for problem in problems {
+        let same = |other: &Problem| {
+            other.at == problem.at
+                && (other.message == problem.message
+                    || (other.hint.is_some() && other.hint == problem.hint))
+        };
+        if !once.iter().any(same) {
+            once.push(problem);
+        }
+    }
+    once
+}
+
+/// What librdkafka says to the settings of each client, at the property that it names.
+fn probe(config: &Config, plan: &Plan, probes: &Probes) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = Vec::new();
+    let producers = plan.producers.iter().map(|settings| {
+        let cluster = settings.cluster.name.as_str();
+        ((probes.producer)(settings), cluster, None)
+    });
+    let consumers = plan.outputs.iter().map(|output| {
+        let cluster = output.from.cluster.name.as_str();
+        (
+            (probes.consumer)(&output.from),
+            cluster,
+            Some(output.name.as_str()),
+        )
+    });
+    for (answer, cluster, output) in producers.chain(consumers) {
+        if let Err(message) = answer {
+            let at = property_in(config, cluster, output, &message);
+            let problem = Problem::new(at, format!("librdkafka refuses this: {message}"));
+            // One property of a cluster is refused by every client of it.
+            if !problems.iter().any(|other| other.at == problem.at) {
+                problems.push(problem);
+            }
+        }
+    }
+    problems
+}
+
+/// Where the property stands that `message` names: among the output's options, or the cluster's; else the section itself.
+fn property_in(config: &Config, cluster: &str, output: Option<&str>, message: &str) -> Span {
+    let cluster = config
+        .clusters
+        .iter()
+        .find(|known| known.name.value == cluster);
+    let output = config
+        .outputs
+        .iter()
+        .find(|known| Some(known.name.value.as_str()) == output);
+    let of_output = output
+        .and_then(|output| output.from.as_ref())
+        .map(|from| &from.options);
+    let options = of_output
+        .into_iter()
+        .chain(cluster.map(|cluster| &cluster.options));
+    let named = options
+        .flatten()
+        .filter(|property| names(message, &property.name.value))
+        // `ssl.crl.location` contains no other property, but `debug` may be part of a text: the longest name is meant.
+        .max_by_key(|property| property.name.value.len());
+    match (named, output, cluster) {
+        (Some(Property { name, .. }), _, _) => name.span,
+        (None, Some(output), _) => output.name.span,
+        (None, None, Some(cluster)) => cluster.name.span,
+        (None, None, None) => Span::default(),
+    }
+}
+
+/// Whether `property` stands in `message` as a word.
+fn names(message: &str, property: &str) -> bool {
+    let part = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '_'));
+    message.match_indices(property).any(|(at, _)| {
+        !part(message[..at].chars().next_back())
+            && !part(message[at + property.len()..].chars().next())
+    })
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    let mut bytes = Vec::new();
+    let read =
+        std::fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        return Err(Problem::of_file(format!("cannot be read: {error}"))
+            .hint("`-c FILE` names the configuration"));
+    }
+    if bytes.len() as u64 > LARGEST {
+        return Err(Problem::of_file("is too large to be a configuration"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..valid]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
+        Problem::of_file(format!("is not UTF-8 text: line {line}")).hint("save it as UTF-8")
+    })
+}
+
+/// The host's name as the kernel has it.
+fn host() -> String {
+    let read = |path| std::fs::read_to_string(path).ok();
+    read("/proc/sys/kernel/hostname")
+        .or_else(|| read("/etc/hostname"))
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::keys::ROOT;
+    use crate::config::shape::{Key, Shape};
+
+    fn site() -> Site {
+        Site {
+            host: "web-1".to_owned(),
+            folder: "/work".into(),
+        }
+    }
+
+    fn environment(name: &str) -> Option<String> {
+        (name == "SET").then(|| "value".to_owned())
+    }
+
+    fn loaded(text: &str) -> Result<(Plan, Warnings), ConfigErrors> {
+        load_text("a.yaml", text, &environment, &site(), &Probes::NONE)
+    }
+
+    fn yaml_in(folder: &str) -> Vec<PathBuf> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let mut found = Vec::new();
+        let mut open = vec![folder];
+        while let Some(folder) = open.pop() {
+            let Ok(entries) = std::fs::read_dir(&folder) else {
+                continue;
+            };
+            for entry in entries {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    open.push(path);
+                } else if path.extension().is_some_and(|ext| ext == "yaml") {
+                    found.push(path);
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// `LOGFERRY_UPDATE_EXPECTED=1 cargo test` writes them anew.
+    #[test]
+    fn every_bad_configuration_prints_what_is_expected() {
+        let files = yaml_in("tests/data/bad");
+        assert!(files.len() > 20);
+        let mut wrong = Vec::new();
+        for path in files {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let printed = match load_text(&name, &text, &environment, &site(), &Probes::NONE) {
+                Ok(_) => "accepted\n".to_owned(),
+                Err(errors) => format!("{errors}\n"),
+            };
+            let expected = path.with_extension("expected");
+            if std::env::var_os("LOGFERRY_UPDATE_EXPECTED").is_some() {
+                std::fs::write(&expected, &printed).unwrap();
+            }
+            if std::fs::read_to_string(&expected).unwrap_or_default() != printed {
+                wrong.push(format!("{name} prints\n{printed}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn the_tutorial_and_the_examples_are_good() {
+        let mut files = yaml_in("config");
+        assert!(!files.is_empty());
+        files.extend(yaml_in("examples"));
+        for path in files {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let name = path.display().to_string();
+            if let Err(errors) = load_text(&name, &text, &environment, &site(), &Probes::NONE) {
+                panic!("{errors}");
+            }
+        }
+    }
+
+    /// Calls `see` with each key of the tables, and whether this version has it.
+    fn every_key(keys: &[Key], see: &mut dyn FnMut(&str, bool)) {
+        for key in keys {
+            see(key.name, !matches!(key.shape, Shape::Later(_)));
+            match &key.shape {
+                Shape::Table(keys) | Shape::WordOrTable(_, keys) => every_key(keys, see),
+                Shape::Names(Shape::Table(keys)) => every_key(keys, see),
+                Shape::Kinds(kinds) => {
+                    for kind in *kinds {
+                        every_key(kind.keys.unwrap_or_default(), see);
+                    }
+                }
+                Shape::Word(words) => {
+                    for word in *words {
+                        see(word.text, false);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn the_tutorial_has_every_key_and_names_what_comes_later() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/logferry.yaml");
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut missing = Vec::new();
+        every_key(ROOT, &mut |name, has_value| {
+            let wanted = if has_value {
+                format!("{name}:")
+            } else {
+                name.to_owned()
+            };
+            if !text.contains(&wanted) {
+                missing.push(wanted);
+            }
+        });
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once() {
+        let errors = loaded(
+            "data_dirr: /x\nbuffer: { memory: 64M }\nclusters: { main: { brokers: [] } }\ninputs:\n  web:\n    from: { type: file, path: [/a] }\n    to: { cluster: mian, topic: 'a b', key: '{hots}', acks: 2 }\n",
+        )
+        .unwrap_err();
+        let messages: Vec<_> = errors
+            .problems()
+            .iter()
+            .map(|problem| problem.message.as_str())
+            .collect();
+        assert_eq!(messages.len(), 8, "{messages:#?}");
+        let lines: Vec<_> = errors
+            .problems()
+            .iter()
+            .map(|problem| problem.at.unwrap().line)
+            .collect();
+        assert_eq!(lines, [1, 2, 3, 6, 7, 7, 7, 7]);
+    }
+
+    #[test]
+    fn a_plan_has_names_resolved_and_producers_shared() {
+        let (plan, _) = loaded(
+            "id: '{host}-x'
+data_dir: data
+clusters: { main: { brokers: [kafka-1] } }
+inputs:
+  a: { from: { type: file, paths: ['logs/*.log'] }, to: { topic: 'a-{input}', key: '{host}:{file.path}' } }
+  b: { from: { type: stdin }, to: { topic: b } }
+  c: { from: { type: file, paths: [/c] }, to: { topic: c, acks: 1 } }
+outputs:
+  d:
+    from: { topics: [a-a], group: 'g-{host}', options: { group.instance.id: '{id}-d' } }
+    to: { type: file, path: 'out/{host}/{topic}-%Y.log' }
+",
+        )
+        .unwrap();
+        assert_eq!(plan.id, "web-1-x");
+        assert_eq!(plan.data_dir, PathBuf::from("/work/data"));
+        assert_eq!(plan.producers.len(), 2);
+        assert_eq!(
+            plan.inputs
+                .iter()
+                .map(|input| input.producer)
+                .collect::<Vec<_>>(),
+            [0, 0, 1]
+        );
+        assert_eq!(plan.inputs[0].route.topic, "a-a");
+        assert_eq!(
+            plan.inputs[0].route.key.as_deref(),
+            Some("web-1:{file.path}")
+        );
+        let plan::SourceSettings::File(file) = &plan.inputs[0].from else {
+            panic!("file")
+        };
+        assert_eq!(file.paths, ["/work/logs/*.log"]);
+        assert_eq!(plan.outputs[0].from.group, "g-web-1");
+        assert_eq!(
+            plan.outputs[0].from.options["group.instance.id"],
+            "web-1-x-d"
+        );
+        assert_eq!(plan.outputs[0].to.path, "/work/out/web-1/{topic}-%Y.log");
+        assert_eq!(plan.share(), (64 << 20) / 2 / 4);
+    }
+
+    #[test]
+    fn what_librdkafka_refuses_is_shown_where_the_property_stands() {
+        let text = "clusters:
+  main:
+    brokers: [k]
+    options:
+      debug: all
+      socket.nonsense: 1
+inputs: { a: { from: { type: stdin }, to: { topic: t } }, b: { from: { type: stdin }, to: { topic: t, acks: 1 } } }
+outputs: { o: { from: { topics: [t], group: g, options: { fetch.min.bytes: x } }, to: { type: file, path: /o/x } } }
+"
+        .replace("b: { from: { type: stdin }", "b: { from: { type: file, paths: [/b] }");
+        let probes = Probes {
+            producer: |settings| match settings.cluster.options.contains_key("socket.nonsense") {
+                true => Err("No such configuration property: \"socket.nonsense\"".to_owned()),
+                false => Ok(()),
+            },
+            consumer: |_| {
+                Err("Invalid value \"x\" for configuration property \"fetch.min.bytes\"".to_owned())
+            },
+        };
+        let errors = load_text("a.yaml", &text, &environment, &site(), &probes).unwrap_err();
+        let places: Vec<_> = errors
+            .problems()
+            .iter()
+            .map(|problem| problem.at.unwrap().line)
+            .collect();
+        assert_eq!(places, [6, 8]);
+    }
+
+    #[test]
+    fn weak_settings_are_noted() {
+        let (_, warnings) = loaded(
+            "clusters: { main: { brokers: [k], sasl: { mechanism: PLAIN, username: u, password: hunter2 } } }\ninputs: { a: { from: { type: stdin }, to: { topic: t, acks: 0 } } }\n",
+        )
+        .unwrap();
+        let shown = warnings.show();
+        assert!(
+            shown.contains("`acks` weaker than `all`") && shown.contains("order"),
+            "{shown}"
+        );
+        assert!(shown.contains("logs in without `tls`"), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert_eq!(warnings.lines().count(), 2);
+    }
+
+    #[test]
+    fn a_missing_file_is_one_problem() {
+        let errors = load(Path::new("/nowhere/logferry.yaml")).unwrap_err();
+        assert!(
+            errors
+                .to_string()
+                .starts_with("/nowhere/logferry.yaml: cannot be read")
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! From what a pipeline refuses to a dead letter.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use crate::dead_letter::{DeadLetter, DeadLetterError, DeadLetters, Header, Source};
+use crate::disk::Disk;
+use crate::kafka::producer::SetAside;
+use crate::output::file::writer::{Refuse, Refused};
+
+/// The dead letters of all pipelines. The folder is made with the first one.
+#[derive(Clone)]
+pub struct Aside(Arc<Shared>);
+
+struct Shared {
+    disk: Arc<dyn Disk>,
+    data_dir: PathBuf,
+    max_size: u64,
+    letters: Mutex<Option<DeadLetters>>,
+}
+
+impl Aside {
+    pub fn new(disk: Arc<dyn Disk>, data_dir: &Path, max_size: u64) -> Self {
+        Self(Arc::new(Shared { disk, data_dir: data_dir.to_owned(), max_size, letters: Mutex::new(None) }))
+    }
+
+    /// Durable when it returns `Ok`.
+    fn set_aside(&self, letter: DeadLetter) -> Result<(), DeadLetterError> {
+        let mut letters = self.0.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = match letters.take() {
+            Some(open) => open,
+            None => DeadLetters::open(self.0.disk.clone(), &self.0.data_dir, self.0.max_size)?,
+        };
+        letters.insert(open).set_aside(&[letter])
+    }
+}
+
+/// For an input's records that Kafka refuses.
+pub fn set_aside_input(aside: Aside, pipeline: String) -> SetAside {
+    Box::new(move |refused| {
+        let source = match &refused.path {
+            Some(path) => Source::File { path: path.clone(), offset: refused.offset },
+            None => Source::Stdin { offset: refused.offset },
+        };
+        let letter = DeadLetter {
+            time: Timestamp::now(),
+            pipeline: pipeline.clone(),
+            topic: Some(refused.topic.to_owned()),
+            key: refused.key.map(<[u8]>::to_vec),
+            value: Some(refused.value.to_vec()),
+            headers: Vec::new(),
+            source,
+            reason: refused.error.clone(),
+            code: refused.reason.to_owned(),
+        };
+        aside.set_aside(letter).map_err(|error| error.to_string())
+    })
+}
+
+/// For an output's records of which no path can be made.
+pub fn refuse_output(aside: Aside, pipeline: String) -> Refuse {
+    Box::new(move |refused: Refused<'_>| {
+        let record = refused.records.get(refused.index);
+        let mut headers = Vec::new();
+        refused.records.headers(refused.index, &mut |name, value| {
+            headers.push(Header { name: name.to_owned(), value: value.map(<[u8]>::to_vec) });
+        });
+        let letter = DeadLetter {
+            time: Timestamp::now(),
+            pipeline: pipeline.clone(),
+            topic: Some(record.topic.to_owned()),
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers,
+            source: Source::Topic { partition: record.partition, offset: record.offset },
+            reason: refused.reason.to_string(),
+            code: "path_refused".to_owned(),
+        };
+        aside.set_aside(letter).map_err(io::Error::other)
+    })
+}

@@ -1,0 +1,136 @@
+//! Bytes as JSON: strings escaped into a buffer, and the exact bytes beside them when they are not UTF-8.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// For each byte: 0 when it stands for itself in a JSON string, else the letter after the backslash (`u`: four hex digits follow).
+const ESCAPES: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        table[control] = b'u';
+        control += 1;
+    }
+    table[0x08] = b'b';
+    table[b'\t' as usize] = b't';
+    table[b'\n' as usize] = b'n';
+    table[0x0c] = b'f';
+    table[b'\r' as usize] = b'r';
+    table[b'"' as usize] = b'"';
+    table[b'\\' as usize] = b'\\';
+    table
+};
+
+/// How many bytes are asked at once whether they stand for themselves.
+const PIECE: usize = 32;
+
+/// Appends `,"NAME":VALUE` for bytes that may be absent (`null`) and need not be UTF-8 (U+FFFD inside, and `,"NAME_base64":"..."`).
+/// `name` is a plain word. `first` leaves the comma out.
+pub fn push_bytes(name: &str, bytes: Option<&[u8]>, first: bool, out: &mut Vec<u8>) {
+    if !first {
+        out.push(b',');
+    }
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    let Some(bytes) = bytes else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        push_string(text, out);
+        return;
+    }
+    out.push(b'"');
+    for chunk in bytes.utf8_chunks() {
+        escape(chunk.valid().as_bytes(), out);
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"_base64\":\"");
+    push_base64(bytes, out);
+    out.push(b'"');
+}
+
+/// Appends `text` as a JSON string, quotes included.
+pub fn push_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    escape(text.as_bytes(), out);
+    out.push(b'"');
+}
+
+/// Appends a number.
+pub fn push_number(number: i64, out: &mut Vec<u8>) {
+    // Quicker than formatting it; a number is always JSON, and a Vec takes everything.
+    let _ = serde_json::to_writer(out, &number);
+}
+
+fn escape(text: &[u8], out: &mut Vec<u8>) {
+    let mut done = 0;
+    for (piece, start) in text.chunks(PIECE).zip((0..).step_by(PIECE)) {
+        // Most text needs nothing: a piece is asked as a whole, which the compiler turns into a few wide instructions.
+        let plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
+        if piece.iter().fold(true, |all, byte| all & plain(byte)) {
+            continue;
+        }
+        for (byte, at) in piece.iter().zip(start..) {
+            let letter = ESCAPES[usize::from(*byte)];
+            if letter == 0 {
+                continue;
+            }
+            out.extend_from_slice(&text[done..at]);
+            out.extend_from_slice(&[b'\\', letter]);
+            if letter == b'u' {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.extend_from_slice(b"00");
+                out.push(HEX[usize::from(byte >> 4)]);
+                out.push(HEX[usize::from(byte & 15)]);
+            }
+            done = at + 1;
+        }
+    }
+    out.extend_from_slice(&text[done..]);
+}
+
+fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    // The room is exactly what the alphabet with padding needs, so it always fits.
+    let written = STANDARD
+        .encode_slice(bytes, &mut out[start..])
+        .unwrap_or_default();
+    out.truncate(start + written);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_back_by_a_json_parser(text in "(\\PC|[\\x00-\\x1f\"\\\\]|[a-z]{30}){0,9}") {
+            let mut out = Vec::new();
+            push_string(&text, &mut out);
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+
+        #[test]
+        fn any_bytes_are_kept_exactly(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let mut out = b"{".to_vec();
+            push_bytes("value", Some(&bytes), true, &mut out);
+            out.push(b'}');
+            let object: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            prop_assert_eq!(object["value"].as_str().unwrap(), String::from_utf8_lossy(&bytes));
+            let back = match object.get("value_base64") {
+                Some(exact) => STANDARD.decode(exact.as_str().unwrap()).unwrap(),
+                None => object["value"].as_str().unwrap().as_bytes().to_vec(),
+            };
+            prop_assert_eq!(back, bytes);
+        }
+    }
+}

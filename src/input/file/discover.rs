@@ -1,0 +1,469 @@
+//! Which names the patterns find.
+//!
+//! Each pattern is walked from the folders that it names literally; a component with wildcards is matched per name, `**` crosses any
+//! number of folders. Links are followed (a folder that is its own ancestor is not entered again); that two names may lead to one file is
+//! for the caller to see. Names that begin with a dot are found like others.
+//!
+//! Invariant: a walk costs no system call per name: what a listing tells (inode and kind) is compared with what the caller knows.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
+use rustix::fs::RawDir;
+
+use super::look::{Kind, Look, open_folder};
+
+/// Folders within folders that are entered below `**` at most.
+const DEEPEST: usize = 128;
+/// What one listing call may bring, in bytes.
+const LISTING: usize = 32 * 1024;
+
+/// A pattern that cannot be obeyed.
+#[derive(Debug, thiserror::Error)]
+#[error("the pattern {pattern:?} is not understood: {reason}")]
+pub struct PatternError {
+    pub pattern: String,
+    pub reason: String,
+}
+
+/// The patterns of one input.
+pub struct Discover {
+    roots: Vec<Root>,
+    wanted: GlobSet,
+    excluded_paths: GlobSet,
+    excluded_names: GlobSet,
+    listing: Vec<u8>,
+}
+
+/// Where the walk of one pattern begins, and how it goes on.
+struct Root {
+    base: PathBuf,
+    /// None for a pattern without wildcards: `base` is the file.
+    steps: Vec<Step>,
+    /// The last component stands for every name.
+    is_broad: bool,
+}
+
+#[derive(Clone)]
+enum Step {
+    Matching(GlobMatcher),
+    /// `**`, or anything that cannot be cut into components.
+    Any,
+}
+
+/// What a folder's list tells about a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name {
+    /// The folder's device and the inode in the list; not always those of the file (links, mounts), but they change when the name
+    /// leads elsewhere.
+    pub dev: u64,
+    pub inode: u64,
+    pub kind: Kind,
+}
+
+/// What a walk found besides names that are known.
+#[derive(Debug, Default)]
+pub struct Sighting {
+    pub unknown: Vec<(PathBuf, Name)>,
+    /// Folders that were listed.
+    pub folders: Vec<PathBuf>,
+    /// Folders that could not be.
+    pub unreadable: Vec<(PathBuf, io::Error)>,
+}
+
+/// One walk.
+struct Walk<'a> {
+    filter: Filter<'a>,
+    listing: &'a mut Vec<u8>,
+    known: &'a mut dyn FnMut(&Path, &Name) -> bool,
+    found: Sighting,
+    /// The folders above the one that is listed.
+    above: Vec<(u64, u64)>,
+}
+
+struct Filter<'a> {
+    wanted: &'a GlobSet,
+    excluded_paths: &'a GlobSet,
+    excluded_names: &'a GlobSet,
+}
+
+impl Discover {
+    /// Understands `paths` (absolute) and `exclude`; an `exclude` without `/` is matched against the file's name.
+    pub fn new(paths: &[String], exclude: &[String]) -> Result<Self, PatternError> {
+        let (by_path, by_name): (Vec<_>, Vec<_>) =
+            exclude.iter().partition(|pattern| pattern.contains('/'));
+        Ok(Self {
+            roots: paths
+                .iter()
+                .map(|path| root(path))
+                .collect::<Result<_, _>>()?,
+            wanted: set(paths.iter())?,
+            excluded_paths: set(by_path.into_iter())?,
+            excluded_names: set(by_name.into_iter())?,
+            listing: Vec::with_capacity(LISTING),
+        })
+    }
+
+    /// Whether a path is one of those that are looked for.
+    pub fn wants(&self, path: &Path) -> bool {
+        self.filter().wants(path)
+    }
+
+    /// Whether a folder at `path` deserves a word: some pattern finds it by more than "everything here" (`*`, `**`).
+    pub fn expects_file(&self, path: &Path) -> bool {
+        let finders = self.wanted.matches(path);
+        finders.iter().any(|&at| !self.roots[at].is_broad)
+    }
+
+    /// Walks all patterns. `known` is asked for every name that may be one of the files; what it answers `true` for is not reported.
+    pub fn walk(&mut self, known: &mut dyn FnMut(&Path, &Name) -> bool) -> Sighting {
+        let mut walk = Walk {
+            filter: Filter {
+                wanted: &self.wanted,
+                excluded_paths: &self.excluded_paths,
+                excluded_names: &self.excluded_names,
+            },
+            listing: &mut self.listing,
+            known,
+            found: Sighting::default(),
+            above: Vec::new(),
+        };
+        for root in &self.roots {
+            let mut path = root.base.clone();
+            if root.steps.is_empty() {
+                walk.literal(&path);
+            } else {
+                walk.folder(&mut path, &root.steps);
+            }
+        }
+        let mut found = walk.found;
+        found.folders.sort_unstable();
+        found.folders.dedup();
+        found.unknown.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        found.unknown.dedup_by(|a, b| a.0 == b.0);
+        found
+    }
+
+    fn filter(&self) -> Filter<'_> {
+        Filter {
+            wanted: &self.wanted,
+            excluded_paths: &self.excluded_paths,
+            excluded_names: &self.excluded_names,
+        }
+    }
+}
+
+impl Filter<'_> {
+    fn wants(&self, path: &Path) -> bool {
+        self.wanted.is_match(path)
+            && !self.excluded_paths.is_match(path)
+            && !path
+                .file_name()
+                .is_some_and(|name| self.excluded_names.is_match(name))
+    }
+}
+
+impl Walk<'_> {
+    /// A pattern without wildcards.
+    fn literal(&mut self, path: &Path) {
+        match Look::at_name(path) {
+            Ok(look) => self.name(
+                path,
+                Name {
+                    dev: look.id.dev,
+                    inode: look.id.inode,
+                    kind: look.kind,
+                },
+            ),
+            Err(error) if is_absent(&error) => {}
+            Err(error) => self.found.unreadable.push((path.to_path_buf(), error)),
+        }
+        // Rotation happens beside the file.
+        if let Some(folder) = path.parent().filter(|folder| folder.is_dir()) {
+            self.found.folders.push(folder.to_path_buf());
+        }
+    }
+
+    /// Lists the folder `path`, whose names are matched by `steps`. Leaves `path` as it was.
+    fn folder(&mut self, path: &mut PathBuf, steps: &[Step]) {
+        let (handle, look) = match open_folder(path).and_then(|f| Ok((Look::of(&f)?, f))) {
+            Ok((look, handle)) => (handle, look),
+            Err(error) if is_absent(&error) => return,
+            Err(error) => return self.found.unreadable.push((path.clone(), error)),
+        };
+        let here = (look.id.dev, look.id.inode);
+        if self.above.contains(&here) || self.above.len() > DEEPEST {
+            return;
+        }
+        self.found.folders.push(path.clone());
+        let mut within = Vec::new();
+        // The buffer is borrowed for one listing only; folders within are entered after it.
+        let mut listing = std::mem::take(self.listing);
+        let mut entries = RawDir::new(&handle, listing.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let error = io::Error::from(error);
+                    self.found.unreadable.push((path.clone(), error));
+                    break;
+                }
+            };
+            let file_name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if file_name == "." || file_name == ".." {
+                continue;
+            }
+            let name = Name {
+                dev: here.0,
+                inode: entry.ino(),
+                kind: entry.file_type().into(),
+            };
+            let may_be_folder = !matches!(name.kind, Kind::File | Kind::Special);
+            let (file, folders) = after(steps, file_name, may_be_folder);
+            if !file && folders.is_empty() {
+                continue;
+            }
+            path.push(file_name);
+            let is_folder = match name.kind {
+                Kind::Folder => true,
+                Kind::Link | Kind::Unknown if !folders.is_empty() => {
+                    Look::at(path).is_ok_and(|look| look.kind == Kind::Folder)
+                }
+                _ => false,
+            };
+            if file && (folders.is_empty() || !is_folder) {
+                self.name(path, name);
+            }
+            if is_folder {
+                within.extend(folders.into_iter().map(|s| (file_name.to_owned(), s)));
+            }
+            path.pop();
+        }
+        *self.listing = listing;
+        self.above.push(here);
+        for (name, steps) in within {
+            path.push(name);
+            self.folder(path, steps);
+            path.pop();
+        }
+        self.above.pop();
+    }
+
+    fn name(&mut self, path: &Path, name: Name) {
+        if !(self.known)(path, &name) && self.filter.wants(path) {
+            self.found.unknown.push((path.to_path_buf(), name));
+        }
+    }
+}
+
+/// What a name in a folder that `steps` lead into may be: one of the files, and a folder to go into with each of the steps given
+/// (none unless it may be a folder).
+fn after<'s>(steps: &'s [Step], name: &OsStr, may_be_folder: bool) -> (bool, Vec<&'s [Step]>) {
+    let mut file = false;
+    let mut folders: Vec<&[Step]> = Vec::new();
+    let mut enter = |steps: &'s [Step]| {
+        if may_be_folder {
+            folders.push(steps);
+        }
+    };
+    // `**` also stands for no folder at all, so what follows it is tried on the same name.
+    let mut steps = steps;
+    while let [first, rest @ ..] = steps {
+        match first {
+            Step::Any => {
+                enter(steps);
+                file |= rest.is_empty();
+                steps = rest;
+            }
+            Step::Matching(glob) => {
+                if glob.is_match(name) {
+                    file |= rest.is_empty();
+                    if !rest.is_empty() {
+                        enter(rest);
+                    }
+                }
+                break;
+            }
+        }
+    }
+    (file, folders)
+}
+
+fn root(pattern: &str) -> Result<Root, PatternError> {
+    let refused = |reason: &str| PatternError {
+        pattern: pattern.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let path = Path::new(pattern);
+    if !path.is_absolute() {
+        return Err(refused("write it from the root, beginning with `/`"));
+    }
+    let mut base = PathBuf::new();
+    let mut steps = Vec::new();
+    for component in path.components() {
+        let name = match component {
+            Component::RootDir => {
+                base.push("/");
+                continue;
+            }
+            Component::Normal(name) => name.to_str().unwrap_or_default(),
+            _ => return Err(refused("`.` and `..` cannot stand in it")),
+        };
+        if steps.is_empty() && !name.contains(['*', '?', '[', ']', '{', '}', '\\']) {
+            base.push(name);
+            continue;
+        }
+        match (name, glob(name)) {
+            ("**", _) => steps.push(Step::Any),
+            (_, Ok(glob)) => steps.push(Step::Matching(glob.compile_matcher())),
+            // A component that is no pattern by itself (`{a,b/c}`): everything below is walked, and the whole pattern decides.
+            (_, Err(_)) => {
+                steps.push(Step::Any);
+                break;
+            }
+        }
+    }
+    Ok(Root {
+        base,
+        steps,
+        is_broad: matches!(pattern.rsplit('/').next(), Some("*" | "**")),
+    })
+}
+
+fn glob(pattern: &str) -> Result<Glob, PatternError> {
+    GlobBuilder::new(pattern)
+        .literal_separator(true)
+        .build()
+        .map_err(|error| PatternError {
+            pattern: pattern.to_owned(),
+            reason: error.kind().to_string(),
+        })
+}
+
+fn set<'p>(patterns: impl Iterator<Item = &'p String>) -> Result<GlobSet, PatternError> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(glob(pattern)?);
+    }
+    set.build().map_err(|error| PatternError {
+        pattern: error.glob().unwrap_or_default().to_owned(),
+        reason: error.kind().to_string(),
+    })
+}
+
+/// Nothing is there (yet).
+pub fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, b"").unwrap();
+        }
+        folder
+    }
+
+    fn found(folder: &Path, paths: &[&str], exclude: &[&str]) -> Vec<String> {
+        let absolute = |p: &&str| folder.join(p).to_str().unwrap().to_owned();
+        let paths: Vec<String> = paths.iter().map(absolute).collect();
+        let exclude: Vec<String> = exclude.iter().map(|&s| s.to_owned()).collect();
+        let mut discover = Discover::new(&paths, &exclude).unwrap();
+        let sighting = discover.walk(&mut |_, _| false);
+        let name = |path: &Path| path.strip_prefix(folder).unwrap().to_str().unwrap().into();
+        sighting.unknown.iter().map(|(p, _)| name(p)).collect()
+    }
+
+    #[test]
+    fn one_star_stays_within_a_folder_and_two_cross_folders() {
+        let tree = tree(&["a.log", "x/a.log", "x/y/a.log", "x/y/b.txt"]);
+        let at = |pattern| found(tree.path(), &[pattern], &[]);
+        assert_eq!(at("*.log"), ["a.log"]);
+        assert_eq!(at("*/a.log"), ["x/a.log"]);
+        assert_eq!(at("**/a.log"), ["a.log", "x/a.log", "x/y/a.log"]);
+        assert_eq!(at("x/**"), ["x/a.log", "x/y/a.log", "x/y/b.txt"]);
+        assert_eq!(at("{a.log,x/y/b.*}"), ["a.log", "x/y/b.txt"]);
+        assert_eq!(at("x/a.log"), ["x/a.log"]);
+        assert_eq!(at("x/b.log"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_name_found_by_several_patterns_is_found_once() {
+        let tree = tree(&["x/a.log"]);
+        let patterns = ["**/*.log", "x/*", "x/a.log"];
+        assert_eq!(found(tree.path(), &patterns, &[]), ["x/a.log"]);
+    }
+
+    #[test]
+    fn an_exclusion_without_a_slash_is_about_the_name() {
+        let tree = tree(&["a.log", "a.log.gz", "x/b.log.gz", "x/c.log"]);
+        assert_eq!(
+            found(tree.path(), &["**/*"], &["*.gz"]),
+            ["a.log", "x/c.log"]
+        );
+        let by_path = format!("{}/x/*", tree.path().display());
+        assert_eq!(
+            found(tree.path(), &["**/*"], &[&by_path]),
+            ["a.log", "a.log.gz"]
+        );
+    }
+
+    #[test]
+    fn a_loop_of_links_is_walked_once() {
+        let tree = tree(&["x/a.log"]);
+        symlink(tree.path(), tree.path().join("x/up")).unwrap();
+        symlink("nowhere", tree.path().join("x/b.log")).unwrap();
+        let names = found(tree.path(), &["**/*.log"], &[]);
+        assert_eq!(names, ["x/a.log", "x/b.log"]);
+    }
+
+    #[test]
+    fn known_names_are_not_reported_and_folders_are() {
+        let tree = tree(&["x/a.log"]);
+        let pattern = format!("{}/*/*.log", tree.path().display());
+        let mut discover = Discover::new(&[pattern], &[]).unwrap();
+        let sighting =
+            discover.walk(&mut |path, name| path.ends_with("a.log") && name.kind == Kind::File);
+        assert!(sighting.unknown.is_empty());
+        let folders = [tree.path().to_path_buf(), tree.path().join("x")];
+        assert_eq!(sighting.folders, folders);
+    }
+
+    #[test]
+    fn patterns_that_cannot_be_obeyed_are_refused() {
+        for pattern in ["a.log", "/x/[a", "/x/../y"] {
+            assert!(Discover::new(&[pattern.to_owned()], &[]).is_err());
+        }
+    }
+
+    #[test]
+    fn folders_are_worth_a_word_only_where_a_file_was_named() {
+        let patterns = ["/x/*".to_owned(), "/x/*.log".to_owned()];
+        let discover = Discover::new(&patterns, &[]).unwrap();
+        assert!(discover.expects_file(Path::new("/x/a.log")));
+        assert!(!discover.expects_file(Path::new("/x/a")));
+    }
+
+    #[test]
+    fn a_folder_that_does_not_exist_yet_is_no_trouble() {
+        let tree = tree(&[]);
+        let pattern = format!("{}/later/*.log", tree.path().display());
+        let mut discover = Discover::new(&[pattern], &[]).unwrap();
+        let sighting = discover.walk(&mut |_, _| false);
+        assert!(sighting.unreadable.is_empty() && sighting.unknown.is_empty());
+    }
+}

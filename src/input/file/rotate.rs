@@ -1,0 +1,169 @@
+//! What becomes of a followed file when it changes under the reader. Pure.
+
+use std::time::{Duration, Instant};
+
+use super::look::Look;
+
+/// How often and how long things are looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// Between two sweeps over all names.
+    pub sweep: Duration,
+    /// Between a hint that names changed and the sweep that follows, and between two such sweeps at least.
+    pub hint: Duration,
+    /// A growing file is looked at again after this, twice that when nothing came, and so on up to `poll_most`.
+    pub poll_first: Duration,
+    pub poll_most: Duration,
+    /// After so long without growth a file is left to events and sweeps.
+    pub idle_after: Duration,
+    /// A deleted file is held open until it was quiet for so long: writers may still have it open.
+    pub deleted_for: Duration,
+    /// A file that was renamed out of sight is followed until it was quiet for so long.
+    pub moved_for: Duration,
+    /// A saved position whose file was not found is kept so long: its file system may be mounted late.
+    pub missing_for: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            sweep: Duration::from_secs(1),
+            hint: Duration::from_millis(50),
+            poll_first: Duration::from_millis(20),
+            poll_most: Duration::from_millis(250),
+            idle_after: Duration::from_secs(2),
+            deleted_for: Duration::from_secs(10),
+            moved_for: Duration::from_secs(3600),
+            missing_for: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// What changed between two looks at one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Growth {
+    Nothing,
+    /// There are bytes that were not seen before.
+    More,
+    /// It was written to without growing, or lost bytes that were not read: what stands before the position has to be proven.
+    Touched,
+    /// It is shorter than what was read of it.
+    Cut,
+}
+
+/// Compares a look with the one before; `at` is how far the file was read.
+pub fn growth(at: u64, before: &Look, now: &Look) -> Growth {
+    if now.size < at {
+        Growth::Cut
+    } else if now.size > before.size {
+        Growth::More
+    } else if now.size < before.size || now.stamp != before.stamp {
+        Growth::Touched
+    } else {
+        Growth::Nothing
+    }
+}
+
+/// Where a followed file stands among the names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// One of the patterns finds it.
+    Named,
+    /// No pattern finds it any more, but it exists.
+    Moved { since: Instant },
+    /// It has no name any more.
+    Deleted { since: Instant },
+}
+
+impl Standing {
+    /// Since when it has been out of sight; the first such moment counts.
+    fn since(self) -> Option<Instant> {
+        match self {
+            Self::Named => None,
+            Self::Moved { since } | Self::Deleted { since } => Some(since),
+        }
+    }
+
+    /// The standing of a file that no pattern finds.
+    pub fn out_of_sight(self, links: u32, now: Instant) -> Self {
+        let since = self.since().unwrap_or(now);
+        match (self, links) {
+            // Deletion starts its own time: writers get it whole.
+            (Self::Deleted { .. }, 0) => self,
+            (_, 0) => Self::Deleted { since: now },
+            _ => Self::Moved { since },
+        }
+    }
+}
+
+/// Whether a file that is read to its end is left for good: its unterminated last line is delivered then, and its position forgotten.
+/// `grew` is when bytes came last.
+pub fn is_over(standing: Standing, grew: Instant, now: Instant, timing: &Timing) -> bool {
+    let patience = match standing {
+        Standing::Named => return false,
+        Standing::Moved { .. } => timing.moved_for,
+        Standing::Deleted { .. } => timing.deleted_for,
+    };
+    let quiet_since = standing.since().map_or(grew, |since| since.max(grew));
+    now.saturating_duration_since(quiet_since) >= patience
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::identity::Id;
+    use super::super::look::Kind;
+    use super::*;
+
+    fn look(size: u64, stamp: i64) -> Look {
+        let id = Id {
+            dev: 1,
+            inode: 2,
+            birth: None,
+        };
+        Look {
+            id,
+            kind: Kind::File,
+            size,
+            links: 1,
+            stamp: (stamp, stamp),
+        }
+    }
+
+    #[test]
+    fn growth_is_told_from_cuts_and_rewrites() {
+        let before = look(10, 1);
+        assert_eq!(growth(10, &before, &look(10, 1)), Growth::Nothing);
+        assert_eq!(growth(10, &before, &look(12, 2)), Growth::More);
+        assert_eq!(growth(10, &before, &look(10, 2)), Growth::Touched);
+        assert_eq!(growth(8, &before, &look(9, 2)), Growth::Touched);
+        assert_eq!(growth(10, &before, &look(9, 2)), Growth::Cut);
+    }
+
+    #[test]
+    fn a_named_file_is_never_left() {
+        let (now, timing) = (Instant::now(), Timing::default());
+        let late = now + Duration::from_secs(1_000_000);
+        assert!(!is_over(Standing::Named, now, late, &timing));
+    }
+
+    #[test]
+    fn a_deleted_file_is_left_only_after_it_was_quiet() {
+        let (start, timing) = (Instant::now(), Timing::default());
+        let deleted = Standing::Named.out_of_sight(0, start);
+        let grew = start + Duration::from_secs(7);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!is_over(deleted, grew, at(16), &timing));
+        assert!(is_over(deleted, grew, at(17), &timing));
+    }
+
+    #[test]
+    fn a_renamed_file_has_more_time_until_it_is_deleted_too() {
+        let (start, timing) = (Instant::now(), Timing::default());
+        let moved = Standing::Named.out_of_sight(1, start);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!is_over(moved, start, at(3599), &timing));
+        let deleted = moved.out_of_sight(0, at(100));
+        assert!(!is_over(deleted, start, at(109), &timing));
+        assert!(is_over(deleted, start, at(110), &timing));
+    }
+}

@@ -1,0 +1,421 @@
+//! One file that is followed: its handle, how far it was read, and reading on.
+//!
+//! A read brings, in one system call, the bytes before the position as well: only if they are what they were is anything after them
+//! taken. A half line is not kept: it stays in the file and is read again when its end has come; of a long one only the new bytes are
+//! searched until then.
+//!
+//! Invariant: what was read once is never read again, and nothing between is left out, as long as the file keeps its content.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::identity::{HEAD, TAIL, print};
+use super::look::Look;
+use super::rotate::{Standing, Timing};
+use crate::checkpoint::Print;
+use crate::flow::arena::ARENA_BYTES;
+use crate::flow::{Origin, SourceId};
+use crate::input::Position;
+use crate::input::frame::{Block, Half, Lines, find_last_line_end, find_line_end};
+use crate::input::outlet::Filling;
+
+/// A half line of at least this many bytes is searched for its end before it is read again.
+const LONG_HALF: usize = 4096;
+
+/// A followed file.
+pub struct Source {
+    pub id: SourceId,
+    /// What records say about where they come from: the name under which a pattern found the file.
+    pub origin: Arc<Origin>,
+    /// Where it is now.
+    pub path: PathBuf,
+    /// None while it is closed to save descriptors.
+    pub file: Option<File>,
+    /// The last look at it.
+    pub look: Look,
+    pub standing: Standing,
+    pub pace: Pace,
+    /// Nothing is read beyond this, and what is before it is all there will be: `once`, or a last word before it is left.
+    pub end: Option<u64>,
+    /// It stands in the queue of files that may be closed.
+    pub is_queued: bool,
+    /// What it counts for in the input's unread bytes.
+    pub counted: u64,
+    at: u64,
+    half: Half,
+    /// The bytes before `at`, up to [`TAIL`].
+    before: Vec<u8>,
+    head: Head,
+}
+
+/// The print of a file's first bytes, as far as they were read.
+#[derive(Default)]
+struct Head {
+    hasher: crc32fast::Hasher,
+    len: usize,
+}
+
+/// What a read brought.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// So many bytes are in the arena as records.
+    Bytes(u64),
+    /// No line ends in what is there.
+    Half,
+    /// There was nothing.
+    Nothing,
+    /// What stands before the position is not what was read.
+    Rewritten,
+}
+
+impl Source {
+    pub fn new(id: SourceId, origin: Arc<Origin>, path: PathBuf, look: Look, now: Instant) -> Self {
+        Self {
+            id,
+            origin,
+            path,
+            file: None,
+            look,
+            standing: Standing::Named,
+            pace: Pace::new(now),
+            end: None,
+            is_queued: false,
+            counted: 0,
+            at: 0,
+            half: Half::default(),
+            before: Vec::new(),
+            head: Head::default(),
+        }
+    }
+
+    /// Goes to a position that is not the beginning. Reads the bytes before it, to know them again.
+    pub fn seek(&mut self, offset: u64, inside_line: bool, file: &File) -> io::Result<()> {
+        let len = usize::try_from(offset).map_or(TAIL, |offset| offset.min(TAIL));
+        self.before.resize(len, 0);
+        file.read_exact_at(&mut self.before, offset - len as u64)?;
+        let mut first = [0; HEAD];
+        let first = &mut first[..usize::try_from(offset).map_or(HEAD, |offset| offset.min(HEAD))];
+        file.read_exact_at(first, 0)?;
+        self.head = Head::default();
+        self.head.add(0, first);
+        self.at = offset;
+        self.half = Half {
+            inside_line,
+            searched: 0,
+        };
+        Ok(())
+    }
+
+    /// Its content was replaced: everything is new, under a new name in the ledgers.
+    pub fn restart(&mut self, id: SourceId) {
+        self.id = id;
+        self.at = 0;
+        self.half = Half::default();
+        self.before.clear();
+        self.head = Head::default();
+    }
+
+    /// How far it was read, in bytes.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    pub fn position(&self) -> Position {
+        Position {
+            offset: self.at,
+            inside_line: self.half.inside_line,
+            tail: print(&self.before),
+        }
+    }
+
+    /// The print of its first bytes, as far as they were read.
+    pub fn head(&self) -> Option<Print> {
+        self.head.print()
+    }
+
+    /// Bytes that are known to exist and were not read.
+    pub fn unread(&self) -> u64 {
+        self.look.size.saturating_sub(self.at)
+    }
+
+    /// Whether bytes are there that were not even searched.
+    pub fn has_news(&self) -> bool {
+        self.unread() > self.half.searched as u64
+    }
+
+    /// The half line may have changed: what was searched is searched again.
+    pub fn distrust_half(&mut self) {
+        self.half.searched = 0;
+    }
+
+    /// Whether the bytes before the position are still what they were.
+    pub fn is_unchanged_before(&self) -> io::Result<bool> {
+        let Some(file) = &self.file else {
+            return Ok(true);
+        };
+        let mut now = [0; TAIL];
+        let now = &mut now[..self.before.len()];
+        match file.read_exact_at(now, self.at - self.before.len() as u64) {
+            Ok(()) => Ok(now == self.before.as_slice()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How much room the next read needs so that it brings something, at most one line more than an ordinary arena; `None` while
+    /// there is nothing to bring. `scratch` is for searching.
+    pub fn wanted(&mut self, lines: &Lines, scratch: &mut [u8]) -> io::Result<Option<usize>> {
+        let end = self.end.unwrap_or(self.look.size);
+        let available = usize::try_from(end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        if available == 0 || (available <= self.half.searched && self.end.is_none()) {
+            return Ok(None);
+        }
+        if self.half.searched < LONG_HALF {
+            return Ok(Some(available.min(ARENA_BYTES)));
+        }
+        let Some(file) = &self.file else {
+            return Ok(None);
+        };
+        loop {
+            let searched = self.half.searched;
+            if searched >= lines.lookahead() {
+                return Ok(Some(lines.size()));
+            }
+            let ahead = available.saturating_sub(searched).min(scratch.len());
+            let got = match ahead {
+                0 => 0,
+                _ => file.read_at(&mut scratch[..ahead], self.at + searched as u64)?,
+            };
+            if got == 0 {
+                let last = self.end.is_some() && available <= searched;
+                return Ok(last.then_some(available));
+            }
+            match find_line_end(&scratch[..got]) {
+                Some(line_end) => {
+                    self.half.searched += line_end;
+                    return Ok(Some(self.half.searched + 1));
+                }
+                None => self.half.searched += got,
+            }
+        }
+    }
+
+    /// Reads on into `filling`, as much as it has room for.
+    pub fn read(&mut self, lines: &Lines, filling: &mut Filling) -> io::Result<Taken> {
+        let Some(file) = &self.file else {
+            return Ok(Taken::Nothing);
+        };
+        let mut before = [0; TAIL];
+        let before = &mut before[..self.before.len()];
+        let from = filling.arena.len();
+        let until_end = self.end.map_or(u64::MAX, |end| end.saturating_sub(self.at));
+        let room = filling.arena.room();
+        let room = usize::try_from(until_end).map_or(room, |end| end.min(room));
+        let offset = self.at - before.len() as u64;
+        let got = {
+            let mut parts = [
+                IoSliceMut::new(before),
+                IoSliceMut::new(&mut filling.arena.spare()[..room]),
+            ];
+            // An empty part at the front is allowed.
+            rustix::io::retry_on_intr(|| rustix::io::preadv(file, &mut parts, offset))?
+        };
+        let Some(got) = got
+            .checked_sub(before.len())
+            .filter(|_| before == self.before.as_slice())
+        else {
+            return Ok(Taken::Rewritten);
+        };
+        if got == 0 {
+            return Ok(Taken::Nothing);
+        }
+        self.look.size = self.look.size.max(self.at + got as u64);
+        filling.arena.advance(got);
+        let first = filling.records.len();
+        let block = Block {
+            bytes: filling.arena.filled(),
+            from,
+            last: self.end == Some(self.at + got as u64),
+        };
+        let framed = lines.frame(block, self.half, &mut filling.records);
+        filling.arena.truncate(from + framed.consumed);
+        self.half = framed.half;
+        if framed.consumed == 0 {
+            return Ok(Taken::Half);
+        }
+        let consumed = &filling.arena.filled()[from..];
+        self.head.add(self.at, consumed);
+        remember(&mut self.before, consumed);
+        let base = self.at;
+        self.at += framed.consumed as u64;
+        // A line end that belongs to what was sent before is no part of the run: its records begin after it.
+        let skipped = filling.records.get(first).map_or(0, |record| record.at);
+        if skipped > 0 {
+            for record in &mut filling.records[first..] {
+                record.at -= skipped;
+            }
+        }
+        let records = first..filling.records.len();
+        if !records.is_empty() {
+            let span = base + u64::from(skipped)..self.at;
+            filling.add_run(&self.origin, self.id, span, records, self.position());
+        }
+        Ok(Taken::Bytes(framed.consumed as u64))
+    }
+}
+
+/// Where the last line that is complete within `size` bytes ends, and whether that is inside a line because none ends within the last
+/// `longest` bytes.
+pub fn end_of_lines(file: &File, size: u64, longest: usize) -> io::Result<(u64, bool)> {
+    let mut block = vec![0; ARENA_BYTES];
+    let mut end = size;
+    while end > 0 && size - end < longest as u64 {
+        let len = usize::try_from(end).map_or(block.len(), |end| end.min(block.len()));
+        let start = end - len as u64;
+        file.read_exact_at(&mut block[..len], start)?;
+        if let Some(line_end) = find_last_line_end(&block[..len]) {
+            return Ok((start + line_end as u64 + 1, false));
+        }
+        end = start;
+    }
+    Ok(if end == 0 { (0, false) } else { (size, true) })
+}
+
+impl Head {
+    /// `bytes` stand at `at`; only what continues the first bytes counts.
+    fn add(&mut self, at: u64, bytes: &[u8]) {
+        if at == self.len as u64 && self.len < HEAD {
+            let bytes = &bytes[..bytes.len().min(HEAD - self.len)];
+            self.hasher.update(bytes);
+            self.len += bytes.len();
+        }
+    }
+
+    fn print(&self) -> Option<Print> {
+        let len = u32::try_from(self.len).ok().filter(|&len| len > 0)?;
+        let crc = self.hasher.clone().finalize();
+        Some(Print { len, crc })
+    }
+}
+
+/// Keeps the last [`TAIL`] bytes of `before` and `bytes`.
+fn remember(before: &mut Vec<u8>, bytes: &[u8]) {
+    let bytes = &bytes[bytes.len().saturating_sub(TAIL)..];
+    let surplus = (before.len() + bytes.len()).saturating_sub(TAIL);
+    before.drain(..surplus);
+    before.extend_from_slice(bytes);
+}
+
+/// When a file is looked at next.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    pub next: Instant,
+    wait: Duration,
+    /// When bytes came last.
+    pub grew: Instant,
+    /// Left to events and sweeps.
+    pub idle: bool,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self {
+            next: now,
+            wait: Duration::ZERO,
+            grew: now,
+            idle: true,
+        }
+    }
+
+    /// Nothing was written to it for long before it was found: if the first look brings nothing, it is idle.
+    pub fn was_quiet(&mut self, timing: &Timing) {
+        self.grew = self
+            .grew
+            .checked_sub(timing.idle_after)
+            .unwrap_or(self.grew);
+    }
+
+    /// There is something to read: at once.
+    pub fn wake(&mut self, now: Instant) {
+        self.next = now;
+        self.wait = Duration::ZERO;
+        self.idle = false;
+    }
+
+    /// After a look that brought bytes; `more` when more are there already.
+    pub fn brought(&mut self, more: bool, now: Instant, timing: &Timing) {
+        self.grew = now;
+        self.wait = timing.poll_first;
+        self.next = if more { now } else { now + self.wait };
+    }
+
+    /// After a look that brought nothing.
+    pub fn brought_nothing(&mut self, now: Instant, timing: &Timing) {
+        self.wait = (self.wait * 2).clamp(timing.poll_first, timing.poll_most);
+        self.next = now + self.wait;
+        self.idle = now.saturating_duration_since(self.grew) >= timing.idle_after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_bytes_are_kept_over_short_and_long_reads() {
+        let text: Vec<u8> = (0..2000u32).map(|n| (n % 251) as u8).collect();
+        for step in [1, 7, 255, 256, 257, 1000] {
+            let mut before = Vec::new();
+            let mut head = Head::default();
+            let mut at = 0;
+            for bytes in text.chunks(step) {
+                remember(&mut before, bytes);
+                head.add(at, bytes);
+                at += bytes.len() as u64;
+                let read = &text[..usize::try_from(at).unwrap()];
+                assert_eq!(before, &read[read.len().saturating_sub(TAIL)..]);
+                assert_eq!(head.print(), print(&read[..read.len().min(HEAD)]));
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_lines_is_found_from_behind() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut end = |text: &[u8], longest| {
+            use std::io::{Seek, Write};
+            file.set_len(0).unwrap();
+            file.rewind().unwrap();
+            file.write_all(text).unwrap();
+            end_of_lines(&file, text.len() as u64, longest).unwrap()
+        };
+        assert_eq!(end(b"", 10), (0, false));
+        assert_eq!(end(b"half", 10), (0, false));
+        assert_eq!(end(b"one\ntwo\nhalf", 10), (8, false));
+        let mut long = b"one\n".to_vec();
+        long.resize(3 * ARENA_BYTES, b'x');
+        assert_eq!(end(&long, 4 * ARENA_BYTES), (4, false));
+        assert_eq!(end(&long, ARENA_BYTES), (long.len() as u64, true));
+    }
+
+    #[test]
+    fn a_quiet_file_is_looked_at_less_and_less_and_then_left_to_events() {
+        let (start, timing) = (Instant::now(), Timing::default());
+        let mut pace = Pace::new(start);
+        pace.wake(start);
+        pace.brought(false, start, &timing);
+        let mut now = start;
+        let mut waits = Vec::new();
+        while !pace.idle {
+            waits.push((pace.next - now).as_millis());
+            now = pace.next;
+            pace.brought_nothing(now, &timing);
+        }
+        assert_eq!(waits[..6], [20, 40, 80, 160, 250, 250]);
+        assert!(now - start >= timing.idle_after);
+    }
+}

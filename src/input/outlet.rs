@@ -1,0 +1,230 @@
+//! How an input hands its records on: it fills arenas, pays for them, opens ledger entries and sends.
+//!
+//! A reader asks for [`Outlet::room`], reads into the arena that it gets, and leaves its runs there; small reads of several files share
+//! one arena. [`Outlet::flush`] sends what is in hand. Both wait where they must (for budget, for room in the pipe) on the input's one bell.
+//!
+//! Invariant: a ledger entry is opened only for a batch that is sent in the same breath.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Position;
+use crate::flow::arena::ARENA_BYTES;
+use crate::flow::budget::RECORD_OVERHEAD;
+use crate::flow::{
+    Arena, Arenas, Batch, Bell, Charge, Count, Origin, Receipt, Record, Ring, Run, Sender, Share,
+    SourceId, Stop, Tracker, TrySend,
+};
+
+/// A waiting input looks up so often even when nobody rings.
+const LOOK_UP: Duration = Duration::from_secs(1);
+
+/// Why nothing more can be handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The daemon stops.
+    Stopped,
+    /// Nobody takes batches any more.
+    Closed,
+}
+
+/// What an outlet is made of.
+pub struct Ends {
+    pub tracker: Arc<Tracker<Position>>,
+    pub share: Share,
+    pub arenas: Arenas,
+    pub sender: Sender<Batch>,
+    /// The one bell of the input's thread. The pipe has to ring it when there is room; the rest is told by [`Outlet::new`].
+    pub bell: Arc<Bell>,
+    pub stop: Stop,
+}
+
+/// The way out of an input. Dropping it closes the pipe; what is in hand and was not flushed was never read, as far as anybody knows.
+pub struct Outlet {
+    ends: Ends,
+    hand: Option<Filling>,
+    sent: Count,
+    /// What was not read is lost, so only a hard stop ends the wait for budget.
+    reads_on: bool,
+}
+
+/// An arena that is being filled.
+pub struct Filling {
+    pub arena: Arena,
+    pub records: Vec<Record>,
+    runs: Vec<Run>,
+    ends: Vec<(SourceId, Position)>,
+    charge: Charge,
+}
+
+impl Outlet {
+    /// Asks the budget and the stop to ring the bell.
+    pub fn new(ends: Ends) -> Self {
+        let ring: Arc<dyn Ring> = ends.bell.clone();
+        ends.share.rings(ring.clone());
+        ends.stop.rings(&ring);
+        Self {
+            ends,
+            hand: None,
+            sent: Count::default(),
+            reads_on: false,
+        }
+    }
+
+    /// For sources that cannot be read again: after a soft stop there is still budget to be waited for.
+    pub fn reading_on_after_a_soft_stop(mut self) -> Self {
+        self.reads_on = true;
+        self
+    }
+
+    pub fn stop(&self) -> &Stop {
+        &self.ends.stop
+    }
+
+    pub fn bell(&self) -> &Arc<Bell> {
+        &self.ends.bell
+    }
+
+    pub fn tracker(&self) -> &Arc<Tracker<Position>> {
+        &self.ends.tracker
+    }
+
+    /// What was sent so far.
+    pub fn sent(&self) -> Count {
+        self.sent
+    }
+
+    /// An arena with room for at least `wanted` bytes: the one in hand, or a new one after that was sent.
+    pub fn room(&mut self, wanted: usize) -> Result<&mut Filling, Ended> {
+        if self
+            .hand
+            .as_ref()
+            .is_some_and(|hand| hand.arena.room() < wanted)
+        {
+            self.flush()?;
+        }
+        let filling = match self.hand.take() {
+            Some(filling) => filling,
+            None => self.begin(wanted)?,
+        };
+        Ok(self.hand.insert(filling))
+    }
+
+    /// The arena in hand, that [`Outlet::room`] gave.
+    pub fn hand(&mut self) -> Option<&mut Filling> {
+        self.hand.as_mut()
+    }
+
+    /// Whether something is in hand that was not sent.
+    pub fn holds_records(&self) -> bool {
+        self.hand.as_ref().is_some_and(|hand| !hand.runs.is_empty())
+    }
+
+    /// Sends what is in hand, and waits until it is gone.
+    pub fn flush(&mut self) -> Result<(), Ended> {
+        let Some(hand) = self.hand.take() else {
+            return Ok(());
+        };
+        if hand.runs.is_empty() {
+            return Ok(());
+        }
+        let Filling {
+            arena,
+            records,
+            runs,
+            ends,
+            mut charge,
+        } = hand;
+        charge.grow(records.len() as u64 * RECORD_OVERHEAD);
+        while !self.ends.sender.has_room() {
+            if self.ends.stop.is_hard() {
+                if self.reads_on {
+                    // It cannot be read again: it shows in the books as what was not delivered.
+                    self.ends.tracker.reads(count_of(&records, &runs));
+                }
+                return Err(Ended::Stopped);
+            }
+            self.ends.bell.wait(LOOK_UP);
+        }
+        // Only now, when nothing is between it and the pipe: an entry whose batch was never sent would hold its position for ever.
+        let entries = ends
+            .into_iter()
+            .filter_map(|(source, end)| Some((source, self.ends.tracker.open(source, end)?)))
+            .collect();
+        let receipt = Receipt::new(self.ends.tracker.clone(), entries);
+        let count = count_of(&records, &runs);
+        let mut batch = Batch {
+            arena,
+            records,
+            runs,
+            receipt,
+            charge,
+        };
+        self.ends.tracker.reads(count);
+        loop {
+            batch = match self.ends.sender.try_send(batch) {
+                TrySend::Sent => break,
+                TrySend::Closed(_) => return Err(Ended::Closed),
+                TrySend::Full(batch) => batch,
+            };
+            if self.ends.stop.is_hard() {
+                return Err(Ended::Stopped);
+            }
+            self.ends.bell.wait(LOOK_UP);
+        }
+        self.sent += count;
+        Ok(())
+    }
+
+    /// Takes budget, waiting for it, and an arena.
+    fn begin(&mut self, wanted: usize) -> Result<Filling, Ended> {
+        let capacity = wanted.max(ARENA_BYTES);
+        let charge = loop {
+            if let Some(charge) = self.ends.share.try_take(capacity as u64) {
+                break charge;
+            }
+            if self.ends.stop.is_hard() || (self.ends.stop.is_soft() && !self.reads_on) {
+                return Err(Ended::Stopped);
+            }
+            self.ends.bell.wait(LOOK_UP);
+        };
+        Ok(Filling {
+            arena: self.ends.arenas.take(capacity),
+            records: Vec::new(),
+            runs: Vec::new(),
+            ends: Vec::new(),
+            charge,
+        })
+    }
+}
+
+/// As [`Batch::count`], for what is no batch yet.
+fn count_of(records: &[Record], runs: &[Run]) -> Count {
+    let ends = records.iter().filter(|record| record.ends_line);
+    Count {
+        lines: ends.count() as u64,
+        bytes: runs.iter().map(|run| run.bytes).sum(),
+    }
+}
+
+impl Filling {
+    /// Notes that `records` are what `bytes` source bytes after `base` hold, and that the source stands at `end` after them.
+    pub fn add_run(
+        &mut self,
+        origin: &Arc<Origin>,
+        source: SourceId,
+        span: Range<u64>,
+        records: Range<usize>,
+        end: Position,
+    ) {
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.runs.push(Run {
+            origin: origin.clone(),
+            base: span.start,
+            bytes: span.end - span.start,
+            records: small(records.start)..small(records.end),
+        });
+        self.ends.push((source, end));
+    }
+}

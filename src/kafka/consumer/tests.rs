@@ -1,0 +1,399 @@
+//! Against the mock cluster. Its first join of a group takes three seconds.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use super::*;
+use crate::flow::{Books, Budget, Outcome, Place, Received, Receiver};
+use crate::kafka::embedded::Embedded;
+use crate::kafka::settings::{Brokers, ClusterSettings, ConsumeFrom, Isolation, OutOfRange};
+
+/// A journal in memory.
+#[derive(Default)]
+struct Journal {
+    places: Mutex<BTreeMap<(String, i32), i64>>,
+    adopted: Mutex<Vec<i64>>,
+}
+
+impl Durable for Journal {
+    fn id(&self) -> &str {
+        "j"
+    }
+
+    fn place(&self, topic: &str, partition: i32) -> Option<Place> {
+        let places = self.places.lock().unwrap();
+        let next = *places.get(&(topic.to_owned(), partition))?;
+        Some(Place {
+            next,
+            leader_epoch: -1,
+        })
+    }
+
+    fn adopt(&self, topic: &str, partition: i32, next: i64) {
+        self.adopted.lock().unwrap().push(next);
+        let mut places = self.places.lock().unwrap();
+        places.insert((topic.to_owned(), partition), next);
+    }
+}
+
+/// A member of a group, its output played by the test.
+struct Rig {
+    stop: Stop,
+    bell: Arc<Bell>,
+    heard: Arc<Bell>,
+    state: Arc<ConsumerState>,
+    tracker: Arc<Tracker<i64>>,
+    journal: Arc<Journal>,
+    receiver: Option<Receiver<Fetched>>,
+    until_end: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Report>>,
+    /// Batches that are not settled.
+    held: Vec<(Receipt, Count)>,
+    values: Vec<String>,
+    flushes: usize,
+}
+
+fn settings(bootstrap: &str, group: &str) -> ConsumerSettings {
+    ConsumerSettings {
+        cluster: ClusterSettings {
+            name: "test".into(),
+            brokers: Brokers::Addresses(vec![bootstrap.to_owned()]),
+            tls: None,
+            sasl: None,
+            options: BTreeMap::new(),
+        },
+        topics: vec!["t".into()],
+        group: group.into(),
+        start_at: ConsumeFrom::Earliest,
+        on_out_of_range: OutOfRange::Earliest,
+        isolation: Isolation::ReadCommitted,
+        options: BTreeMap::from([
+            ("session.timeout.ms".to_owned(), "6000".to_owned()),
+            ("heartbeat.interval.ms".to_owned(), "200".to_owned()),
+        ]),
+    }
+}
+
+impl Rig {
+    fn start(bootstrap: &str, group: &str, journal: Arc<Journal>, once: bool) -> Self {
+        let (bell, heard) = (Arc::new(Bell::new()), Arc::new(Bell::new()));
+        let (pipe, receiver) = crate::flow::pipe(4, heard.clone(), bell.clone());
+        let (_, mut shares) = Budget::split(64 << 20, 1);
+        let until_end = Arc::new(AtomicBool::new(false));
+        let rig = Self {
+            stop: Stop::new(),
+            bell: bell.clone(),
+            heard,
+            state: Arc::new(ConsumerState::new()),
+            tracker: Arc::new(Tracker::new(Arc::new(Books::new()))),
+            journal,
+            receiver: Some(receiver),
+            until_end: until_end.clone(),
+            thread: None,
+            held: Vec::new(),
+            values: Vec::new(),
+            flushes: 0,
+        };
+        let consumer = Consumer {
+            name: "out".into(),
+            settings: settings(bootstrap, group),
+            bootstrap: bootstrap.to_owned(),
+            client_id: "test".into(),
+            prefetch_bytes: 8 << 20,
+            pipe,
+            share: shares.remove(0),
+            tracker: rig.tracker.clone(),
+            durable: rig.journal.clone(),
+            stop: rig.stop.clone(),
+            bell,
+            state: rig.state.clone(),
+            until_end: once.then_some(until_end),
+        };
+        Self {
+            thread: Some(std::thread::spawn(move || run(consumer))),
+            ..rig
+        }
+    }
+
+    /// Takes what comes until `done`; a batch is settled at once if `settle`.
+    fn until(&mut self, settle: bool, mut done: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(40);
+        while !done(self) {
+            assert!(
+                Instant::now() < deadline,
+                "{} values, {:?}",
+                self.values.len(),
+                self.state.status()
+            );
+            self.step(settle);
+        }
+    }
+
+    fn step(&mut self, settle: bool) {
+        let Some(receiver) = &self.receiver else {
+            std::thread::yield_now();
+            return;
+        };
+        match receiver.try_recv() {
+            Received::Item(Fetched::Records {
+                records,
+                receipt,
+                charge,
+            }) => {
+                let mut count = Count::default();
+                for at in 0..records.len() {
+                    let record = records.get(at);
+                    let value = record.value.unwrap_or_default();
+                    let key = record.key.unwrap_or_default();
+                    count.lines += 1;
+                    count.bytes += (key.len() + value.len()) as u64;
+                    self.values
+                        .push(String::from_utf8_lossy(value).into_owned());
+                    let mut places = self.journal.places.lock().unwrap();
+                    if settle {
+                        places.insert(
+                            (record.topic.to_owned(), record.partition),
+                            record.offset + 1,
+                        );
+                    }
+                }
+                drop((records, charge));
+                if settle {
+                    receipt.settle(&Outcome::acked(count));
+                } else {
+                    self.held.push((receipt, count));
+                }
+            }
+            Received::Item(Fetched::Flush) => self.flushes += 1,
+            Received::Empty => {
+                self.heard.wait(Duration::from_millis(20));
+            }
+            Received::Closed => self.receiver = None,
+        }
+    }
+
+    fn settle_held(&mut self) {
+        for (receipt, count) in self.held.drain(..) {
+            receipt.settle(&Outcome::acked(count));
+        }
+    }
+
+    fn stop(&mut self) -> Report {
+        self.stop.soften();
+        self.end(true)
+    }
+
+    fn end(&mut self, settle: bool) -> Report {
+        self.until(settle, |rig| {
+            rig.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        });
+        self.thread.take().unwrap().join().unwrap()
+    }
+
+    fn partitions(&self) -> usize {
+        self.state.status().partitions.len()
+    }
+
+    fn committed(&self) -> i64 {
+        let status = self.state.status();
+        status
+            .partitions
+            .iter()
+            .filter_map(|partition| partition.committed)
+            .sum()
+    }
+}
+
+fn produce(bootstrap: &str, from: usize, to: usize) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("partitioner", "consistent")
+        .create()
+        .unwrap();
+    for at in from..to {
+        let (key, value) = (at.to_string(), format!("value {at}"));
+        producer
+            .send(BaseRecord::to("t").key(&key).payload(&value))
+            .unwrap();
+    }
+    producer.flush(Duration::from_secs(10)).unwrap();
+}
+
+fn expected(to: usize) -> Vec<String> {
+    let mut values: Vec<_> = (0..to).map(|at| format!("value {at}")).collect();
+    values.sort();
+    values
+}
+
+fn sorted(values: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut values: Vec<_> = values.into_iter().collect();
+    values.sort();
+    values
+}
+
+#[test]
+fn once_reads_everything_commits_it_and_the_next_member_goes_on_there() {
+    let broker = Embedded::start().unwrap();
+    let at = broker.bootstrap();
+    produce(&at, 0, 1000);
+    let journal = Arc::new(Journal::default());
+    let mut first = Rig::start(&at, "g", journal.clone(), true);
+    first.until_end.store(true, Ordering::Release);
+    let report = first.end(true);
+    assert_eq!(report.end, End::CaughtUp);
+    assert!(report.committed && report.left && !report.leaked);
+    assert_eq!(sorted(first.values.drain(..)), expected(1000));
+    assert!(first.tracker.books().entries().balanced());
+    // Somebody without this journal goes on where the group is.
+    produce(&at, 1000, 1100);
+    let mut second = Rig::start(&at, "g", Arc::new(Journal::default()), true);
+    second.until_end.store(true, Ordering::Release);
+    assert_eq!(second.end(true).end, End::CaughtUp);
+    let all = first.values.into_iter().chain(second.values);
+    assert_eq!(all.count(), 100);
+}
+
+#[test]
+fn a_partition_begins_where_the_journal_is_ahead_of_the_group() {
+    let broker = Embedded::start().unwrap();
+    let at = broker.bootstrap();
+    produce(&at, 0, 400);
+    let journal = Arc::new(Journal::default());
+    let mut first = Rig::start(&at, "g", journal.clone(), true);
+    first.until_end.store(true, Ordering::Release);
+    first.end(true);
+    produce(&at, 400, 800);
+    // Durable, but the commit was lost.
+    let skipped = {
+        let mut places = journal.places.lock().unwrap();
+        for place in places.values_mut() {
+            *place += 10;
+        }
+        places.len() * 10
+    };
+    let mut second = Rig::start(&at, "g", journal, true);
+    second.until_end.store(true, Ordering::Release);
+    second.end(true);
+    assert_eq!(second.values.len(), 400 - skipped);
+}
+
+#[test]
+fn partitions_move_to_another_member_only_when_what_was_taken_is_settled() {
+    let broker = Embedded::start().unwrap();
+    let at = broker.bootstrap();
+    produce(&at, 0, 2000);
+    let mut first = Rig::start(&at, "g", Arc::new(Journal::default()), false);
+    first.until(false, |rig| rig.values.len() == 2000);
+    let mut second = Rig::start(&at, "g", Arc::new(Journal::default()), false);
+    // The group asks for partitions while nothing of them is durable.
+    first.until(false, |rig| rig.flushes > 0);
+    assert_eq!(second.partitions(), 0);
+    assert_eq!(first.partitions(), 4);
+    first.settle_held();
+    let started = Instant::now();
+    while first.partitions() != 2 || second.partitions() != 2 {
+        assert!(started.elapsed() < Duration::from_secs(20));
+        first.step(true);
+        second.step(true);
+    }
+    produce(&at, 2000, 3000);
+    let started = Instant::now();
+    while first.values.len() + second.values.len() < 3000 {
+        assert!(started.elapsed() < Duration::from_secs(20));
+        first.step(true);
+        second.step(true);
+    }
+    let (a, b) = (first.stop(), second.stop());
+    assert!(a.committed && b.committed);
+    let all = first.values.into_iter().chain(second.values);
+    assert_eq!(sorted(all), expected(3000), "nothing lost, nothing twice");
+}
+
+#[test]
+fn only_what_was_settled_is_committed() {
+    let broker = Embedded::start().unwrap();
+    let at = broker.bootstrap();
+    produce(&at, 0, 500);
+    let mut first = Rig::start(&at, "g", Arc::new(Journal::default()), false);
+    first.until(true, |rig| rig.values.len() == 500 && rig.committed() == 500);
+    produce(&at, 500, 900);
+    first.until(false, |rig| rig.values.len() == 900);
+    first.stop.harden();
+    let report = first.end(false);
+    assert!(report.left);
+    let mut second = Rig::start(&at, "g", Arc::new(Journal::default()), true);
+    second.until_end.store(true, Ordering::Release);
+    second.end(true);
+    assert_eq!(sorted(second.values.drain(..)), {
+        let mut rest: Vec<_> = (500..900).map(|at| format!("value {at}")).collect();
+        rest.sort();
+        rest
+    });
+}
+
+#[test]
+fn a_soft_stop_waits_for_the_output_and_commits_what_it_settles() {
+    let broker = Embedded::start().unwrap();
+    let at = broker.bootstrap();
+    produce(&at, 0, 300);
+    let mut first = Rig::start(&at, "g", Arc::new(Journal::default()), false);
+    first.until(false, |rig| rig.values.len() == 300);
+    first.stop.soften();
+    first.until(false, |rig| rig.receiver.is_none());
+    first.settle_held();
+    let report = first.end(true);
+    assert!(report.committed && report.left && !report.leaked);
+    let mut second = Rig::start(&at, "g", Arc::new(Journal::default()), true);
+    second.until_end.store(true, Ordering::Release);
+    assert_eq!(second.end(true).end, End::CaughtUp);
+    assert_eq!(second.values.len(), 0);
+}
+
+#[test]
+fn a_stop_ends_at_once_while_no_broker_answers() {
+    let mut rig = Rig::start("127.0.0.1:1", "g", Arc::new(Journal::default()), false);
+    rig.until(true, |rig| rig.state.status().last_error.is_some());
+    assert!(!rig.state.status().connected);
+    let started = Instant::now();
+    let report = rig.stop();
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "{report:?} after {:?}",
+        started.elapsed()
+    );
+    assert_eq!(report.end, End::Stopped);
+}
+
+#[test]
+fn a_topic_that_is_made_later_is_picked_up() {
+    let broker = Embedded::start().unwrap();
+    let at = broker.bootstrap();
+    let mut rig = Rig::start(&at, "g", Arc::new(Journal::default()), false);
+    rig.until(true, |rig| rig.state.status().connected);
+    produce(&at, 0, 10);
+    rig.until(true, |rig| rig.values.len() == 10);
+    assert!(rig.stop().committed);
+}
+
+#[test]
+fn an_offset_beyond_the_end_begins_as_configured_and_the_journal_learns_of_it() {
+    let broker = Embedded::start().unwrap();
+    let at = broker.bootstrap();
+    produce(&at, 0, 40);
+    let journal = Arc::new(Journal::default());
+    for partition in 0..4 {
+        journal.adopt("t", partition, 1_000_000);
+    }
+    journal.adopted.lock().unwrap().clear();
+    let mut rig = Rig::start(&at, "g", journal.clone(), true);
+    rig.until_end.store(true, Ordering::Release);
+    rig.end(true);
+    assert_eq!(sorted(rig.values.drain(..)), expected(40));
+    assert_eq!(*journal.adopted.lock().unwrap(), [0, 0, 0, 0]);
+}

@@ -1,0 +1,281 @@
+//! A member of a consumer group: its queues, its assignment, its commits.
+//!
+//! Nothing here waits. Two queues are polled with a timeout of 0: the client's own (rebalances, commits, errors, answers) and one that
+//! all assigned partitions are forwarded to (messages). Both ring the owner's bell when something comes into an empty queue, so the
+//! owner sleeps on its bell. librdkafka's batch call would wait its whole timeout unless the batch is full.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka_sys as rdsys;
+
+use super::client::{Kind, Native, Queue};
+use super::consume::MessageBatch;
+use super::event::Event;
+use super::offsets::{self, Boundary, List, PartitionOffset, free_error, words};
+use crate::flow::Ring;
+
+/// How many messages a batch has at most.
+const BATCH: usize = 2000;
+
+/// A queue that rings a bell when something comes while it is empty.
+pub(super) struct AppQueue {
+    queue: Queue,
+    // Its address is known to librdkafka until this value is dropped.
+    _bell: Box<Arc<dyn Ring>>,
+}
+
+impl AppQueue {
+    fn new(queue: Queue, bell: Arc<dyn Ring>) -> Self {
+        let bell = Box::new(bell);
+        let opaque: *const Arc<dyn Ring> = &*bell;
+        // SAFETY: the queue is alive; the box does not move what it holds, and outlives the callback: drop disables it first.
+        unsafe {
+            rdsys::rd_kafka_queue_cb_event_enable(
+                queue.ptr(),
+                Some(ring),
+                opaque.cast_mut().cast::<c_void>(),
+            );
+        }
+        Self { queue, _bell: bell }
+    }
+
+    pub(super) fn ptr(&self) -> *mut rdsys::rd_kafka_queue_t {
+        self.queue.ptr()
+    }
+}
+
+impl Drop for AppQueue {
+    fn drop(&mut self) {
+        // SAFETY: the queue is alive. The callback runs under the queue's lock, which this call takes: none runs after it.
+        unsafe { rdsys::rd_kafka_queue_cb_event_enable(self.ptr(), None, std::ptr::null_mut()) }
+    }
+}
+
+/// librdkafka's way to the bell. Runs on its threads, under the queue's lock.
+unsafe extern "C" fn ring(_client: *mut rdsys::rd_kafka_t, bell: *mut c_void) {
+    // SAFETY: set by `AppQueue::new`, alive until its drop.
+    let bell = unsafe { &*bell.cast::<Arc<dyn Ring>>() };
+    bell.ring();
+}
+
+/// A member of a consumer group.
+///
+/// Dropping it does not leave the group: see [`Member::close`].
+pub struct Member {
+    events: AppQueue,
+    messages: AppQueue,
+    scratch: Vec<*mut rdsys::rd_kafka_message_t>,
+    // Last: the queues belong to it.
+    native: Arc<Native>,
+}
+
+// SAFETY: the scratch's pointers are written and read only within `take`; everything else is Send.
+unsafe impl Send for Member {}
+
+impl Member {
+    /// A client with `config` that wakes `bell`. It joins the group when it is told to subscribe.
+    ///
+    /// # Errors
+    /// librdkafka's text when it refuses the configuration.
+    pub fn new(config: &ClientConfig, bell: &Arc<dyn Ring>) -> Result<Self, String> {
+        let native = Arc::new(Native::new(config, Kind::Consumer)?);
+        // SAFETY: the client is alive; both calls give a new reference, which Queue owns.
+        let (events, messages) = unsafe {
+            (
+                Queue::from_ptr(rdsys::rd_kafka_queue_get_consumer(native.ptr())),
+                Queue::from_ptr(rdsys::rd_kafka_queue_new(native.ptr())),
+            )
+        };
+        let (Some(events), Some(messages)) = (events, messages) else {
+            return Err("librdkafka gave no queue".to_owned());
+        };
+        Ok(Self {
+            events: AppQueue::new(events, bell.clone()),
+            messages: AppQueue::new(messages, bell.clone()),
+            scratch: vec![std::ptr::null_mut(); BATCH],
+            native,
+        })
+    }
+
+    pub fn native(&self) -> &Arc<Native> {
+        &self.native
+    }
+
+    /// The next event, if there is one now.
+    pub fn event(&self) -> Option<Event> {
+        self.native.poll(Duration::ZERO)
+    }
+
+    /// The messages that are there now; `None` when there are none.
+    pub fn take(&mut self) -> Option<MessageBatch> {
+        MessageBatch::take(&self.messages, &mut self.scratch, &self.native)
+    }
+
+    /// Joins the group for these topics; those that begin with `^` are regular expressions.
+    ///
+    /// # Errors
+    /// librdkafka's text.
+    pub fn subscribe(&self, topics: &[String]) -> Result<(), String> {
+        let topics: Vec<_> = topics
+            .iter()
+            .map(|topic| PartitionOffset::bare(topic, -1))
+            .collect();
+        let list = List::of(&topics).ok_or("a topic's name has a NUL byte")?;
+        // SAFETY: client and list are alive; the list is copied.
+        let code = unsafe { rdsys::rd_kafka_subscribe(self.native.ptr(), list.ptr()) };
+        words(code).map_or(Ok(()), Err)
+    }
+
+    /// Whether the member was thrown out: its partitions belong to others already.
+    pub fn is_lost(&self) -> bool {
+        // SAFETY: the client is alive.
+        unsafe { rdsys::rd_kafka_assignment_lost(self.native.ptr()) != 0 }
+    }
+
+    /// Takes partitions over, each from its offset, and answers a rebalance with it. Their messages come out of [`Member::take`].
+    /// An empty list is an answer too.
+    ///
+    /// # Errors
+    /// librdkafka's text.
+    pub fn assign(&self, partitions: &[PartitionOffset]) -> Result<(), String> {
+        // Forwarding is undone, silently, whenever a partition is given back.
+        for partition in partitions {
+            self.forward(partition)?;
+        }
+        let list = List::of(partitions).ok_or("a topic's name has a NUL byte")?;
+        // SAFETY: client and list are alive; the list is copied.
+        unsafe {
+            free_error(rdsys::rd_kafka_incremental_assign(
+                self.native.ptr(),
+                list.ptr(),
+            ))
+            .map_or(Ok(()), Err)
+        }
+    }
+
+    /// Gives partitions back, and answers a rebalance with it.
+    ///
+    /// # Errors
+    /// librdkafka's text.
+    pub fn unassign(&self, partitions: &[PartitionOffset]) -> Result<(), String> {
+        let list = List::of(partitions).ok_or("a topic's name has a NUL byte")?;
+        // SAFETY: client and list are alive; the list is copied.
+        unsafe {
+            free_error(rdsys::rd_kafka_incremental_unassign(
+                self.native.ptr(),
+                list.ptr(),
+            ))
+            .map_or(Ok(()), Err)
+        }
+    }
+
+    /// Commits without waiting; the answer is an event with `token`.
+    ///
+    /// # Errors
+    /// librdkafka's text.
+    pub fn commit(&self, offsets: &[PartitionOffset], token: u64) -> Result<(), String> {
+        let list = List::of(offsets).ok_or("a topic's name has a NUL byte")?;
+        // SAFETY: client, list and queue are alive; the list is copied. No callback: the answer comes as an event. The token travels as
+        // a pointer that nobody follows.
+        let code = unsafe {
+            rdsys::rd_kafka_commit_queue(
+                self.native.ptr(),
+                list.ptr(),
+                self.events.ptr(),
+                None,
+                std::ptr::without_provenance_mut(token as usize),
+            )
+        };
+        words(code).map_or(Ok(()), Err)
+    }
+
+    /// Asks what `group` has committed for `partitions` (empty: for all). `stable`: not before open transactions have ended.
+    pub fn ask_group(
+        &self,
+        group: &str,
+        partitions: &[PartitionOffset],
+        stable: bool,
+        timeout: Duration,
+        token: u64,
+    ) -> bool {
+        let queue = &self.events.queue;
+        offsets::ask_group(
+            &self.native,
+            queue,
+            group,
+            partitions,
+            stable,
+            timeout,
+            token,
+        )
+    }
+
+    /// Asks where partitions begin or end.
+    pub fn ask_boundary(
+        &self,
+        partitions: &[PartitionOffset],
+        boundary: Boundary,
+        timeout: Duration,
+        token: u64,
+    ) -> bool {
+        let queue = &self.events.queue;
+        offsets::ask_boundary(&self.native, queue, partitions, boundary, timeout, token)
+    }
+
+    /// First and end offset of an assigned partition, as of the last fetch. Costs no request.
+    pub fn watermarks(&self, topic: &str, partition: i32) -> Option<(i64, i64)> {
+        let topic = std::ffi::CString::new(topic).ok()?;
+        let (mut first, mut end) = (-1, -1);
+        // SAFETY: client and name are alive.
+        let code = unsafe {
+            rdsys::rd_kafka_get_watermark_offsets(
+                self.native.ptr(),
+                topic.as_ptr(),
+                partition,
+                &mut first,
+                &mut end,
+            )
+        };
+        (words(code).is_none() && first >= 0 && end >= 0).then_some((first, end))
+    }
+
+    /// Begins to leave the group. Go on serving events until [`Member::is_closed`].
+    ///
+    /// # Errors
+    /// librdkafka's text, when there is nothing to leave (any more).
+    pub fn close(&self) -> Result<(), String> {
+        // SAFETY: client and queue are alive.
+        unsafe {
+            free_error(rdsys::rd_kafka_consumer_close_queue(
+                self.native.ptr(),
+                self.events.ptr(),
+            ))
+            .map_or(Ok(()), Err)
+        }
+    }
+
+    /// Whether the group was left.
+    pub fn is_closed(&self) -> bool {
+        // SAFETY: the client is alive.
+        unsafe { rdsys::rd_kafka_consumer_closed(self.native.ptr()) != 0 }
+    }
+
+    fn forward(&self, partition: &PartitionOffset) -> Result<(), String> {
+        let topic = std::ffi::CString::new(partition.topic.as_str())
+            .map_err(|_| "a topic's name has a NUL byte".to_owned())?;
+        // SAFETY: client and name are alive; the reference that comes back is owned by Queue. Forwarding counts the target.
+        unsafe {
+            let queue = Queue::from_ptr(rdsys::rd_kafka_queue_get_partition(
+                self.native.ptr(),
+                topic.as_ptr(),
+                partition.partition,
+            ))
+            .ok_or("librdkafka gave no queue for a partition")?;
+            rdsys::rd_kafka_queue_forward(queue.ptr(), self.messages.ptr());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,227 @@
+//! The lines of a journal: `CRC32-HEX JSON LF`. Pure.
+//!
+//! The first line says what the file is. Each further one says what is true from then on; a later line about the same file or partition
+//! replaces an earlier one.
+//!
+//! Invariant: a line that was not written whole is never taken for one: its checksum covers the JSON, and the line feed ends it.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// The version of the format that this code writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
+
+/// A line of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// The first line.
+    Journal(Header),
+    /// Bytes may follow in these files beyond the lengths that they were found with.
+    Intent { files: Vec<FileLine> },
+    /// These files are durable up to these lengths, and these partitions up to these offsets.
+    Sync {
+        files: Vec<FileLine>,
+        places: Vec<PlaceLine>,
+    },
+}
+
+/// What a journal says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    pub format: u32,
+    /// Names the journal in commits: 128 random bits in hex.
+    pub id: String,
+    /// The inode of the very file that this stands in. A copy (a restored backup) has another one, and is then known for a copy.
+    pub inode: u64,
+}
+
+/// A file and its length.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileLine {
+    #[serde(serialize_with = "path_to_json", deserialize_with = "path_from_json")]
+    pub path: PathBuf,
+    /// The inode, which tells this file from another that has its name later.
+    pub id: u64,
+    pub len: u64,
+}
+
+/// A partition and the offset that it goes on with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceLine {
+    pub topic: String,
+    pub partition: i32,
+    pub next: i64,
+    pub epoch: i32,
+}
+
+impl Entry {
+    /// Appends the entry as a line.
+    pub fn push_line(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(b"00000000 ");
+        let body = out.len();
+        // Nothing in these types can fail to be JSON, and a Vec takes everything. A line that were not whole has no checksum.
+        if serde_json::to_writer(&mut *out, self).is_err() {
+            out.truncate(start);
+            return;
+        }
+        let crc = format!("{:08x}", crc32fast::hash(&out[body..]));
+        out[start..start + 8].copy_from_slice(crc.as_bytes());
+        out.push(b'\n');
+    }
+
+    /// Reads a line without its line feed; `None` when it is damaged.
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        let (crc, rest) = line.split_at_checked(8)?;
+        let crc = u32::from_str_radix(std::str::from_utf8(crc).ok()?, 16).ok()?;
+        let body = rest.strip_prefix(b" ")?;
+        if crc32fast::hash(body) != crc {
+            return None;
+        }
+        serde_json::from_slice(body).ok()
+    }
+}
+
+/// What a journal's bytes hold.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Read {
+    pub entries: Vec<Entry>,
+    /// Length of the good lines, in bytes. What follows is the torn end of the last write.
+    pub good: u64,
+}
+
+/// A bad line stands before a good one: no crash leaves that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damaged {
+    /// Where the bad line begins, in bytes.
+    pub at: u64,
+}
+
+/// Reads all lines of a journal.
+///
+/// # Errors
+/// When it is damaged in a way that a crash does not explain.
+pub fn read(bytes: &[u8]) -> Result<Read, Damaged> {
+    let mut entries = Vec::new();
+    let mut good = 0;
+    let mut bad = false;
+    let mut at = 0;
+    while let Some(end) = memchr::memchr(b'\n', &bytes[at..]) {
+        match Entry::parse(&bytes[at..at + end]) {
+            Some(_) if bad => return Err(Damaged { at: good }),
+            Some(entry) => {
+                entries.push(entry);
+                good = (at + end + 1) as u64;
+            }
+            None => bad = true,
+        }
+        at += end + 1;
+    }
+    Ok(Read { entries, good })
+}
+
+/// Text, or `{"base64": "..."}` for a path that is not UTF-8.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum PathJson {
+    Text(String),
+    Bytes { base64: String },
+}
+
+fn path_to_json<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    match path.to_str() {
+        Some(text) => serializer.serialize_str(text),
+        None => PathJson::Bytes {
+            base64: STANDARD.encode(path.as_os_str().as_bytes()),
+        }
+        .serialize(serializer),
+    }
+}
+
+fn path_from_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    match PathJson::deserialize(deserializer)? {
+        PathJson::Text(text) => Ok(PathBuf::from(text)),
+        PathJson::Bytes { base64 } => {
+            let bytes = STANDARD.decode(base64).map_err(de::Error::custom)?;
+            Ok(PathBuf::from(OsString::from_vec(bytes)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sync(path: &[u8], len: u64) -> Entry {
+        Entry::Sync {
+            files: vec![FileLine {
+                path: PathBuf::from(OsString::from_vec(path.to_vec())),
+                id: 7,
+                len,
+            }],
+            places: vec![PlaceLine {
+                topic: "web".to_owned(),
+                partition: 3,
+                next: 42,
+                epoch: -1,
+            }],
+        }
+    }
+
+    fn lines(entries: &[Entry]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for entry in entries {
+            entry.push_line(&mut bytes);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_line_reads_as_people_and_programs_expect() {
+        assert_eq!(
+            String::from_utf8(lines(&[sync(b"/srv/a", 10)])).unwrap(),
+            concat!(
+                "b9de9a8e ",
+                r#"{"sync":{"files":[{"path":"/srv/a","id":7,"len":10}],"places":[{"topic":"web","partition":3,"next":42,"epoch":-1}]}}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_bad_line_before_a_good_one_is_damage_and_at_the_end_it_is_torn() {
+        let (first, second) = (lines(&[sync(b"/a", 1)]), lines(&[sync(b"/a", 2)]));
+        let mut bad = second.clone();
+        bad[20] ^= 1;
+        let torn = [first.clone(), bad.clone()].concat();
+        assert_eq!(read(&torn).unwrap().good, first.len() as u64);
+        let damaged = [first.clone(), bad, second].concat();
+        let at = first.len() as u64;
+        assert_eq!(read(&damaged), Err(Damaged { at }));
+    }
+
+    proptest! {
+        #[test]
+        fn lines_cut_anywhere_give_the_entries_before_the_cut(
+            paths in proptest::collection::vec((proptest::collection::vec(1u8.., 1..9), any::<u64>()), 1..6),
+            cut in any::<proptest::sample::Index>(),
+        ) {
+            let entries: Vec<_> = paths.iter().map(|(path, len)| sync(path, *len)).collect();
+            let bytes = lines(&entries);
+            prop_assert_eq!(&read(&bytes).unwrap().entries, &entries);
+            let cut = cut.index(bytes.len());
+            let whole = bytes[..cut].iter().filter(|byte| **byte == b'\n').count();
+            let read = read(&bytes[..cut]).unwrap();
+            prop_assert_eq!(&read.entries, &entries[..whole]);
+            prop_assert!(read.good <= cut as u64);
+        }
+    }
+}

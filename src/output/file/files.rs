@@ -1,0 +1,423 @@
+//! The files of an output: what is buffered for each, which are open, how they become durable.
+//!
+//! Records are encoded into a buffer per file; a full buffer is one write. A descriptor is needed only to write and to sync, so thousands
+//! of files share a few. The *window* is what was buffered or written since the last sync of the whole output. It is either synced whole
+//! ([`Files::sync`], then [`Files::commit`] when the journal has it) or taken back whole ([`Files::cut_back`]).
+//!
+//! Invariants: no byte is written into a file before the journal knows the length it had; no descriptor is closed over bytes that were
+//! not fdatasynced, unless they are taken back.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::entry::FileLine;
+use super::journal::Journal;
+use super::trouble::{Fault, Refusal, Trouble};
+use crate::disk::{Disk, DiskFile, Open, create_dirs, parent_of};
+
+/// A buffer that holds this much is written. More saves nothing: what was encoded should still be in the processor's cache when it is
+/// written, for many files too.
+pub const FULL: usize = 64 * 1024;
+/// Buffers of more files than these are given back after each sync.
+const KEPT_BUFFERS: usize = 64;
+/// More files than these are forgotten together after a sync.
+const KEPT_FILES: usize = 16_384;
+/// Files that were not written for so many syncs are closed.
+const IDLE_SYNCS: u64 = 300;
+const DIR_MODE: u32 = 0o750;
+
+/// The files of one output.
+#[derive(Debug)]
+pub struct Files {
+    disk: Arc<dyn Disk>,
+    /// What the template names before anything is filled in.
+    folder: PathBuf,
+    mode: u32,
+    most_open: usize,
+    /// Whether names come from data, so that what is wrong with them is the record's fault.
+    by_key: bool,
+    files: Vec<OutputFile>,
+    by_path: HashMap<Vec<u8>, usize>,
+    /// Files of the window.
+    changed: Vec<usize>,
+    open: Vec<usize>,
+    /// Counts writes, to find what was used least recently.
+    writes: u64,
+    syncs: u64,
+}
+
+#[derive(Debug)]
+struct OutputFile {
+    path: PathBuf,
+    /// Encoded records of the window that are not written yet.
+    buffer: Vec<u8>,
+    handle: Option<Box<dyn DiskFile>>,
+    /// What was found when it was opened; absent before.
+    found: Option<Found>,
+    /// Whether the window has something for it.
+    changed: bool,
+    /// Whether bytes of the window were written.
+    written: bool,
+    /// Whether bytes were written that no fdatasync covers.
+    unsynced: bool,
+    refused: Option<Refusal>,
+    /// Count of writes and of syncs when it was written last.
+    used: (u64, u64),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    id: u64,
+    /// Length at the last sync of the output, or when it was found.
+    base: u64,
+    /// Length now.
+    len: u64,
+    /// Whether its name is durable.
+    named: bool,
+}
+
+impl Files {
+    /// `folder`: what no path leaves. `by_key`: whether data other than topics makes names.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        mode: u32,
+        most_open: usize,
+        by_key: bool,
+    ) -> Self {
+        Self {
+            disk,
+            folder: folder.to_path_buf(),
+            mode,
+            most_open: most_open.max(1),
+            by_key,
+            files: Vec::new(),
+            by_path: HashMap::new(),
+            changed: Vec::new(),
+            open: Vec::new(),
+            writes: 0,
+            syncs: 0,
+        }
+    }
+
+    /// The number of the file at `path`. Good until [`Files::commit`] says that numbers are forgotten.
+    pub fn at(&mut self, path: &[u8]) -> usize {
+        if let Some(file) = self.by_path.get(path) {
+            return *file;
+        }
+        let file = self.files.len();
+        self.by_path.insert(path.to_vec(), file);
+        self.files.push(OutputFile {
+            path: PathBuf::from(OsStr::from_bytes(path)),
+            buffer: Vec::new(),
+            handle: None,
+            found: None,
+            changed: false,
+            written: false,
+            unsynced: false,
+            refused: None,
+            used: (0, 0),
+        });
+        file
+    }
+
+    /// Where the next record of a file is to be appended. When it is [`FULL`] afterwards, it is to be written.
+    ///
+    /// # Errors
+    /// When it is known that this file cannot be.
+    #[inline]
+    pub fn buffer(&mut self, file: usize) -> Result<&mut Vec<u8>, Refusal> {
+        let entry = &mut self.files[file];
+        if let Some(refusal) = entry.refused {
+            return Err(refusal);
+        }
+        if !entry.changed {
+            entry.changed = true;
+            self.changed.push(file);
+        }
+        Ok(&mut entry.buffer)
+    }
+
+    pub fn open_files(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Writes all buffers.
+    ///
+    /// # Errors
+    /// Then the window is to be taken back.
+    pub fn write_all(&mut self, journal: &mut Journal) -> Result<(), Fault> {
+        self.announce(journal)?;
+        for at in 0..self.changed.len() {
+            self.write(self.changed[at], journal)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the buffer of a file.
+    ///
+    /// # Errors
+    /// Then the window is to be taken back.
+    pub fn write(&mut self, file: usize, journal: &mut Journal) -> Result<(), Fault> {
+        if self.files[file].buffer.is_empty() {
+            return Ok(());
+        }
+        self.open(file, journal)?;
+        if !self.files[file].written && !self.is_announced(file, journal) {
+            self.announce(journal)?;
+            self.open(file, journal)?;
+        }
+        let entry = &mut self.files[file];
+        let (Some(handle), Some(found)) = (&entry.handle, &mut entry.found) else {
+            return Ok(());
+        };
+        (entry.written, entry.unsynced) = (true, true);
+        handle
+            .write_at(&entry.buffer, found.len)
+            .map_err(Trouble::with("write to", &entry.path))?;
+        found.len += entry.buffer.len() as u64;
+        entry.buffer.clear();
+        self.writes += 1;
+        entry.used = (self.writes, self.syncs);
+        Ok(())
+    }
+
+    /// Makes the window durable, but for the journal: data, then the folders of files whose names may not be. Gives the changed files.
+    ///
+    /// # Errors
+    /// Then the window is to be taken back.
+    pub fn sync(&mut self, journal: &mut Journal) -> Result<Vec<FileLine>, Fault> {
+        self.write_all(journal)?;
+        let mut lines = Vec::with_capacity(self.changed.len());
+        let mut folders = BTreeSet::new();
+        for at in 0..self.changed.len() {
+            let entry = &mut self.files[self.changed[at]];
+            let Some(found) = entry.found.filter(|_| entry.written) else {
+                continue;
+            };
+            still_there(&*self.disk, &entry.path, found)?;
+            if let (true, Some(handle)) = (entry.unsynced, &entry.handle) {
+                handle
+                    .sync_data()
+                    .map_err(Trouble::with("sync", &entry.path))?;
+                entry.unsynced = false;
+            }
+            if !found.named {
+                // A name may be there from a life that was killed before it could make it durable: all of them, up to the literal folder.
+                let above = entry.path.ancestors().skip(1);
+                let inside = above.take_while(|dir| dir.starts_with(&self.folder));
+                folders.extend(inside.map(Path::to_path_buf));
+            }
+            lines.push(FileLine {
+                path: entry.path.clone(),
+                id: found.id,
+                len: found.len,
+            });
+        }
+        if !folders.is_empty() {
+            folders.insert(parent_of(&self.folder));
+        }
+        // Folders before what stands in them.
+        for folder in folders {
+            match self.disk.fsync_dir(&folder) {
+                // A folder that may be written but not read cannot be opened for a sync, and nothing can be done about it.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                result => result.map_err(Trouble::with("sync the folder", &folder))?,
+            }
+        }
+        Ok(lines)
+    }
+
+    /// The journal has what [`Files::sync`] gave: a new window begins. `true` when the numbers of files are forgotten.
+    pub fn commit(&mut self) -> bool {
+        self.syncs += 1;
+        let keep = self.changed.len() <= KEPT_BUFFERS;
+        for file in self.changed.drain(..) {
+            let entry = &mut self.files[file];
+            (entry.changed, entry.written) = (false, false);
+            if let Some(found) = &mut entry.found {
+                (found.base, found.named) = (found.len, true);
+            }
+            if !keep {
+                entry.buffer = Vec::new();
+            }
+        }
+        let (files, syncs) = (&mut self.files, self.syncs);
+        self.open.retain(|file| {
+            let entry = &mut files[*file];
+            let keep = entry.used.1 + IDLE_SYNCS > syncs;
+            if !keep {
+                entry.handle = None;
+            }
+            keep
+        });
+        let forget = self.files.len() > KEPT_FILES;
+        if forget {
+            self.files.clear();
+            self.by_path.clear();
+            self.open.clear();
+        }
+        forget
+    }
+
+    /// Takes the window back: buffers are emptied, files that were written are closed and cut to what they had before it.
+    ///
+    /// # Errors
+    /// Then it is to be done again.
+    pub fn cut_back(&mut self) -> Result<(), Trouble> {
+        while let Some(file) = self.changed.last().copied() {
+            let entry = &mut self.files[file];
+            entry.buffer.clear();
+            entry.handle = None;
+            self.open.retain(|open| *open != file);
+            if let Some(found) = entry.found.filter(|_| entry.written) {
+                cut(&*self.disk, &entry.path, found)
+                    .map_err(Trouble::with("cut back", &entry.path))?;
+            }
+            entry.found = None;
+            (entry.changed, entry.written, entry.unsynced) = (false, false, false);
+            self.changed.pop();
+        }
+        Ok(())
+    }
+
+    /// Whether the journal knows the file with the length that it has.
+    fn is_announced(&self, file: usize, journal: &Journal) -> bool {
+        let entry = &self.files[file];
+        entry.found.is_some_and(|found| {
+            let known = journal.known(&entry.path);
+            known.is_some_and(|known| (known.id, known.len) == (found.id, found.len))
+        })
+    }
+
+    /// Tells the journal, in one record, of all files of the window that it does not know yet.
+    fn announce(&mut self, journal: &mut Journal) -> Result<(), Fault> {
+        let mut lines = Vec::new();
+        for at in 0..self.changed.len() {
+            let file = self.changed[at];
+            if self.files[file].written || self.files[file].buffer.is_empty() {
+                continue;
+            }
+            self.open(file, journal)?;
+            let entry = &self.files[file];
+            if let Some(found) = entry.found.filter(|_| !self.is_announced(file, journal)) {
+                lines.push(FileLine {
+                    path: entry.path.clone(),
+                    id: found.id,
+                    len: found.len,
+                });
+            }
+        }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let result = journal.intend(lines);
+        Ok(result.map_err(Trouble::with("write the journal", journal.path()))?)
+    }
+
+    fn open(&mut self, file: usize, journal: &Journal) -> Result<(), Fault> {
+        let entry = &mut self.files[file];
+        if entry.handle.is_some() {
+            // Before the window's first byte: somebody may have moved, removed or cut it since the last sync.
+            let same = match entry.found.filter(|_| !entry.written) {
+                Some(found) => still_there(&*self.disk, &entry.path, found),
+                None => Ok(()),
+            };
+            let Err(trouble) = same else { return Ok(()) };
+            tracing::warn!(path = %entry.path.display(), error = %trouble.error, "an output file is opened again");
+            entry.handle = None;
+            self.open.retain(|open| *open != file);
+        }
+        self.make_room()?;
+        let entry = &mut self.files[file];
+        let opened = open_or_create(&*self.disk, &entry.path, self.mode);
+        let opened = opened.and_then(|handle| Ok((handle.metadata()?, handle)));
+        let (meta, handle) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                if let Some(refusal) = Refusal::from_error(&error).filter(|_| self.by_key) {
+                    entry.refused = Some(refusal);
+                    return Err(Fault::Refused);
+                }
+                return Err(Trouble::with("open", &entry.path)(error).into());
+            }
+        };
+        match entry.found {
+            Some(found) if (found.id, found.len) == (meta.inode, meta.len) => {}
+            Some(_) if entry.written => return Err(changed_by_others(&entry.path).into()),
+            _ => {
+                let known = journal.known(&entry.path);
+                let same = known.filter(|known| known.id == meta.inode);
+                entry.found = Some(Found {
+                    id: meta.inode,
+                    base: meta.len,
+                    len: meta.len,
+                    named: same.is_some_and(|known| known.synced),
+                });
+            }
+        }
+        entry.handle = Some(handle);
+        entry.used = (self.writes, self.syncs);
+        self.open.push(file);
+        Ok(())
+    }
+
+    /// Closes what was used least recently.
+    fn make_room(&mut self) -> Result<(), Fault> {
+        while self.open.len() >= self.most_open {
+            let oldest = (0..self.open.len()).min_by_key(|at| self.files[self.open[*at]].used);
+            let Some(at) = oldest else { break };
+            let entry = &mut self.files[self.open[at]];
+            if let (true, Some(handle)) = (entry.unsynced, &entry.handle) {
+                handle
+                    .sync_data()
+                    .map_err(Trouble::with("sync", &entry.path))?;
+                entry.unsynced = false;
+            }
+            entry.handle = None;
+            self.open.swap_remove(at);
+        }
+        Ok(())
+    }
+}
+
+fn open_or_create(disk: &dyn Disk, path: &Path, mode: u32) -> io::Result<Box<dyn DiskFile>> {
+    match disk.open(path, Open::Existing) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        result => return result,
+    }
+    create_dirs(disk, &parent_of(path), DIR_MODE)?;
+    disk.open(path, Open::OrCreate { mode })
+}
+
+/// Whether the name still leads to the file that was written, and nobody else changed its length.
+fn still_there(disk: &dyn Disk, path: &Path, found: Found) -> Result<(), Trouble> {
+    match disk.metadata(path) {
+        Ok(meta) if (meta.inode, meta.len) == (found.id, found.len) => Ok(()),
+        Ok(_) => Err(changed_by_others(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(changed_by_others(path)),
+        Err(error) => Err(Trouble::with("look at", path)(error)),
+    }
+}
+
+fn changed_by_others(path: &Path) -> Trouble {
+    let error = io::Error::other("somebody else removed, replaced or changed it");
+    Trouble::with("go on with", path)(error)
+}
+
+/// Cuts what the window wrote, if the file is still the one that it wrote to.
+fn cut(disk: &dyn Disk, path: &Path, found: Found) -> io::Result<()> {
+    let file = match disk.open(path, Open::Existing) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        result => result?,
+    };
+    let meta = file.metadata()?;
+    if meta.inode == found.id && meta.len > found.base {
+        file.truncate(found.base)?;
+    }
+    Ok(())
+}

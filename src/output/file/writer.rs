@@ -1,0 +1,370 @@
+//! Turns consumed records into durable bytes, and settles their receipts.
+//!
+//! Batches are held from when they come until the sync that covers them: that is the window. A sync does, in exactly this order:
+//!
+//! 1. (before the first byte into a file that the journal does not know) an intent record in the journal, fdatasynced;
+//! 2. the buffers are written;
+//! 3. every changed file is fdatasynced;
+//! 4. the folders of new files are fsynced;
+//! 5. one journal record for the whole output, files and offsets, is fdatasynced;
+//! 6. the receipts are settled, and only then may the consumer commit.
+//!
+//! Invariant: whatever fails before 6, nothing of the window is settled. The journal is repaired first, then the files are cut back to what
+//! the journal knows (through new handles: a failed fdatasync is never tried again on the same one), and the window is encoded again from the
+//! records that are still held.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::entry::PlaceLine;
+use super::files::{FULL, Files};
+use super::journal::Journal;
+use super::path::PathMaker;
+use super::trouble::{Fault, Refusal, Trouble};
+use crate::flow::{Charge, Consumed, Count, Outcome, Receipt, RecordView};
+use crate::output::books::OutputBooks;
+use crate::output::codec::Codec;
+
+/// When all buffers together hold this much, in bytes, they are written.
+const MOST_BUFFERED: u64 = 32 * 1024 * 1024;
+/// No record of the lane in the window.
+const NONE: i64 = i64::MIN;
+
+/// A record that cannot be written.
+pub struct Refused<'a> {
+    pub records: &'a dyn Consumed,
+    pub index: usize,
+    pub reason: Refusal,
+}
+
+/// Sets a record aside, durably: when this returns `Ok`, its offset may be committed. Called once per record and process.
+pub type Refuse = Box<dyn FnMut(Refused<'_>) -> io::Result<()> + Send>;
+
+/// What the writer is made of.
+pub struct Parts {
+    pub journal: Journal,
+    pub files: Files,
+    pub paths: PathMaker,
+    pub codec: Codec,
+    pub refuse: Refuse,
+    pub books: Arc<OutputBooks>,
+}
+
+/// The writer of one output.
+pub struct Writer {
+    parts: Parts,
+    held: Vec<Held>,
+    /// Which of `held` is encoded next.
+    next: usize,
+    /// By lane: the offset after the last record of the window.
+    ends: Vec<i64>,
+    /// Lanes that have records in the window.
+    lanes: Vec<usize>,
+    tally: Tally,
+    charged: u64,
+    since: Option<Instant>,
+    failed: bool,
+}
+
+/// A batch of the window.
+struct Held {
+    records: Box<dyn Consumed>,
+    receipt: Receipt,
+    charge: Option<Charge>,
+    /// What it counts for, as soon as it was encoded once.
+    count: Count,
+    counted: bool,
+    refused_count: Count,
+    /// Which records were set aside already, in order, when the window is encoded again.
+    refused: Vec<usize>,
+}
+
+/// What was encoded in the window.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    file_bytes: u64,
+    nulls: u64,
+    buffered: u64,
+}
+
+impl Writer {
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            held: Vec::new(),
+            next: 0,
+            ends: Vec::new(),
+            lanes: Vec::new(),
+            tally: Tally::default(),
+            charged: 0,
+            since: None,
+            failed: false,
+        }
+    }
+
+    pub fn journal(&mut self) -> &mut Journal {
+        &mut self.parts.journal
+    }
+
+    /// Takes a batch into the window. [`Writer::encode`] does the work.
+    pub fn take(&mut self, records: Box<dyn Consumed>, receipt: Receipt, charge: Option<Charge>) {
+        self.since.get_or_insert_with(Instant::now);
+        self.charged += charge.as_ref().map_or(0, Charge::bytes);
+        self.held.push(Held {
+            records,
+            receipt,
+            charge,
+            count: Count::default(),
+            counted: false,
+            refused_count: Count::default(),
+            refused: Vec::new(),
+        });
+    }
+
+    /// Nothing waits for a sync.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// When the oldest batch of the window came.
+    pub fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    /// Bytes of the window, as they are in the files.
+    pub fn window_bytes(&self) -> u64 {
+        self.tally.file_bytes
+    }
+
+    /// What the held batches have taken from the budget, in bytes.
+    pub fn charged(&self) -> u64 {
+        self.charged
+    }
+
+    /// Encodes what was taken, and writes full buffers.
+    ///
+    /// # Errors
+    /// Then [`Writer::begin_again`] comes first.
+    pub fn encode(&mut self) -> Result<(), Fault> {
+        while self.next < self.held.len() {
+            if let Err(fault) = self.encode_batch() {
+                self.failed = true;
+                return Err(fault);
+            }
+            self.next += 1;
+        }
+        if self.tally.buffered > MOST_BUFFERED {
+            return self.write_buffers();
+        }
+        Ok(())
+    }
+
+    /// Writes what is buffered, and makes nothing durable.
+    ///
+    /// # Errors
+    /// Then [`Writer::begin_again`] comes first.
+    pub fn write_buffers(&mut self) -> Result<(), Fault> {
+        self.tally.buffered = 0;
+        let written = self.parts.files.write_all(&mut self.parts.journal);
+        self.failed |= written.is_err();
+        written
+    }
+
+    /// Encodes what was taken, makes all of it durable and settles it. The order stands at the top of this file.
+    ///
+    /// # Errors
+    /// Then [`Writer::begin_again`] comes first.
+    pub fn sync(&mut self) -> Result<(), Fault> {
+        self.encode()?;
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        if let Err(fault) = self.make_durable() {
+            self.failed = true;
+            return Err(fault);
+        }
+        self.settle(started.elapsed());
+        Ok(())
+    }
+
+    /// After a failure: repairs the journal, takes the window back from the files, and makes it wait to be encoded again.
+    ///
+    /// # Errors
+    /// Then it is to be done again.
+    pub fn begin_again(&mut self) -> Result<(), Trouble> {
+        if !self.failed {
+            return Ok(());
+        }
+        let journal = &mut self.parts.journal;
+        let repaired = journal.repair();
+        repaired.map_err(Trouble::with("write the journal", journal.path()))?;
+        self.parts.files.cut_back()?;
+        self.clear_window();
+        self.next = 0;
+        self.failed = false;
+        self.parts.books.change(|entries| entries.rewinds += 1);
+        Ok(())
+    }
+
+    fn encode_batch(&mut self) -> Result<(), Fault> {
+        let Parts {
+            journal,
+            files,
+            paths,
+            codec,
+            refuse,
+            books,
+        } = &mut self.parts;
+        let held = &mut self.held[self.next];
+        held.refused_count = Count::default();
+        let records = &*held.records;
+        let mut tally = Tally::default();
+        let mut count = Count::default();
+        for index in 0..records.len() {
+            let record = records.get(index);
+            count += count_of(&record);
+            let lane = paths.lane(record.topic, record.partition);
+            let refusal = match file_of(files, paths, lane, &record) {
+                Ok(file) => match files.buffer(file) {
+                    Ok(buffer) => {
+                        let before = buffer.len();
+                        codec.append(records, index, record.value, buffer);
+                        tally.file_bytes += (buffer.len() - before) as u64;
+                        tally.nulls += u64::from(record.value.is_none());
+                        if buffer.len() >= FULL {
+                            files.write(file, journal)?;
+                        }
+                        None
+                    }
+                    Err(refusal) => Some(refusal),
+                },
+                Err(refusal) => Some(refusal),
+            };
+            if let Some(reason) = refusal {
+                if let Err(at) = held.refused.binary_search(&index) {
+                    let set_aside = refuse(Refused {
+                        records,
+                        index,
+                        reason,
+                    });
+                    set_aside.map_err(Trouble::with(
+                        "set aside a record in",
+                        Path::new("the dead letters"),
+                    ))?;
+                    held.refused.insert(at, index);
+                }
+                held.refused_count += count_of(&record);
+            }
+            if lane >= self.ends.len() {
+                self.ends.resize(lane + 1, NONE);
+            }
+            if self.ends[lane] == NONE {
+                self.lanes.push(lane);
+            }
+            self.ends[lane] = record.offset.saturating_add(1);
+        }
+        held.count = count;
+        if !std::mem::replace(&mut held.counted, true) {
+            books.change(|entries| entries.consumed += count);
+        }
+        self.tally.file_bytes += tally.file_bytes;
+        self.tally.buffered += tally.file_bytes;
+        if codec.hides_null() {
+            self.tally.nulls += tally.nulls;
+        }
+        Ok(())
+    }
+
+    fn make_durable(&mut self) -> Result<(), Fault> {
+        let Parts {
+            journal,
+            files,
+            paths,
+            ..
+        } = &mut self.parts;
+        let changed = files.sync(journal)?;
+        let places = self.lanes.iter().map(|lane| {
+            let (topic, partition) = paths.partition_of(*lane);
+            PlaceLine {
+                topic: topic.to_owned(),
+                partition,
+                next: self.ends[*lane],
+                epoch: -1,
+            }
+        });
+        let written = journal.sync(changed, places.collect());
+        written.map_err(Trouble::with("write the journal", journal.path()))?;
+        if files.commit() {
+            paths.forget();
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, took: Duration) {
+        let (mut written, mut refused) = (Count::default(), Count::default());
+        let held: Vec<_> = self.held.drain(..).collect();
+        for held in &held {
+            refused += held.refused_count;
+            written += held.count;
+            written -= held.refused_count;
+        }
+        let (tally, open) = (self.tally, self.parts.files.open_files());
+        self.parts.books.change(|entries| {
+            entries.written += written;
+            entries.refused += refused;
+            entries.file_bytes += tally.file_bytes;
+            entries.nulls += tally.nulls;
+            entries.syncs += 1;
+            entries.sync_time += took;
+            entries.open_files = open;
+        });
+        for held in held {
+            let mut acked = held.count;
+            acked -= held.refused_count;
+            held.receipt.settle(&Outcome {
+                acked,
+                dead_lettered: held.refused_count,
+                ..Outcome::default()
+            });
+            drop(held.records);
+            drop(held.charge);
+        }
+        self.clear_window();
+        (self.next, self.charged, self.since) = (0, 0, None);
+    }
+
+    fn clear_window(&mut self) {
+        for lane in self.lanes.drain(..) {
+            self.ends[lane] = NONE;
+        }
+        self.tally = Tally::default();
+    }
+}
+
+/// The number of the file that a record belongs to.
+#[inline]
+fn file_of(
+    files: &mut Files,
+    paths: &mut PathMaker,
+    lane: usize,
+    record: &RecordView<'_>,
+) -> Result<usize, Refusal> {
+    if let Some(file) = paths.remembered(lane, record.timestamp_ms) {
+        return Ok(file);
+    }
+    let file = files.at(paths.make(record)?);
+    paths.remember(lane, record.timestamp_ms, file);
+    Ok(file)
+}
+
+/// What a record counts for: itself, and the bytes of its key and value.
+pub fn count_of(record: &RecordView<'_>) -> Count {
+    let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+    Count {
+        lines: 1,
+        bytes: bytes as u64,
+    }
+}
