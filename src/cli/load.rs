@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::config::{self, Config, Property};
+use crate::kafka::properties::{probe_consumer, probe_producer};
 use crate::kafka::settings::{ConsumerSettings, ProducerSettings};
 use crate::plan::{self, Plan, Site};
 use crate::yaml::{Problem, Source, Span};
@@ -96,8 +97,7 @@ pub fn load(path: &Path) -> Result<(Plan, Warnings), ConfigErrors> {
         &text,
         &|name| std::env::var(name).ok(),
         &site,
-        // Where librdkafka is asked about `options`: a client without brokers is built and dropped.
-        &Probes::NONE,
+        &Probes::LIBRDKAFKA,
     )
 }
 
@@ -108,7 +108,14 @@ pub(super) struct Probes {
 }
 
 impl Probes {
+    /// Builds a client without brokers and drops it.
+    const LIBRDKAFKA: Self = Self {
+        producer: probe_producer,
+        consumer: probe_consumer,
+    };
+
     /// Asks nothing.
+    #[cfg(test)]
     const NONE: Self = Self {
         producer: |_| Ok(()),
         consumer: |_| Ok(()),
@@ -204,14 +211,15 @@ fn property_in(config: &Config, cluster: &str, output: Option<&str>, message: &s
     let of_output = output
         .and_then(|output| output.from.as_ref())
         .map(|from| &from.options);
-    let options = of_output
+    let of_cluster = cluster.map(|cluster| &cluster.options);
+    let named = of_cluster
         .into_iter()
-        .chain(cluster.map(|cluster| &cluster.options));
-    let named = options
+        .chain(of_output)
         .flatten()
-        .filter(|property| names(message, &property.name.value))
-        // `ssl.crl.location` contains no other property, but `debug` may be part of a text: the longest name is meant.
-        .max_by_key(|property| property.name.value.len());
+        .filter_map(|property| Some((fit(message, &property.name.value)?, property)))
+        // The last of equals: an output's option is stronger than its cluster's.
+        .max_by_key(|(fit, _)| *fit)
+        .map(|(_, property)| property);
     match (named, output, cluster) {
         (Some(Property { name, .. }), _, _) => name.span,
         (None, Some(output), _) => output.name.span,
@@ -220,13 +228,18 @@ fn property_in(config: &Config, cluster: &str, output: Option<&str>, message: &s
     }
 }
 
-/// Whether `property` stands in `message` as a word.
-fn names(message: &str, property: &str) -> bool {
-    let part = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '_'));
-    message.match_indices(property).any(|(at, _)| {
-        !part(message[..at].chars().next_back())
-            && !part(message[at + property.len()..].chars().next())
-    })
+/// How well `message` names `property`. librdkafka may say an alias: `max.in.flight` for `max.in.flight.requests.per.connection`.
+fn fit(message: &str, property: &str) -> Option<usize> {
+    message
+        .split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-'))
+        .map(|word| word.trim_end_matches('.'))
+        .filter_map(|word| {
+            let rest = property.strip_prefix(word)?;
+            let exact = rest.is_empty();
+            let alias = word.contains('.') && rest.starts_with('.');
+            (exact || alias).then_some(if exact { usize::MAX } else { word.len() })
+        })
+        .max()
 }
 
 fn read(path: &Path) -> Result<String, Problem> {
@@ -252,7 +265,7 @@ fn read(path: &Path) -> Result<String, Problem> {
 }
 
 /// The host's name as the kernel has it.
-fn host() -> String {
+pub(super) fn host() -> String {
     let read = |path| std::fs::read_to_string(path).ok();
     read("/proc/sys/kernel/hostname")
         .or_else(|| read("/etc/hostname"))
@@ -385,6 +398,43 @@ mod tests {
     }
 
     #[test]
+    fn no_value_of_any_key_makes_a_panic_and_every_problem_has_its_place() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/logferry.yaml");
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        let odd = [
+            "",
+            " null",
+            " [[x]]",
+            " { x: { y: [1] } }",
+            " 'é{%'",
+            " -1",
+            " 99999999999999999999",
+            " *x",
+            " ${UNSET}",
+            " \"\\0\"",
+        ];
+        for (at, line) in lines.iter().enumerate() {
+            let Some((key, _)) = line.split_once(':').filter(|(key, _)| !key.contains('#')) else {
+                continue;
+            };
+            for value in odd {
+                let changed = format!("{key}:{value}");
+                let mut lines = lines.clone();
+                lines[at] = &changed;
+                if let Err(errors) = loaded(&lines.join("\n")) {
+                    let shown = errors.to_string();
+                    assert!(!errors.problems().is_empty(), "{shown}");
+                    for problem in errors.problems() {
+                        let line = problem.at.map_or(1, |span| span.line);
+                        assert!((1..=lines.len() + 1).contains(&line), "{changed}: {shown}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn all_mistakes_are_reported_at_once() {
         let errors = loaded(
             "data_dirr: /x\nbuffer: { memory: 64M }\nclusters: { main: { brokers: [] } }\ninputs:\n  web:\n    from: { type: file, path: [/a] }\n    to: { cluster: mian, topic: 'a b', key: '{hots}', acks: 2 }\n",
@@ -477,6 +527,16 @@ outputs: { o: { from: { topics: [t], group: g, options: { fetch.min.bytes: x } }
             .map(|problem| problem.at.unwrap().line)
             .collect();
         assert_eq!(places, [6, 8]);
+    }
+
+    #[test]
+    fn a_property_is_found_by_its_own_name_before_an_alias() {
+        let said = "`max.in.flight` must be set <= 5 when `enable.idempotence` is true.";
+        let fit = |property| fit(said, property);
+        assert!(fit("max.in.flight") > fit("max.in.flight.requests.per.connection"));
+        assert!(fit("max.in.flight.requests.per.connection").is_some());
+        assert_eq!(fit("debug"), None);
+        assert_eq!(fit("max"), None);
     }
 
     #[test]

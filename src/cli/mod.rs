@@ -1,6 +1,6 @@
 //! One file per command.
 //!
-//! To add a command: a file here, a variant of [`Command`], one line in [`main`].
+//! To add a command: a file here, a variant of `Command`, one line in [`main`].
 //!
 //! Invariant: only this module knows clap, and nothing here exits the process: every command answers with an exit code.
 
@@ -11,6 +11,7 @@ pub mod load;
 mod man;
 pub mod run;
 mod schema;
+mod summary;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! What a key of the configuration can look like: the vocabulary of the tables in [`super::keys`].
 //!
-//! One table serves three readers: [`super::examine`] reports what does not fit, [`super::fields`] reads what does, [`super::schema`] describes it
+//! One table serves three readers: `examine` reports what does not fit, `fields` reads what does, `schema` describes it
 //! for editors. So a key cannot be accepted and then be unknown to one of them.
 
 /// One key of a map.

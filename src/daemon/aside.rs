@@ -24,12 +24,21 @@ struct Shared {
 
 impl Aside {
     pub fn new(disk: Arc<dyn Disk>, data_dir: &Path, max_size: u64) -> Self {
-        Self(Arc::new(Shared { disk, data_dir: data_dir.to_owned(), max_size, letters: Mutex::new(None) }))
+        Self(Arc::new(Shared {
+            disk,
+            data_dir: data_dir.to_owned(),
+            max_size,
+            letters: Mutex::new(None),
+        }))
     }
 
     /// Durable when it returns `Ok`.
     fn set_aside(&self, letter: DeadLetter) -> Result<(), DeadLetterError> {
-        let mut letters = self.0.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut letters = self
+            .0
+            .letters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let open = match letters.take() {
             Some(open) => open,
             None => DeadLetters::open(self.0.disk.clone(), &self.0.data_dir, self.0.max_size)?,
@@ -42,8 +51,13 @@ impl Aside {
 pub fn set_aside_input(aside: Aside, pipeline: String) -> SetAside {
     Box::new(move |refused| {
         let source = match &refused.path {
-            Some(path) => Source::File { path: path.clone(), offset: refused.offset },
-            None => Source::Stdin { offset: refused.offset },
+            Some(path) => Source::File {
+                path: path.clone(),
+                offset: refused.offset,
+            },
+            None => Source::Stdin {
+                offset: refused.offset,
+            },
         };
         let letter = DeadLetter {
             time: Timestamp::now(),
@@ -66,7 +80,10 @@ pub fn refuse_output(aside: Aside, pipeline: String) -> Refuse {
         let record = refused.records.get(refused.index);
         let mut headers = Vec::new();
         refused.records.headers(refused.index, &mut |name, value| {
-            headers.push(Header { name: name.to_owned(), value: value.map(<[u8]>::to_vec) });
+            headers.push(Header {
+                name: name.to_owned(),
+                value: value.map(<[u8]>::to_vec),
+            });
         });
         let letter = DeadLetter {
             time: Timestamp::now(),
@@ -75,7 +92,10 @@ pub fn refuse_output(aside: Aside, pipeline: String) -> Refuse {
             key: record.key.map(<[u8]>::to_vec),
             value: record.value.map(<[u8]>::to_vec),
             headers,
-            source: Source::Topic { partition: record.partition, offset: record.offset },
+            source: Source::Topic {
+                partition: record.partition,
+                offset: record.offset,
+            },
             reason: refused.reason.to_string(),
             code: "path_refused".to_owned(),
         };

@@ -11,7 +11,10 @@ use crate::flow::{Books, Budget, Count, Entries};
 use crate::input::file::facts::Facts;
 use crate::kafka::consumer::ConsumerState;
 use crate::kafka::producer::ProducerState;
-use crate::metrics::{self, BudgetSnapshot, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot, render, status_json};
+use crate::metrics::{
+    self, BudgetSnapshot, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot, render,
+    status_json,
+};
 use crate::output::books::OutputBooks;
 
 /// Everything that can be looked at while the daemon runs.
@@ -107,7 +110,10 @@ impl Look {
 
     /// Lines that were read and are not accounted for.
     pub fn undelivered(&self) -> u64 {
-        self.inputs.iter().map(|input| input.books.entries().in_flight.lines).sum()
+        self.inputs
+            .iter()
+            .map(|input| input.books.entries().in_flight.lines)
+            .sum()
     }
 
     /// Whether any line was dropped or set aside.
@@ -116,14 +122,21 @@ impl Look {
             let entries = input.books.entries();
             entries.dead_lettered.lines > 0 || entries.dropped.values().any(|count| count.lines > 0)
         });
-        inputs || self.outputs.iter().any(|output| output.books.entries().refused.lines > 0)
+        inputs
+            || self
+                .outputs
+                .iter()
+                .any(|output| output.books.entries().refused.lines > 0)
     }
 
     /// Whether a pipeline failed or stopped for good.
     pub fn anything_failed(&self) -> bool {
         self.inputs.iter().any(|input| input.life.failed())
             || self.outputs.iter().any(|output| output.life.failed())
-            || self.producers.iter().any(|producer| !producer.state.view().halted.is_empty())
+            || self
+                .producers
+                .iter()
+                .any(|producer| !producer.state.view().halted.is_empty())
     }
 
     /// Every pipeline's books, a line each.
@@ -166,20 +179,34 @@ impl Look {
 
     /// A moment of everything.
     pub fn snapshot(&self) -> Snapshot {
-        let start_time = self.started.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        let start_time = self
+            .started
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0.0, |since| since.as_secs_f64());
         Snapshot {
             version: env!("CARGO_PKG_VERSION"),
             start_time,
             inputs: self.inputs.iter().map(|input| self.input(input)).collect(),
-            outputs: self.outputs.iter().map(|output| self.output(output)).collect(),
+            outputs: self
+                .outputs
+                .iter()
+                .map(|output| self.output(output))
+                .collect(),
             producers: self.producers.iter().map(producer).collect(),
-            budget: BudgetSnapshot { capacity: self.budget.capacity(), used: self.budget.used() },
+            budget: BudgetSnapshot {
+                capacity: self.budget.capacity(),
+                used: self.budget.used(),
+            },
         }
     }
 
     fn input(&self, input: &InputLook) -> InputSnapshot {
         let entries = input.books.entries();
-        let summary = input.facts.as_ref().map(|facts| facts.summary()).unwrap_or_default();
+        let summary = input
+            .facts
+            .as_ref()
+            .map(|facts| facts.summary())
+            .unwrap_or_default();
         InputSnapshot {
             name: input.name.clone(),
             state: self.input_state(input),
@@ -188,11 +215,27 @@ impl Look {
             unconfirmed: count(entries.unconfirmed),
             dead_lettered: count(entries.dead_lettered),
             filtered: count(entries.filtered),
-            dropped: entries.dropped.iter().map(|(reason, dropped)| ((*reason).to_owned(), count(*dropped))).collect(),
+            dropped: entries
+                .dropped
+                .iter()
+                .map(|(reason, dropped)| ((*reason).to_owned(), count(*dropped)))
+                .collect(),
             spooled: count(entries.spooled),
             in_flight: count(entries.in_flight),
             unread_bytes: unread(input, &entries),
-            lost: entries.lost.iter().map(|(cause, bytes)| (*cause, metrics::Count { lines: 0, bytes: *bytes })).collect(),
+            lost: entries
+                .lost
+                .iter()
+                .map(|(cause, bytes)| {
+                    (
+                        *cause,
+                        metrics::Count {
+                            lines: 0,
+                            bytes: *bytes,
+                        },
+                    )
+                })
+                .collect(),
             resent: entries.resent,
             rebuilds: entries.rebuilds,
             files: summary.files as u64,
@@ -201,8 +244,15 @@ impl Look {
     }
 
     fn input_state(&self, input: &InputLook) -> &'static str {
-        let producer = self.producers.get(input.producer).map(|producer| producer.state.view()).unwrap_or_default();
-        let halted = producer.halted.iter().any(|(name, _)| **name == *input.name);
+        let producer = self
+            .producers
+            .get(input.producer)
+            .map(|producer| producer.state.view())
+            .unwrap_or_default();
+        let halted = producer
+            .halted
+            .iter()
+            .any(|(name, _)| **name == *input.name);
         match () {
             () if halted || input.life.failed() => "failed",
             () if input.life.ended() => "stopped",
@@ -233,7 +283,11 @@ impl Look {
             refused: entries.refused.lines,
             null_values: entries.nulls,
             skipped: consumer.skipped,
-            lag: consumer.partitions.iter().filter_map(|at| Some((at.topic.to_string(), at.partition, at.lag()?))).collect(),
+            lag: consumer
+                .partitions
+                .iter()
+                .filter_map(|at| Some((at.topic.to_string(), at.partition, at.lag()?)))
+                .collect(),
             open_files: entries.open_files as u64,
             assigned: consumer.partitions.len() as u64,
         }
@@ -250,10 +304,20 @@ impl Admin for Look {
             let view = producer.state.view();
             let (reached, asked_error) = producer.metadata.reached();
             if view.connected.or(reached) != Some(true) {
-                let why = view.last_error.or(asked_error).unwrap_or_else(|| "no answer yet".into());
-                missing.push(format!("cluster {} is not reached: {why}", producer.cluster));
+                let why = view
+                    .last_error
+                    .or(asked_error)
+                    .unwrap_or_else(|| "no answer yet".into());
+                missing.push(format!(
+                    "cluster {} is not reached: {why}",
+                    producer.cluster
+                ));
             }
-            missing.extend(view.halted.iter().map(|(name, why)| format!("input {name} stopped: {why}")));
+            missing.extend(
+                view.halted
+                    .iter()
+                    .map(|(name, why)| format!("input {name} stopped: {why}")),
+            );
         }
         for input in self.inputs.iter().filter(|input| input.life.failed()) {
             missing.push(format!("input {} failed; the log says why", input.name));
@@ -263,14 +327,23 @@ impl Admin for Look {
             if output.life.failed() {
                 missing.push(format!("output {} failed; the log says why", output.name));
             } else if !consumer.connected {
-                let why = consumer.last_error.unwrap_or_else(|| "no answer yet".into());
-                missing.push(format!("output {}: its cluster is not reached: {why}", output.name));
+                let why = consumer
+                    .last_error
+                    .unwrap_or_else(|| "no answer yet".into());
+                missing.push(format!(
+                    "output {}: its cluster is not reached: {why}",
+                    output.name
+                ));
             }
             if let Some(why) = output.books.entries().paused {
                 missing.push(format!("output {} waits: {why}", output.name));
             }
         }
-        if missing.is_empty() { Ok(()) } else { Err(missing) }
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(missing)
+        }
     }
 
     fn metrics(&self) -> String {
@@ -283,7 +356,10 @@ impl Admin for Look {
 }
 
 fn unread(input: &InputLook, entries: &Entries) -> u64 {
-    input.facts.as_ref().map_or(entries.unread_bytes, |facts| facts.summary().unread_bytes)
+    input
+        .facts
+        .as_ref()
+        .map_or(entries.unread_bytes, |facts| facts.summary().unread_bytes)
 }
 
 fn producer(producer: &ProducerLook) -> ProducerSnapshot {
@@ -291,7 +367,10 @@ fn producer(producer: &ProducerLook) -> ProducerSnapshot {
     ProducerSnapshot {
         cluster: producer.cluster.clone(),
         producer: producer.name.clone(),
-        connected: view.connected.or(producer.metadata.reached().0).unwrap_or(false),
+        connected: view
+            .connected
+            .or(producer.metadata.reached().0)
+            .unwrap_or(false),
         outstanding_records: view.outstanding as u64,
         outstanding_bytes: view.outstanding_bytes as u64,
         requests: view.waves,
@@ -300,5 +379,8 @@ fn producer(producer: &ProducerLook) -> ProducerSnapshot {
 }
 
 fn count(count: Count) -> metrics::Count {
-    metrics::Count { lines: count.lines, bytes: count.bytes }
+    metrics::Count {
+        lines: count.lines,
+        bytes: count.bytes,
+    }
 }

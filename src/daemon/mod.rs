@@ -39,8 +39,8 @@ pub struct Options {
     pub host: String,
     /// What is there now, delivered, then the end; at most for this long, if given.
     pub once: Option<Option<Duration>>,
-    /// Show progress on a terminal.
-    pub progress: bool,
+    /// Where progress is shown, if somebody watches.
+    pub progress: Option<indicatif::ProgressBar>,
 }
 
 /// How it went, and what can still be looked at.
@@ -51,14 +51,25 @@ pub struct Run {
 
 /// Runs a plan until it is stopped or has nothing left to do.
 pub fn run(plan: &Plan, options: &Options) -> Run {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
-        Err(error) => return Run { ending: Ending::Failed(format!("cannot start the runtime: {error}")), look: None },
+        Err(error) => {
+            return Run {
+                ending: Ending::Failed(format!("cannot start the runtime: {error}")),
+                look: None,
+            };
+        }
     };
     runtime.block_on(async {
         match Daemon::start(plan, options).await {
             Ok(daemon) => daemon.live().await,
-            Err(error) => Run { ending: error.into(), look: None },
+            Err(error) => Run {
+                ending: error.into(),
+                look: None,
+            },
         }
     })
 }
@@ -93,22 +104,32 @@ impl Daemon {
     async fn start(plan: &Plan, options: &Options) -> Result<Self, StartError> {
         let signals = Signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
         let admin = match plan.admin {
-            Some(address) => Some(http::bind(address).await.map_err(|error| error.to_string())?),
+            Some(address) => Some(
+                http::bind(address)
+                    .await
+                    .map_err(|error| error.to_string())?,
+            ),
             None => None,
         };
         let once = options.once.is_some();
         let wired = wire(plan, &options.host, once)?;
-        let only_stdin = plan.inputs.iter().all(|input| matches!(input.from, SourceSettings::Stdin(_)));
+        let only_stdin = plan
+            .inputs
+            .iter()
+            .all(|input| matches!(input.from, SourceSettings::Stdin(_)));
         let running = wired.tasks.parts().collect();
         Ok(Self {
-            progress: Progress::new(options.progress && once),
+            progress: Progress::new(options.progress.clone()),
             signals,
             admin,
             manager: Manager::of_environment(),
             shutdown_timeout: plan.shutdown_timeout,
             once,
             finite: once || (plan.outputs.is_empty() && only_stdin),
-            timeout: options.once.flatten().map(|timeout| Instant::now() + timeout),
+            timeout: options
+                .once
+                .flatten()
+                .map(|timeout| Instant::now() + timeout),
             running,
             wired,
             drain: None,
@@ -124,7 +145,11 @@ impl Daemon {
                 tracing::warn!(%error, "the service manager cannot be told how it goes");
             }
         };
-        told_manager(self.manager.ready(&format!("{} inputs, {} outputs", look.inputs.len(), look.outputs.len())));
+        told_manager(self.manager.ready(&format!(
+            "{} inputs, {} outputs",
+            look.inputs.len(),
+            look.outputs.len()
+        )));
         let manager = self.manager.clone();
         let listener = self.admin.take();
         let shown: Arc<dyn Admin> = look.clone();
@@ -171,7 +196,10 @@ impl Daemon {
             // A thread that hangs in a client must not keep the process: it is left behind, and the process ends.
             std::mem::forget(self.wired);
         }
-        Run { ending, look: Some(look) }
+        Run {
+            ending,
+            look: Some(look),
+        }
     }
 
     fn signal(&mut self, signal: Signal) {
@@ -189,15 +217,26 @@ impl Daemon {
     }
 
     fn begin_drain(&mut self, by_signal: bool) {
-        if self.drain.as_ref().is_some_and(|drain| drain.by_signal || !by_signal) {
+        if self
+            .drain
+            .as_ref()
+            .is_some_and(|drain| drain.by_signal || !by_signal)
+        {
             return;
         }
         let deadline = Instant::now() + self.shutdown_timeout;
-        self.drain = Some(Drain { deadline, by_signal, progress: self.wired.look.progress(), hard: false });
+        self.drain = Some(Drain {
+            deadline,
+            by_signal,
+            progress: self.wired.look.progress(),
+            hard: false,
+        });
         if by_signal {
             self.wired.look.phase.drain();
             let stopping = self.manager.stopping("delivering what was read");
-            let longer = self.manager.extend_timeout(self.shutdown_timeout + LEAVE + LEAVE);
+            let longer = self
+                .manager
+                .extend_timeout(self.shutdown_timeout + LEAVE + LEAVE);
             if let Err(error) = stopping.and(longer) {
                 tracing::warn!(%error, "the service manager cannot be told about the stop");
             }
@@ -208,12 +247,21 @@ impl Daemon {
     /// `true`: even the threads' time to leave has passed.
     fn deadline_passed(&mut self) -> bool {
         let now = Instant::now();
-        if self.timeout.is_some_and(|timeout| timeout <= now) && self.drain.as_ref().is_none_or(|drain| !drain.hard) {
+        if self.timeout.is_some_and(|timeout| timeout <= now)
+            && self.drain.as_ref().is_none_or(|drain| !drain.hard)
+        {
             tracing::error!("--timeout passed; what was not delivered is read again next time");
             let progress = self.wired.look.progress();
-            self.drain = Some(Drain { deadline: now, by_signal: true, progress, hard: false });
+            self.drain = Some(Drain {
+                deadline: now,
+                by_signal: true,
+                progress,
+                hard: false,
+            });
         }
-        let Some(drain) = &mut self.drain else { return false };
+        let Some(drain) = &mut self.drain else {
+            return false;
+        };
         let progress = self.wired.look.progress();
         if !drain.by_signal && progress != drain.progress {
             drain.progress = progress;
@@ -227,17 +275,23 @@ impl Daemon {
         }
         drain.hard = true;
         drain.deadline = now + LEAVE;
-        tracing::error!(undelivered = self.wired.look.undelivered(), "the time for stopping has passed; leaving with lines that are not delivered");
+        tracing::error!(
+            undelivered = self.wired.look.undelivered(),
+            "the time for stopping has passed; leaving with lines that are not delivered"
+        );
         self.wired.stop.harden();
         false
     }
 
     fn ended(&mut self, ended: Ended) {
         self.running.remove(&ended.part);
-        let look = &self.wired.look;
+        let look = self.wired.look.clone();
         let life = match ended.part {
             Part::Input(at) => look.inputs.get(at).map(|input| (&input.life, &input.name)),
-            Part::Consumer(at) | Part::Writer(at) => look.outputs.get(at).map(|output| (&output.life, &output.name)),
+            Part::Consumer(at) | Part::Writer(at) => look
+                .outputs
+                .get(at)
+                .map(|output| (&output.life, &output.name)),
             Part::Producer(at) | Part::Metadata(at) => {
                 if let Part::Producer(_) = ended.part
                     && let Some((over, metadata)) = self.wired.over.get(at)
@@ -267,7 +321,9 @@ impl Daemon {
                         life.fail();
                         tracing::error!(pipeline = %name, error, "a part of the daemon failed");
                     }
-                    None => tracing::error!(part = ?ended.part, error, "a part of the daemon failed"),
+                    None => {
+                        tracing::error!(part = ?ended.part, error, "a part of the daemon failed")
+                    }
                 }
             }
         }
@@ -277,8 +333,12 @@ impl Daemon {
     fn go_on(&mut self) {
         let any = |running: &HashSet<Part>, which: fn(&Part) -> bool| running.iter().any(which);
         let inputs = any(&self.running, |part| matches!(part, Part::Input(_)));
-        let producers = any(&self.running, |part| matches!(part, Part::Producer(_) | Part::Metadata(_)));
-        let outputs = any(&self.running, |part| matches!(part, Part::Consumer(_) | Part::Writer(_)));
+        let producers = any(&self.running, |part| {
+            matches!(part, Part::Producer(_) | Part::Metadata(_))
+        });
+        let outputs = any(&self.running, |part| {
+            matches!(part, Part::Consumer(_) | Part::Writer(_))
+        });
         if !inputs && producers && !outputs && self.finite && self.drain.is_none() {
             // Everything is read: from now on a Kafka that stays away for too long ends it.
             self.begin_drain(false);
@@ -303,14 +363,18 @@ impl Daemon {
         if hard || !left_in_time {
             return Ending::Overdue { undelivered };
         }
-        if self.finite && (undelivered > 0 || look.anything_astray() || self.failed || look.anything_failed()) {
+        if self.finite
+            && (undelivered > 0 || look.anything_astray() || self.failed || look.anything_failed())
+        {
             return Ending::Incomplete { undelivered };
         }
         if undelivered > 0 {
             return Ending::Overdue { undelivered };
         }
         if self.drain.is_none() && !self.once && !self.finite {
-            return Ending::Failed("nothing is left to run; the log says why each part ended".into());
+            return Ending::Failed(
+                "nothing is left to run; the log says why each part ended".into(),
+            );
         }
         Ending::Done
     }

@@ -7,15 +7,20 @@ use super::look::Look;
 /// Bytes that are delivered, of the bytes that are known; nothing when nobody watches.
 pub struct Progress(Option<ProgressBar>);
 
+/// A bar on standard error.
+pub fn bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg}")
+    {
+        bar.set_style(style);
+    }
+    bar
+}
+
 impl Progress {
-    pub fn new(watched: bool) -> Self {
-        Self(watched.then(|| {
-            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg}") {
-                bar.set_style(style);
-            }
-            bar
-        }))
+    pub fn new(bar: Option<ProgressBar>) -> Self {
+        Self(bar)
     }
 
     pub fn show(&self, look: &Look) {

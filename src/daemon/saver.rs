@@ -71,13 +71,20 @@ pub fn run(saver: Saver) -> Result<(), String> {
                 let error = error.to_string();
                 // Said once per change: the disk is as full in a second as it is now.
                 if trouble.as_ref() != Some(&error) {
-                    tracing::error!(error, "positions cannot be saved; lines are shipped on, and a restart would repeat them");
+                    tracing::error!(
+                        error,
+                        "positions cannot be saved; lines are shipped on, and a restart would repeat them"
+                    );
                     trouble = Some(error);
                 }
             }
         }
         if last {
-            return trouble.map_or(Ok(()), |error| Err(format!("the last positions are not saved, the next start repeats lines: {error}")));
+            return trouble.map_or(Ok(()), |error| {
+                Err(format!(
+                    "the last positions are not saved, the next start repeats lines: {error}"
+                ))
+            });
         }
     }
 }

@@ -34,23 +34,40 @@ impl Tasks {
     /// For at most `most` threads; what they come to is told through the receiver.
     pub fn new(most: usize) -> (Self, Receiver<Ended>) {
         let (tell, told) = channel(most.max(1));
-        (Self { running: Vec::new(), tell }, told)
+        (
+            Self {
+                running: Vec::new(),
+                tell,
+            },
+            told,
+        )
     }
 
     /// Starts a thread. A panic in it becomes an error like any other, so that the rest can be stopped in order.
     ///
     /// # Errors
     /// When the system has no thread left to give.
-    pub fn start(&mut self, part: Part, name: &str, run: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<(), String> {
+    pub fn start(
+        &mut self,
+        part: Part,
+        name: &str,
+        run: impl FnOnce() -> Result<(), String> + Send + 'static,
+    ) -> Result<(), String> {
         let tell = self.tell.clone();
         let body = move || {
-            let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(format!("internal error: {}", words_of(&*panic))));
+            let result = catch_unwind(AssertUnwindSafe(run))
+                .unwrap_or_else(|panic| Err(format!("internal error: {}", words_of(&*panic))));
             // The channel has room for every thread, so this does not block; nobody listening means that the daemon is gone.
             let _ = tell.try_send(Ended { part, result });
         };
         // Linux shows 15 bytes of a thread's name.
-        #[expect(clippy::disallowed_methods, reason = "this is the place where threads are started")]
-        let thread = Builder::new().name(name.chars().take(15).collect()).spawn(body);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the place where threads are started"
+        )]
+        let thread = Builder::new()
+            .name(name.chars().take(15).collect())
+            .spawn(body);
         let thread = thread.map_err(|error| format!("cannot start the thread {name}: {error}; raise the limit of tasks (TasksMax=, ulimit -u)"))?;
         self.running.push((part, thread));
         Ok(())
@@ -63,7 +80,8 @@ impl Tasks {
 
     /// Waits for the end of all threads for which `which` is true.
     pub fn join(&mut self, which: impl Fn(Part) -> bool) {
-        let (done, rest): (Vec<_>, Vec<_>) = self.running.drain(..).partition(|(part, _)| which(*part));
+        let (done, rest): (Vec<_>, Vec<_>) =
+            self.running.drain(..).partition(|(part, _)| which(*part));
         self.running = rest;
         for (_, thread) in done {
             // A panic was told as an error already.
@@ -74,7 +92,8 @@ impl Tasks {
 
 fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a thread panicked")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a thread panicked")
 }
 
 #[cfg(test)]
@@ -84,7 +103,9 @@ mod tests {
     #[test]
     fn a_panic_is_told_as_an_error() {
         let (mut tasks, mut told) = Tasks::new(2);
-        tasks.start(Part::Saver, "saver", || panic!("at the disco")).unwrap();
+        tasks
+            .start(Part::Saver, "saver", || panic!("at the disco"))
+            .unwrap();
         let ended = told.blocking_recv().unwrap();
         assert_eq!(ended.result, Err("internal error: at the disco".into()));
         tasks.join(|_| true);

@@ -15,11 +15,13 @@ use super::tasks::{Ended, Part, Tasks};
 use crate::checkpoint::{Change, Entry, FileKey, Store};
 use crate::disk::{Disk, RealDisk};
 use crate::flow::{Arenas, Batch, Bell, Books, Budget, Receiver, Ring, Share, Stop, Tracker, pipe};
+use crate::input::Position;
 use crate::input::file::facts::Facts;
-use crate::input::file::{self, FileInput, Timing};
+use crate::input::file::rotate::Timing;
+use crate::input::file::{self, FileInput};
 use crate::input::outlet::Ends;
-use crate::input::{Position, stdin};
-use crate::kafka::consumer::{self, Consumer, ConsumerState};
+use crate::input::stdin::{self, StdinInput};
+use crate::kafka::consumer::{self, Consumer, ConsumerState, End};
 use crate::kafka::embedded::Embedded;
 use crate::kafka::metadata::Metadata;
 use crate::kafka::native::QueueBell;
@@ -72,7 +74,16 @@ pub fn wire(plan: &Plan, host: &str, once: bool) -> Result<Wired, StartError> {
     let mut shares = shares.into_iter();
     let (tasks, told) = Tasks::new(pipelines * 2 + plan.producers.len() * 2 + 1);
     let stop = Stop::new();
-    let mut wiring = Wiring { plan, host, once, disk, store, aside, stop: stop.clone(), tasks };
+    let mut wiring = Wiring {
+        plan,
+        host,
+        once,
+        disk,
+        store,
+        aside,
+        stop: stop.clone(),
+        tasks,
+    };
 
     let mut producers: Vec<Making> = plan.producers.iter().map(Making::new).collect();
     let mut inputs = Vec::new();
@@ -107,16 +118,39 @@ pub fn wire(plan: &Plan, host: &str, once: bool) -> Result<Wired, StartError> {
         sync: plan.checkpoint_sync,
         finish: finish.clone(),
     };
-    wiring.tasks.start(Part::Saver, "saver", move || saver::run(saver))?;
-    let look = Look { started: SystemTime::now(), inputs, outputs, producers: looks, budget, phase: Phase::default() };
+    wiring
+        .tasks
+        .start(Part::Saver, "saver", move || saver::run(saver))?;
+    let look = Look {
+        started: SystemTime::now(),
+        inputs,
+        outputs,
+        producers: looks,
+        budget,
+        phase: Phase::default(),
+    };
     let tasks = wiring.tasks;
-    Ok(Wired { tasks, told, stop, look: Arc::new(look), finish, may_end, consumers, over, embedded: brokers.running })
+    Ok(Wired {
+        tasks,
+        told,
+        stop,
+        look: Arc::new(look),
+        finish,
+        may_end,
+        consumers,
+        over,
+        embedded: brokers.running,
+    })
 }
 
 fn open_store(disk: &Arc<dyn Disk>, dir: &Path) -> Result<SharedStore, StartError> {
     let (store, recovered) = Store::open(disk.clone(), dir).map_err(|error| {
         let text = error.to_string();
-        if error.is_held() || error.is_permission() { StartError::NotPermitted(text) } else { StartError::Failed(text) }
+        if error.is_held() || error.is_permission() {
+            StartError::NotPermitted(text)
+        } else {
+            StartError::Failed(text)
+        }
     })?;
     if let Some(cut) = recovered.cut {
         tracing::warn!(path = %cut.path.display(), bytes = cut.bytes, "a torn tail was cut off the saved positions; what it said is read again");
@@ -137,7 +171,9 @@ impl InProcess {
         match &cluster.brokers {
             Brokers::Addresses(addresses) => Ok(addresses.join(",")),
             Brokers::Embedded => {
-                if let Some((_, known)) = self.by_name.iter().find(|(name, _)| *name == cluster.name) {
+                if let Some((_, known)) =
+                    self.by_name.iter().find(|(name, _)| *name == cluster.name)
+                {
                     return Ok(known.clone());
                 }
                 let broker = Embedded::start()?;
@@ -159,7 +195,11 @@ struct Making {
 
 impl Making {
     fn new(settings: &ProducerSettings) -> Self {
-        Self { settings: settings.clone(), bell: Arc::new(QueueBell::new()), pipelines: Vec::new() }
+        Self {
+            settings: settings.clone(),
+            bell: Arc::new(QueueBell::new()),
+            pipelines: Vec::new(),
+        }
     }
 
     fn keeps_positions(&self) -> bool {
@@ -179,34 +219,64 @@ struct Wiring<'a> {
 }
 
 impl Wiring<'_> {
-    fn input(&mut self, at: usize, plan: &InputPlan, making: &mut Making, share: Share) -> Result<(InputLook, Option<Collect>), StartError> {
+    fn input(
+        &mut self,
+        at: usize,
+        plan: &InputPlan,
+        making: &mut Making,
+        share: Share,
+    ) -> Result<(InputLook, Option<Collect>), StartError> {
         let bell = Arc::new(Bell::new());
         let to_producer: Arc<dyn Ring> = making.bell.clone();
         let (sender, batches) = pipe(BATCHES, to_producer, bell.clone() as Arc<dyn Ring>);
         let books = Arc::new(Books::new());
         let tracker: Arc<Tracker<Position>> = Arc::new(Tracker::new(books.clone()));
         let arenas = Arenas::new(FREE_ARENAS);
-        let ends = Ends { tracker: tracker.clone(), share, arenas, sender, bell, stop: self.stop.clone() };
-        making.pipelines.push(self.pipeline(plan, batches, books.clone(), making.keeps_positions())?);
+        let ends = Ends {
+            tracker: tracker.clone(),
+            share,
+            arenas,
+            sender,
+            bell,
+            stop: self.stop.clone(),
+        };
+        making.pipelines.push(self.pipeline(
+            plan,
+            batches,
+            books.clone(),
+            making.keeps_positions(),
+        )?);
         let thread = format!("in-{}", plan.name);
         let mut look = InputLook {
             name: plan.name.clone(),
             books,
             facts: None,
             producer: plan.producer,
-            target: format!("{}, topic {}", making.settings.cluster.name, plan.route.topic),
+            target: format!(
+                "{}, topic {}",
+                making.settings.cluster.name, plan.route.topic
+            ),
             life: Life::default(),
         };
         match &plan.from {
             SourceSettings::Stdin(settings) => {
-                let (name, max_line) = (plan.name.clone(), settings.max_line);
-                self.tasks.start(Part::Input(at), &thread, move || stdin::run(&name, max_line, ends).map(drop).map_err(|error| error.to_string()))?;
+                let input = StdinInput {
+                    name: plan.name.clone(),
+                    max_line: settings.max_line.size,
+                    ends,
+                };
+                self.tasks.start(Part::Input(at), &thread, move || {
+                    stdin::run(input)
+                        .map(drop)
+                        .map_err(|error| format!("standard input cannot be read: {error}"))
+                })?;
                 Ok((look, None))
             }
             SourceSettings::File(settings) => {
                 let facts = Arc::new(Facts::new(&plan.name, tracker));
                 look.facts = Some(facts.clone());
-                let (saved, first_start, next_key) = self.saved(&plan.name, making.keeps_positions());
+                let (saved, first_start, next_key) =
+                    self.saved(&plan.name, making.keeps_positions());
                 let input = FileInput {
                     name: plan.name.clone(),
                     settings: settings.clone(),
@@ -218,7 +288,11 @@ impl Wiring<'_> {
                     facts: facts.clone(),
                     timing: Timing::default(),
                 };
-                self.tasks.start(Part::Input(at), &thread, move || file::run(input).map(drop).map_err(|error| error.to_string()))?;
+                self.tasks.start(Part::Input(at), &thread, move || {
+                    file::run(input)
+                        .map(drop)
+                        .map_err(|error| error.to_string())
+                })?;
                 let collect: Collect = Box::new(move |changes| facts.collect(changes));
                 // What an embedded broker confirmed is gone with it: its positions are thrown away.
                 Ok((look, making.keeps_positions().then_some(collect)))
@@ -232,13 +306,23 @@ impl Wiring<'_> {
         if !keeps {
             return (Vec::new(), true, 0);
         }
-        let saved = store.entries(input).map(|(key, entry)| (key, entry.clone())).collect();
+        let saved = store
+            .entries(input)
+            .map(|(key, entry)| (key, entry.clone()))
+            .collect();
         let first_start = !store.started(input);
         (saved, first_start, store.next_key(input).0)
     }
 
-    fn pipeline(&self, plan: &InputPlan, batches: Receiver<Batch>, books: Arc<Books>, keeps: bool) -> Result<Pipeline, StartError> {
-        let route = Route::new(&plan.route, &self.plan.id, self.host).map_err(|error| error.to_string())?;
+    fn pipeline(
+        &self,
+        plan: &InputPlan,
+        batches: Receiver<Batch>,
+        books: Arc<Books>,
+        keeps: bool,
+    ) -> Result<Pipeline, StartError> {
+        let route =
+            Route::new(&plan.route, &self.plan.id, self.host).map_err(|error| error.to_string())?;
         let (store, input) = (self.store.clone(), plan.name.clone());
         Ok(Pipeline {
             name: plan.name.as_str().into(),
@@ -246,7 +330,13 @@ impl Wiring<'_> {
             route,
             on_refused: plan.route.on_refused,
             books,
-            admit: Box::new(move |cluster| if keeps { admit(&store, &input, cluster) } else { Ok(()) }),
+            admit: Box::new(move |cluster| {
+                if keeps {
+                    admit(&store, &input, cluster)
+                } else {
+                    Ok(())
+                }
+            }),
             set_aside: set_aside_input(self.aside.clone(), plan.name.clone()),
         })
     }
@@ -260,18 +350,39 @@ impl Wiring<'_> {
     ) -> Result<(Arc<AtomicBool>, Arc<Metadata>), StartError> {
         let (state, metadata) = (Arc::new(ProducerState::default()), Metadata::new());
         let cluster = making.settings.cluster.name.clone();
-        looks.push(ProducerLook { cluster: cluster.clone(), name: format!("{cluster}-{at}"), state: state.clone(), metadata: metadata.clone() });
+        looks.push(ProducerLook {
+            cluster: cluster.clone(),
+            name: format!("{cluster}-{at}"),
+            state: state.clone(),
+            metadata: metadata.clone(),
+        });
         self.stop.rings(&(making.bell.clone() as Arc<dyn Ring>));
         let config = {
-            let (settings, bootstrap, id) = (making.settings.clone(), bootstrap.to_owned(), self.plan.id.clone());
+            let (settings, bootstrap, id) = (
+                making.settings.clone(),
+                bootstrap.to_owned(),
+                self.plan.id.clone(),
+            );
             move || producer_config(&settings, &bootstrap, &id)
         };
         let over = Arc::new(AtomicBool::new(false));
         {
-            let (config, metadata, bell, stop, over) = (config.clone(), metadata.clone(), making.bell.clone(), self.stop.clone(), over.clone());
-            self.tasks.start(Part::Metadata(at), &format!("topics-{cluster}"), move || {
-                metadata.run(&config()?, &*bell, &stop, &|| over.load(std::sync::atomic::Ordering::Acquire))
-            })?;
+            let (config, metadata, bell, stop, over) = (
+                config.clone(),
+                metadata.clone(),
+                making.bell.clone(),
+                self.stop.clone(),
+                over.clone(),
+            );
+            self.tasks.start(
+                Part::Metadata(at),
+                &format!("topics-{cluster}"),
+                move || {
+                    metadata.run(&config()?, &*bell, &stop, &|| {
+                        over.load(std::sync::atomic::Ordering::Acquire)
+                    })
+                },
+            )?;
         }
         let producer = Producer {
             settings: making.settings,
@@ -282,7 +393,10 @@ impl Wiring<'_> {
             stop: self.stop.clone(),
             state,
         };
-        self.tasks.start(Part::Producer(at), &format!("to-{cluster}"), move || producer::run(producer))?;
+        self.tasks
+            .start(Part::Producer(at), &format!("to-{cluster}"), move || {
+                producer::run(producer)
+            })?;
         Ok((over, metadata))
     }
 
@@ -308,7 +422,9 @@ impl Wiring<'_> {
         };
         if plan.from.cluster.brokers == Brokers::Embedded {
             // The offsets that the journal knows belong to a broker that is gone.
-            let _ = self.disk.remove(&journal_path(&self.plan.data_dir, &plan.name));
+            let _ = self
+                .disk
+                .remove(&journal_path(&self.plan.data_dir, &plan.name));
         }
         let template = PathTemplate::parse(&plan.to.path).map_err(|error| error.to_string())?;
         let setup = Setup {
@@ -331,7 +447,11 @@ impl Wiring<'_> {
             }
         };
         let to_writer = Arc::new(Bell::new());
-        let (pipe, fetched) = pipe(FETCHED, to_writer.clone() as Arc<dyn Ring>, bell.clone() as Arc<dyn Ring>);
+        let (pipe, fetched) = pipe(
+            FETCHED,
+            to_writer.clone() as Arc<dyn Ring>,
+            bell.clone() as Arc<dyn Ring>,
+        );
         let consumer = Consumer {
             name: plan.name.clone(),
             settings: plan.from.clone(),
@@ -348,11 +468,23 @@ impl Wiring<'_> {
             until_end: self.once.then(|| may_end.clone()),
         };
         let stop = self.stop.clone();
-        self.tasks.start(Part::Writer(at), &format!("out-{}", plan.name), move || {
-            file_output::run(output, &fetched, &to_writer, &stop);
-            Ok(())
-        })?;
-        self.tasks.start(Part::Consumer(at), &format!("from-{}", plan.name), move || consumer::run(consumer).map(drop))?;
+        self.tasks
+            .start(Part::Writer(at), &format!("out-{}", plan.name), move || {
+                file_output::run(output, &fetched, &to_writer, &stop);
+                Ok(())
+            })?;
+        self.tasks.start(
+            Part::Consumer(at),
+            &format!("from-{}", plan.name),
+            move || {
+                let report = consumer::run(consumer);
+                match report.end {
+                    End::NothingAssigned(why) => Err(why),
+                    End::OutputGone => Err("its writer ended".into()),
+                    End::Stopped | End::CaughtUp => Ok(()),
+                }
+            },
+        )?;
         Ok(look)
     }
 }
@@ -367,7 +499,10 @@ fn admit(store: &SharedStore, input: &str, cluster: &str) -> Result<(), String> 
              sent twice; give the input another name to begin anew on this cluster, or point it back"
         )),
         None => {
-            let bind = Change::Bind { input: input.to_owned(), cluster: cluster.to_owned() };
+            let bind = Change::Bind {
+                input: input.to_owned(),
+                cluster: cluster.to_owned(),
+            };
             if let Err(error) = store.save(&[bind]) {
                 tracing::error!(input, %error, "the cluster's id cannot be saved yet");
             }

@@ -3,8 +3,9 @@
 use rdkafka::ClientConfig;
 
 use super::cluster::client_config;
+use super::consumer::consumer_config;
 use super::native::{Kind, Native};
-use super::settings::{Acks, Brokers, ClusterSettings, Codec, ProducerSettings};
+use super::settings::{Acks, Brokers, ClusterSettings, Codec, ConsumerSettings, ProducerSettings};
 
 /// The most records of one wave, and so of one batch on the wire (`batch.num.messages`). A wave that has this many goes at once; at
 /// 200 bytes a line it is just under the default batch size.
@@ -83,7 +84,24 @@ pub fn probe_producer(settings: &ProducerSettings) -> Result<(), String> {
     )
 }
 
-pub(super) fn probe(config: &ClientConfig, kind: Kind) -> Result<(), String> {
+/// Builds a consumer without brokers and drops it.
+///
+/// # Errors
+/// librdkafka's words; they name the property.
+pub fn probe_consumer(settings: &ConsumerSettings) -> Result<(), String> {
+    let settings = ConsumerSettings {
+        cluster: without_secrets(&settings.cluster),
+        ..settings.clone()
+    };
+    let config = consumer_config(&settings, "", "probe", PROBED_PREFETCH)
+        .map_err(|error| error.to_string())?;
+    probe(&config, Kind::Consumer)
+}
+
+/// Any prefetch will do for a consumer that fetches nothing, in bytes.
+const PROBED_PREFETCH: u64 = 1 << 20;
+
+fn probe(config: &ClientConfig, kind: Kind) -> Result<(), String> {
     let mut config = config.clone();
     config.remove("bootstrap.servers");
     Native::new(&config, kind).map(drop)
@@ -97,7 +115,7 @@ fn without_brokers(settings: &ProducerSettings) -> ProducerSettings {
     }
 }
 
-pub(super) fn without_secrets(cluster: &ClusterSettings) -> ClusterSettings {
+fn without_secrets(cluster: &ClusterSettings) -> ClusterSettings {
     // Key stores are files and credentials are secrets: neither is touched by a probe.
     ClusterSettings {
         brokers: Brokers::Addresses(Vec::new()),

@@ -3,6 +3,7 @@
 //! Invariant: pure. The host's name and the current folder are handed in; nothing is read, nothing is touched.
 
 mod names;
+mod notes;
 mod overlap;
 mod properties;
 mod rules;
@@ -21,7 +22,10 @@ use crate::kafka::settings::{
 use crate::output::file::settings::FileOutputSettings;
 use crate::yaml::Problem;
 use names::Names;
-pub use rules::notes;
+pub use notes::notes;
+
+/// The default of `batch.size`, in bytes.
+const BATCH_SIZE: u64 = 1_000_000;
 
 /// Everything that will run.
 #[derive(Debug, Clone, PartialEq)]
@@ -198,7 +202,7 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
         batch_size: to
             .batch_size
             .as_ref()
-            .map_or(rules::BATCH_SIZE.min(max_record), |size| size.value),
+            .map_or(BATCH_SIZE.min(max_record), |size| size.value),
         max_record,
     };
     let plan = InputPlan {

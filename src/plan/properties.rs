@@ -116,6 +116,7 @@ const OWNED: &[(&[&str], &str)] = &[
     (
         &[
             "statistics.interval.ms",
+            "batch.num.messages",
             "log_level",
             "log.queue",
             "log.thread.name",

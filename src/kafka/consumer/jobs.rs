@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+use super::Worker;
 use super::session::{ANSWER, Session, bare, ends, names};
 use super::start::{self, Begun, Facts, begun};
-use super::Worker;
 use crate::flow::durable::{Committed, named_journal};
 use crate::flow::{Reason, SourceId};
 use crate::kafka::commit::{Key, Upto};
@@ -205,7 +205,12 @@ impl Worker {
             .collect();
         if let Err(text) = session.member.assign(&list) {
             take.not_before = Some(now + AGAIN);
-            self.trouble(session, "", Code::Fail, &format!("cannot take partitions over: {text}"));
+            self.trouble(
+                session,
+                "",
+                Code::Fail,
+                &format!("cannot take partitions over: {text}"),
+            );
             return Some(take);
         }
         for (key, begun) in starts {
@@ -385,11 +390,7 @@ impl Worker {
     /// The partition is not held any more; what of it is on its way to the disk is watched until it is there.
     pub(super) fn forget(&mut self, key: &Key) {
         let tracker = self.consumer.tracker.clone();
-        let Some(source) = self
-            .assignment
-            .held(&key.0, key.1)
-            .map(|held| held.source)
-        else {
+        let Some(source) = self.assignment.held(&key.0, key.1).map(|held| held.source) else {
             return;
         };
         let settled = tracker.open_entries(source) == 0;

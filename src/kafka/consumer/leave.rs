@@ -36,7 +36,12 @@ impl Worker {
             member, connected, ..
         } = session;
         let native = member.native().clone();
-        let until = Instant::now() + if self.consumer.stop.is_hard() { LAST_HARD } else { FREED };
+        let until = Instant::now()
+            + if self.consumer.stop.is_hard() {
+                LAST_HARD
+            } else {
+                FREED
+            };
         // The member itself and `native`.
         while Arc::strong_count(&native) > 2 && Instant::now() < until {
             self.consumer.bell.wait(QUICK.min(FREED));

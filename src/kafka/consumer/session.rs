@@ -142,7 +142,9 @@ impl Worker {
         match code {
             Code::AssignPartitions => {
                 session.told.clear();
-                self.consumer.state.change(|status| status.last_error = None);
+                self.consumer
+                    .state
+                    .change(|status| status.last_error = None);
                 Self::must(session, Job::take(keys, now));
             }
             Code::RevokePartitions if session.member.is_lost() => self.lost(session, &keys),
@@ -160,7 +162,8 @@ impl Worker {
         let news = session
             .commits
             .answered(Instant::now(), event.token(), error, &partitions);
-        let failed = error.is_some() || partitions.iter().any(|partition| partition.error.is_some());
+        let failed =
+            error.is_some() || partitions.iter().any(|partition| partition.error.is_some());
         self.consumer.state.change(|status| {
             if failed {
                 status.failed_commits += 1;
@@ -174,7 +177,8 @@ impl Worker {
         match news {
             // Every rebalance meets some of them; the commit is made again after it, or the partition is another's.
             Some(commit::News::Failing(
-                code @ (Code::RebalanceInProgress | Code::IllegalGeneration | Code::UnknownMemberId),
+                code
+                @ (Code::RebalanceInProgress | Code::IllegalGeneration | Code::UnknownMemberId),
             )) => {
                 tracing::debug!(output = %self.consumer.name, "a commit met a rebalance: {code}");
             }
@@ -256,7 +260,9 @@ impl Worker {
             }
             Code::AllBrokersDown => {
                 session.connected = false;
-                self.consumer.state.change(|status| status.connected = false);
+                self.consumer
+                    .state
+                    .change(|status| status.connected = false);
             }
             _ => {}
         }
@@ -309,7 +315,10 @@ impl Worker {
     /// What is done once a second.
     pub(super) fn look(&mut self, session: &mut Session, now: Instant) {
         self.graves.retain(|client| Arc::strong_count(client) > 1);
-        if session.probe.is_some_and(|(_, since)| now - since > PROBE.max(ANSWER)) {
+        if session
+            .probe
+            .is_some_and(|(_, since)| now - since > PROBE.max(ANSWER))
+        {
             session.probe = None;
         }
         if !session.connected && session.probe.is_none() {
@@ -436,7 +445,10 @@ pub(super) fn ends(partitions: &[PartitionOffset]) -> Option<BTreeMap<Key, i64>>
         .iter()
         .map(|partition| {
             let offset = partition.offset.filter(|_| partition.error.is_none())?;
-            Some(((partition.topic.as_str().into(), partition.partition), offset))
+            Some((
+                (partition.topic.as_str().into(), partition.partition),
+                offset,
+            ))
         })
         .collect()
 }

@@ -83,7 +83,9 @@ pub fn words(why: Reason) -> &'static str {
         Reason::Reset => "the group's offset, which somebody set",
         Reason::OtherHost => "the group's offset, which another host's output stands behind",
         Reason::OldJournal => "the group's offset; the output's journal is an older copy",
-        Reason::TopicMadeAgain => "the topic was made again; the output's journal is of the old one",
+        Reason::TopicMadeAgain => {
+            "the topic was made again; the output's journal is of the old one"
+        }
         Reason::NoPlace => "`start_at`: neither the group nor the output knows the partition",
     }
 }
@@ -114,7 +116,13 @@ mod tests {
 
     #[test]
     fn a_new_group_begins_where_it_is_told_to() {
-        let begun_at = |start_at| begun(&Facts { start_at, ..facts() }).next;
+        let begun_at = |start_at| {
+            begun(&Facts {
+                start_at,
+                ..facts()
+            })
+            .next
+        };
         assert_eq!(begun_at(ConsumeFrom::Earliest), 100);
         assert_eq!(begun_at(ConsumeFrom::Latest), 200);
     }

@@ -321,7 +321,9 @@ fn only_what_was_settled_is_committed() {
     let at = broker.bootstrap();
     produce(&at, 0, 500);
     let mut first = Rig::start(&at, "g", Arc::new(Journal::default()), false);
-    first.until(true, |rig| rig.values.len() == 500 && rig.committed() == 500);
+    first.until(true, |rig| {
+        rig.values.len() == 500 && rig.committed() == 500
+    });
     produce(&at, 500, 900);
     first.until(false, |rig| rig.values.len() == 900);
     first.stop.harden();

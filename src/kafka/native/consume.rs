@@ -34,12 +34,7 @@ impl MessageBatch {
     ) -> Option<Self> {
         // SAFETY: the queue is alive; librdkafka writes at most `len` pointers and gives the messages away.
         let count = unsafe {
-            rdsys::rd_kafka_consume_batch_queue(
-                queue.ptr(),
-                0,
-                scratch.as_mut_ptr(),
-                scratch.len(),
-            )
+            rdsys::rd_kafka_consume_batch_queue(queue.ptr(), 0, scratch.as_mut_ptr(), scratch.len())
         };
         let count = usize::try_from(count).unwrap_or(0).min(scratch.len());
         (count > 0).then(|| Self {
@@ -187,9 +182,8 @@ impl<'a> Message<'a> {
             }
             for at in 0.. {
                 let (mut name, mut value, mut len) = (std::ptr::null(), std::ptr::null(), 0);
-                let more = rdsys::rd_kafka_header_get_all(
-                    headers, at, &mut name, &mut value, &mut len,
-                );
+                let more =
+                    rdsys::rd_kafka_header_get_all(headers, at, &mut name, &mut value, &mut len);
                 if more != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR || name.is_null() {
                     return;
                 }

@@ -1,0 +1,330 @@
+//! The tree into a [`Config`], key by key.
+//!
+//! The `unwrap_or` values are never met: the tables' defaults are read by the same functions, which a test checks.
+
+use super::fields::Fields;
+use super::{
+    Cluster, Config, Consume, FileInput, FileOutput, From, Input, Log, LogFormat, Output, Property,
+    Route, keys,
+};
+use crate::input::file::settings::{LongLine, MaxLine, StartAt, Watch};
+use crate::kafka::settings::{
+    Acks, Brokers, Codec, Compression, ConsumeFrom, Isolation, Linger, OnRefused, OutOfRange,
+    Partitioner, SaslSettings, TlsSettings,
+};
+use crate::output::file::settings::{OutputFormat, Sync};
+use crate::yaml::{Entry, Node, Spanned};
+
+pub(super) fn document(root: &Node) -> Config {
+    let fields = Fields::new(keys::ROOT, Some(root), root.span);
+    let or_empty = |name| {
+        fields
+            .text(name)
+            .unwrap_or_else(|| Spanned::new(String::new(), fields.span()))
+    };
+    let log = fields.table("log", keys::LOG);
+    let admin = fields.table("admin", keys::ADMIN);
+    let checkpoint = fields.table("checkpoint", keys::CHECKPOINT);
+    Config {
+        id: or_empty("id"),
+        data_dir: or_empty("data_dir"),
+        log: Log {
+            level: log.text("level").map(|text| text.value).unwrap_or_default(),
+            format: log.word("format", log_format).unwrap_or_default(),
+        },
+        admin_listen: if fields.is_off("admin") {
+            None
+        } else {
+            admin.parsed("listen").map(|address| address.value)
+        },
+        shutdown_timeout: fields
+            .table("shutdown", keys::SHUTDOWN)
+            .duration("timeout")
+            .unwrap_or_default(),
+        buffer_memory: fields
+            .table("buffer", keys::BUFFER)
+            .size("memory")
+            .unwrap_or_else(|| Spanned::new(0, fields.span())),
+        checkpoint_every: checkpoint.duration("every").unwrap_or_default(),
+        checkpoint_sync: checkpoint.duration("sync").unwrap_or_default(),
+        dead_letters_max_size: fields
+            .table("dead_letters", keys::DEAD_LETTERS)
+            .size("max_size")
+            .map_or(0, |size| size.value),
+        clusters: fields.named("clusters").map(cluster).collect(),
+        inputs: fields.named("inputs").map(input).collect(),
+        outputs: fields.named("outputs").map(output).collect(),
+    }
+}
+
+fn log_format(word: &str) -> Option<LogFormat> {
+    Some(match word {
+        "auto" => LogFormat::Auto,
+        "text" => LogFormat::Text,
+        "json" => LogFormat::Json,
+        _ => return None,
+    })
+}
+
+fn cluster(entry: &Entry) -> Cluster {
+    let fields = Fields::new(keys::CLUSTER, Some(&entry.node), entry.key.span);
+    let brokers = entry.node.get("brokers").and_then(|brokers| {
+        let value = match brokers.node.text() {
+            Some("embedded") => Brokers::Embedded,
+            Some(_) => return None,
+            None => Brokers::Addresses(
+                fields
+                    .texts("brokers")
+                    .into_iter()
+                    .map(|address| address.value)
+                    .collect(),
+            ),
+        };
+        Some(Spanned::new(value, brokers.node.span))
+    });
+    Cluster {
+        name: entry.key.clone(),
+        brokers,
+        addresses: fields.texts("brokers"),
+        tls: fields.table_if_present("tls", keys::TLS).map(|tls| {
+            let path = |name| tls.text(name).map(|text| text.value);
+            let settings = TlsSettings {
+                ca_file: path("ca_file"),
+                cert_file: path("cert_file"),
+                key_file: path("key_file"),
+                key_password: tls.secret("key_password"),
+                verify: tls.parsed("verify").is_none_or(|verify| verify.value),
+            };
+            Spanned::new(settings, tls.span())
+        }),
+        sasl: fields
+            .table_if_present("sasl", keys::SASL)
+            .and_then(|sasl| {
+                let settings = SaslSettings {
+                    mechanism: sasl.text("mechanism")?.value,
+                    username: Some(sasl.secret("username")?),
+                    password: Some(sasl.secret("password")?),
+                };
+                Some(Spanned::new(settings, sasl.span()))
+            }),
+        options: properties(&fields),
+    }
+}
+
+fn properties(fields: &Fields<'_>) -> Vec<Property> {
+    fields
+        .pairs("options")
+        .into_iter()
+        .map(|(name, value)| Property { name, value })
+        .collect()
+}
+
+fn input(entry: &Entry) -> Input {
+    let fields = Fields::new(keys::INPUT, Some(&entry.node), entry.key.span);
+    let from = match fields.kind("from", keys::INPUT_KINDS) {
+        Some(("file", from)) => Some(From::File(FileInput {
+            paths: from.texts("paths"),
+            exclude: from.texts("exclude"),
+            start_at: from.word("start_at", start_at).unwrap_or_default(),
+            watch: from.word("watch", watch).unwrap_or_default(),
+            max_line: max_line(&from),
+        })),
+        Some(("stdin", from)) => Some(From::Stdin {
+            span: from.span(),
+            max_line: max_line(&from),
+        }),
+        _ => None,
+    };
+    let to = fields
+        .table_if_present("to", keys::INPUT_TO)
+        .map(|to| route(&to));
+    Input {
+        name: entry.key.clone(),
+        from,
+        to,
+    }
+}
+
+fn start_at(word: &str) -> Option<StartAt> {
+    Some(match word {
+        "beginning" => StartAt::Beginning,
+        "end" => StartAt::End,
+        _ => return None,
+    })
+}
+
+fn watch(word: &str) -> Option<Watch> {
+    Some(match word {
+        "auto" => Watch::Auto,
+        "poll" => Watch::Poll,
+        _ => return None,
+    })
+}
+
+fn max_line(from: &Fields<'_>) -> Spanned<MaxLine> {
+    let fields = from.table("max_line", keys::MAX_LINE);
+    let size = fields
+        .size("size")
+        .unwrap_or_else(|| Spanned::new(0, fields.span()));
+    size.map(|size| MaxLine {
+        size,
+        policy: LongLine::Split,
+    })
+}
+
+fn route(to: &Fields<'_>) -> Route {
+    let or_default = |span| Spanned::new(Compression::default(), span);
+    let batch = to.table("batch", keys::BATCH);
+    Route {
+        span: to.span(),
+        cluster: to.text("cluster"),
+        topic: to.text("topic"),
+        key: to.text("key"),
+        partitioner: to.word("partitioner", partitioner).unwrap_or_default(),
+        acks: to.text("acks").map_or_else(
+            || Spanned::new(Acks::All, to.span()),
+            |text| text.map(|word| acks(&word)),
+        ),
+        compression: match to.table_if_present("compression", keys::COMPRESSION) {
+            Some(fields) => {
+                let codec = fields.word("codec", codec).unwrap_or_default();
+                let level = fields.parsed("level");
+                let span = level.as_ref().map_or(fields.span(), |level| level.span);
+                let level = level.map(|level| level.value);
+                Spanned::new(Compression { codec, level }, span)
+            }
+            None => to.text("compression").map_or_else(
+                || or_default(to.span()),
+                |text| {
+                    text.map(|word| Compression {
+                        codec: codec(&word).unwrap_or_default(),
+                        level: None,
+                    })
+                },
+            ),
+        },
+        linger: batch.duration("linger").map_or(Linger::Auto, Linger::Fixed),
+        batch_size: if batch.has("size") {
+            batch.size("size")
+        } else {
+            None
+        },
+        max_record: to
+            .size("max_record")
+            .unwrap_or_else(|| Spanned::new(0, to.span())),
+        on_refused: to.word("on_refused", on_refused).unwrap_or_default(),
+    }
+}
+
+fn partitioner(word: &str) -> Option<Partitioner> {
+    Some(match word {
+        "murmur2_random" => Partitioner::Murmur2Random,
+        "murmur2" => Partitioner::Murmur2,
+        "consistent_random" => Partitioner::ConsistentRandom,
+        "consistent" => Partitioner::Consistent,
+        "fnv1a_random" => Partitioner::Fnv1aRandom,
+        "fnv1a" => Partitioner::Fnv1a,
+        "random" => Partitioner::Random,
+        "sticky" => Partitioner::Sticky,
+        _ => return None,
+    })
+}
+
+fn acks(word: &str) -> Acks {
+    match word {
+        "1" => Acks::Leader,
+        "0" => Acks::None,
+        _ => Acks::All,
+    }
+}
+
+fn codec(word: &str) -> Option<Codec> {
+    Some(match word {
+        "none" => Codec::None,
+        "gzip" => Codec::Gzip,
+        "snappy" => Codec::Snappy,
+        "lz4" => Codec::Lz4,
+        "zstd" => Codec::Zstd,
+        _ => return None,
+    })
+}
+
+fn on_refused(word: &str) -> Option<OnRefused> {
+    Some(match word {
+        "dead_letter" => OnRefused::DeadLetter,
+        "stop" => OnRefused::Stop,
+        "drop" => OnRefused::Drop,
+        _ => return None,
+    })
+}
+
+fn output(entry: &Entry) -> Output {
+    let fields = Fields::new(keys::OUTPUT, Some(&entry.node), entry.key.span);
+    let from = fields
+        .table_if_present("from", keys::OUTPUT_FROM)
+        .map(|from| Consume {
+            span: from.span(),
+            cluster: from.text("cluster"),
+            topics: from.texts("topics"),
+            group: from.text("group"),
+            start_at: from.word("start_at", consume_from).unwrap_or_default(),
+            on_out_of_range: from
+                .word("on_out_of_range", out_of_range)
+                .unwrap_or_default(),
+            isolation: from.word("isolation", isolation).unwrap_or_default(),
+            options: properties(&from),
+        });
+    let to = match fields.kind("to", keys::OUTPUT_KINDS) {
+        Some((_, to)) => {
+            let sync = to.table("sync", keys::SYNC);
+            Some(FileOutput {
+                path: to.text("path"),
+                format: to.word("format", output_format).unwrap_or_default(),
+                sync: Sync {
+                    every: sync.duration("every").unwrap_or_default(),
+                    bytes: sync.size("bytes").map_or(0, |size| size.value),
+                },
+                max_open_files: to.parsed("max_open_files").map_or(1, |count| count.value),
+                mode: to.mode("mode").unwrap_or_default(),
+            })
+        }
+        None => None,
+    };
+    Output {
+        name: entry.key.clone(),
+        from,
+        to,
+    }
+}
+
+fn consume_from(word: &str) -> Option<ConsumeFrom> {
+    Some(match word {
+        "earliest" => ConsumeFrom::Earliest,
+        "latest" => ConsumeFrom::Latest,
+        _ => return None,
+    })
+}
+
+fn out_of_range(word: &str) -> Option<OutOfRange> {
+    Some(match word {
+        "earliest" => OutOfRange::Earliest,
+        "latest" => OutOfRange::Latest,
+        _ => return None,
+    })
+}
+
+fn isolation(word: &str) -> Option<Isolation> {
+    Some(match word {
+        "read_committed" => Isolation::ReadCommitted,
+        "read_uncommitted" => Isolation::ReadUncommitted,
+        _ => return None,
+    })
+}
+
+fn output_format(word: &str) -> Option<OutputFormat> {
+    Some(match word {
+        "raw" => OutputFormat::Raw,
+        "json" => OutputFormat::Json,
+        _ => return None,
+    })
+}

@@ -1,0 +1,175 @@
+//! Rules about amounts: lines, records, batches and the memory that holds them.
+
+use crate::config::From;
+use crate::kafka::settings::Codec;
+use crate::plan::names::Names;
+use crate::plan::share;
+use crate::template::{Part, Template};
+use crate::value::show_size;
+use crate::yaml::Problem;
+
+/// What Kafka adds to a record, generously: varints of the record and the header of a batch that holds only it.
+const RECORD_OVERHEAD: u64 = 100;
+
+pub(super) fn levels_fit_their_codec(names: &Names<'_>, problems: &mut Vec<Problem>) {
+    for to in names
+        .config
+        .inputs
+        .iter()
+        .filter_map(|input| input.to.as_ref())
+    {
+        let compression = &to.compression;
+        let Some(level) = compression.value.level else {
+            continue;
+        };
+        let hint = match compression.value.codec {
+            Codec::Gzip if level > 9 => "gzip has the levels 0 to 9",
+            Codec::Snappy => "snappy has no levels",
+            Codec::None => "`none` has no levels",
+            Codec::Gzip | Codec::Lz4 | Codec::Zstd => continue,
+        };
+        problems.push(
+            Problem::new(
+                compression.span,
+                format!("the level {level} does not fit the codec"),
+            )
+            .hint(hint),
+        );
+    }
+}
+
+pub(super) fn lines_fit_into_records(names: &Names<'_>, problems: &mut Vec<Problem>) {
+    for input in &names.config.inputs {
+        let (Some(from), Some(to)) = (&input.from, &input.to) else {
+            continue;
+        };
+        let line = from.max_line();
+        let key = match names.key(input) {
+            Ok(Some(key)) => longest(&key, line.value.size),
+            Ok(None) => 0,
+            // Reported by the rule about keys.
+            Err(_) => continue,
+        };
+        let needed = line
+            .value
+            .size
+            .saturating_add(key)
+            .saturating_add(RECORD_OVERHEAD);
+        if needed > to.max_record.value {
+            problems.push(
+                Problem::new(
+                    line.span,
+                    format!(
+                        "a line of {} with its key does not fit into `max_record`, {}",
+                        show_size(line.value.size),
+                        show_size(to.max_record.value)
+                    ),
+                )
+                .hint(format!(
+                    "a smaller `max_line`, or `max_record: {}` here and message.max.bytes of the brokers",
+                    show_size(needed)
+                )),
+            );
+        }
+    }
+}
+
+/// The longest text that a key can become, in bytes.
+fn longest(key: &Template, line: u64) -> u64 {
+    let literals: usize = key.literals().map(str::len).sum();
+    let literals = u64::try_from(literals).unwrap_or(u64::MAX);
+    let parts = [
+        (Part::FilePath, 4096),
+        (Part::FileDir, 4096),
+        (Part::FileName, 255),
+        (Part::FileOffset, 20),
+        (Part::Line, line),
+    ];
+    parts
+        .iter()
+        .filter(|(part, _)| key.uses(*part))
+        .fold(literals, |sum, (_, most)| sum.saturating_add(*most))
+}
+
+pub(super) fn lines_fit_into_their_share(names: &Names<'_>, problems: &mut Vec<Problem>) {
+    let half = half_share(names);
+    for line in names
+        .config
+        .inputs
+        .iter()
+        .filter_map(|input| input.from.as_ref())
+        .map(From::max_line)
+    {
+        if line.value.size > half {
+            problems.push(
+                Problem::new(
+                    line.span,
+                    format!(
+                        "a line of {} does not fit twice into this pipeline's share of the memory",
+                        show_size(line.value.size)
+                    ),
+                )
+                .hint(memory_hint(names, line.value.size)),
+            );
+        }
+    }
+}
+
+pub(super) fn batches_fit(names: &Names<'_>, problems: &mut Vec<Problem>) {
+    let half = half_share(names);
+    for to in names
+        .config
+        .inputs
+        .iter()
+        .filter_map(|input| input.to.as_ref())
+    {
+        let Some(batch) = &to.batch_size else {
+            continue;
+        };
+        if batch.value > to.max_record.value {
+            problems.push(
+                Problem::new(
+                    batch.span,
+                    format!(
+                        "a batch of {} is larger than `max_record`, {}",
+                        show_size(batch.value),
+                        show_size(to.max_record.value)
+                    ),
+                )
+                .hint("brokers check a batch against the same limit as a record: raise both, or neither"),
+            );
+        } else if batch.value > half {
+            problems.push(
+                Problem::new(
+                    batch.span,
+                    format!(
+                        "a batch of {} does not fit twice into this pipeline's share of the memory",
+                        show_size(batch.value)
+                    ),
+                )
+                .hint(memory_hint(names, batch.value)),
+            );
+        }
+    }
+}
+
+fn pipelines(names: &Names<'_>) -> usize {
+    names.config.inputs.len() + names.config.outputs.len()
+}
+
+fn half_share(names: &Names<'_>) -> u64 {
+    share(names.config.buffer_memory.value, pipelines(names)) / 2
+}
+
+fn memory_hint(names: &Names<'_>, bytes: u64) -> String {
+    let pipelines = pipelines(names);
+    let enough = u64::try_from(pipelines)
+        .unwrap_or(u64::MAX)
+        .saturating_mul(4)
+        .saturating_mul(bytes);
+    let mib = enough.div_ceil(1 << 20).max(1);
+    format!(
+        "half of `buffer.memory`, {}, is shared out over {pipelines} pipelines: `buffer: {{ memory: {mib}MiB }}` would do",
+        show_size(names.config.buffer_memory.value)
+    )
+}
