@@ -33,7 +33,7 @@ use crate::output::books::OutputBooks;
 use crate::output::file::confined::ConfinedDisk;
 use crate::output::file::{self as file_output, FileOutput, Setup, journal_path};
 use crate::plan::{InputPlan, OutputPlan, Plan, SourceSettings};
-use crate::template::PathTemplate;
+use crate::template::{Part as Placeholder, PathTemplate, Template};
 
 /// How many batches may lie between an input and its producer.
 const BATCHES: usize = 8;
@@ -68,7 +68,7 @@ pub fn wire(plan: &Plan, host: &str, once: bool) -> Result<Wired, StartError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let store = open_store(&disk, &plan.data_dir)?;
     let aside = Aside::new(disk.clone(), &plan.data_dir, plan.dead_letters_max_size);
-    let mut brokers = InProcess::default();
+    let brokers = InProcess::start(plan)?;
     let pipelines = plan.inputs.len() + plan.outputs.len();
     let (budget, shares) = Budget::split(plan.buffer_memory, pipelines);
     let mut shares = shares.into_iter();
@@ -98,14 +98,14 @@ pub fn wire(plan: &Plan, host: &str, once: bool) -> Result<Wired, StartError> {
     let mut looks = Vec::new();
     let mut over = Vec::new();
     for (at, making) in producers.into_iter().enumerate() {
-        let bootstrap = brokers.bootstrap(&making.settings.cluster)?;
+        let bootstrap = brokers.bootstrap(&making.settings.cluster);
         over.push(wiring.producer(at, making, &bootstrap, &mut looks)?);
     }
     let may_end = Arc::new(AtomicBool::new(false));
     let (mut outputs, mut consumers) = (Vec::new(), Vec::new());
     for (at, output) in plan.outputs.iter().enumerate() {
         let Some(share) = shares.next() else { break };
-        let bootstrap = brokers.bootstrap(&output.from.cluster)?;
+        let bootstrap = brokers.bootstrap(&output.from.cluster);
         let bell = Arc::new(Bell::new());
         outputs.push(wiring.output(at, output, &bootstrap, share, bell.clone(), &may_end)?);
         consumers.push(bell);
@@ -139,7 +139,7 @@ pub fn wire(plan: &Plan, host: &str, once: bool) -> Result<Wired, StartError> {
         may_end,
         consumers,
         over,
-        embedded: brokers.running,
+        embedded: brokers.0.into_iter().map(|(_, broker)| broker).collect(),
     })
 }
 
@@ -158,30 +158,56 @@ fn open_store(disk: &Arc<dyn Disk>, dir: &Path) -> Result<SharedStore, StartErro
     Ok(Arc::new(Mutex::new(store)))
 }
 
-/// The embedded brokers, one per cluster that asks for one.
-#[derive(Default)]
-struct InProcess {
-    running: Vec<Embedded>,
-    by_name: Vec<(String, String)>,
-}
+/// The embedded brokers, one per cluster that asks for one, by the cluster's name.
+struct InProcess(Vec<(String, Embedded)>);
 
 impl InProcess {
-    /// `HOST:PORT,...` of a cluster.
-    fn bootstrap(&mut self, cluster: &ClusterSettings) -> Result<String, String> {
-        match &cluster.brokers {
-            Brokers::Addresses(addresses) => Ok(addresses.join(",")),
-            Brokers::Embedded => {
-                if let Some((_, known)) =
-                    self.by_name.iter().find(|(name, _)| *name == cluster.name)
-                {
-                    return Ok(known.clone());
-                }
-                let broker = Embedded::start()?;
-                let bootstrap = broker.bootstrap();
-                self.by_name.push((cluster.name.clone(), bootstrap.clone()));
-                self.running.push(broker);
-                Ok(bootstrap)
+    /// Starts them, with the topics that the plan names: a group that joins before its topic exists waits long for it.
+    fn start(plan: &Plan) -> Result<Self, String> {
+        let mut brokers = Self(Vec::new());
+        for input in &plan.inputs {
+            let topic = Template::parse(&input.route.topic, Placeholder::FILE).ok();
+            let topic = topic.as_ref().and_then(|topic| topic.constant());
+            brokers.prepare(&plan.producers[input.producer].cluster, topic)?;
+        }
+        for output in &plan.outputs {
+            for topic in output
+                .from
+                .topics
+                .iter()
+                .filter(|topic| !topic.starts_with('^'))
+            {
+                brokers.prepare(&output.from.cluster, Some(topic))?;
             }
+        }
+        Ok(brokers)
+    }
+
+    fn prepare(&mut self, cluster: &ClusterSettings, topic: Option<&str>) -> Result<(), String> {
+        if cluster.brokers != Brokers::Embedded {
+            return Ok(());
+        }
+        if !self.0.iter().any(|(name, _)| *name == cluster.name) {
+            self.0.push((cluster.name.clone(), Embedded::start()?));
+        }
+        if let (Some((_, broker)), Some(topic)) =
+            (self.0.iter().find(|(name, _)| *name == cluster.name), topic)
+        {
+            broker.make_topic(topic);
+        }
+        Ok(())
+    }
+
+    /// `HOST:PORT,...` of a cluster.
+    fn bootstrap(&self, cluster: &ClusterSettings) -> String {
+        match &cluster.brokers {
+            Brokers::Addresses(addresses) => addresses.join(","),
+            Brokers::Embedded => self
+                .0
+                .iter()
+                .find(|(name, _)| *name == cluster.name)
+                .map(|(_, broker)| broker.bootstrap())
+                .unwrap_or_default(),
         }
     }
 }

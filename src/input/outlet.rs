@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Position;
@@ -43,6 +44,7 @@ pub struct Ends {
 /// The way out of an input. Dropping it closes the pipe; what is in hand and was not flushed was never read, as far as anybody knows.
 pub struct Outlet {
     ends: Ends,
+    budget: Arc<Gate>,
     hand: Option<Filling>,
     sent: Count,
     /// What was not read is lost, so only a hard stop ends the wait for budget.
@@ -58,14 +60,33 @@ pub struct Filling {
     charge: Charge,
 }
 
+/// Passes rings of the budget on only while it is waited for: every settled batch rings it, and waking a reader costs more than reading.
+struct Gate {
+    is_awaited: AtomicBool,
+    bell: Arc<dyn Ring>,
+}
+
+impl Ring for Gate {
+    fn ring(&self) {
+        if self.is_awaited.load(Ordering::SeqCst) {
+            self.bell.ring();
+        }
+    }
+}
+
 impl Outlet {
     /// Asks the budget and the stop to ring the bell.
     pub fn new(ends: Ends) -> Self {
         let ring: Arc<dyn Ring> = ends.bell.clone();
-        ends.share.rings(ring.clone());
         ends.stop.rings(&ring);
+        let budget = Arc::new(Gate {
+            is_awaited: AtomicBool::new(false),
+            bell: ring,
+        });
+        ends.share.rings(budget.clone());
         Self {
             ends,
+            budget,
             hand: None,
             sent: Count::default(),
             reads_on: false,
@@ -184,11 +205,16 @@ impl Outlet {
             if let Some(charge) = self.ends.share.try_take(capacity as u64) {
                 break charge;
             }
+            // Told first, tried again after: what is given back in between is not missed.
+            if !self.budget.is_awaited.swap(true, Ordering::SeqCst) {
+                continue;
+            }
             if self.ends.stop.is_hard() || (self.ends.stop.is_soft() && !self.reads_on) {
                 return Err(Ended::Stopped);
             }
             self.ends.bell.wait(LOOK_UP);
         };
+        self.budget.is_awaited.store(false, Ordering::SeqCst);
         Ok(Filling {
             arena: self.ends.arenas.take(capacity),
             records: Vec::new(),

@@ -27,7 +27,8 @@ pub fn client_config(
         .set("socket.keepalive.enable", "true")
         .set("reconnect.backoff.ms", "100")
         .set("reconnect.backoff.max.ms", "2000")
-        .set_log_level(RDKafkaLogLevel::Info);
+        // Whoever sets librdkafka's `debug` wants to read what it says.
+        .set_log_level(if cluster.options.contains_key("debug") { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     security(&mut config, cluster.tls.as_ref(), cluster.sasl.as_ref())?;
     for (name, value) in &cluster.options {
         config.set(name, value);

@@ -137,6 +137,7 @@ impl Commits {
             }
         }
         self.not_before = failed.map(|_| now + AGAIN);
+        let failed = failed.filter(|error| !is_rebalance(*error));
         let before = std::mem::replace(&mut self.failing, failed);
         match (before, failed) {
             (before, Some(error)) if before != Some(error) => Some(News::Failing(error)),
@@ -179,6 +180,15 @@ impl Commits {
             self.wanted.entry(key).or_insert(upto);
         }
     }
+}
+
+/// Every rebalance meets some of these; the commit is made again after it, or the partition is another's.
+fn is_rebalance(error: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error,
+        Code::RebalanceInProgress | Code::IllegalGeneration | Code::UnknownMemberId
+    )
 }
 
 #[cfg(test)]
@@ -241,6 +251,17 @@ mod tests {
             Some(News::Back)
         );
         assert!(commits.is_idle());
+    }
+
+    #[test]
+    fn a_commit_that_meets_a_rebalance_is_made_again_without_a_word() {
+        let (mut commits, start) = (Commits::new(), Instant::now());
+        commits.want(key(0), upto(5));
+        commits.due(start, true);
+        let code = Code::RebalanceInProgress;
+        assert_eq!(commits.answered(start, 1, Some(code), &[]), None);
+        assert_eq!(offsets(commits.due(start + AGAIN, true)), [(0, 5)]);
+        assert_eq!(commits.answered(start + AGAIN, 2, None, &[]), None);
     }
 
     #[test]

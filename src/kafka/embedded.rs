@@ -6,6 +6,9 @@
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
+/// How many partitions its topics have.
+const PARTITIONS: i32 = 4;
+
 /// A broker in this process, for as long as this value lives.
 pub struct Embedded {
     cluster: MockCluster<'static, DefaultProducerContext>,
@@ -20,6 +23,13 @@ impl Embedded {
         let cluster = MockCluster::new(1)
             .map_err(|err| format!("cannot start the embedded broker on loopback: {err}"))?;
         Ok(Self { cluster })
+    }
+
+    /// Makes a topic, so that groups find it when they join. One that is there already is left as it is.
+    pub fn make_topic(&self, name: &str) {
+        if let Err(error) = self.cluster.create_topic(name, PARTITIONS, 1) {
+            tracing::debug!(topic = name, %error, "the embedded broker did not make a topic");
+        }
     }
 
     /// `HOST:PORT` of it.

@@ -93,7 +93,7 @@ pub fn probe_consumer(settings: &ConsumerSettings) -> Result<(), String> {
         cluster: without_secrets(&settings.cluster),
         ..settings.clone()
     };
-    let config = consumer_config(&settings, "", "probe", PROBED_PREFETCH)
+    let config = consumer_config(&settings, "", "probe", PROBED_PREFETCH, false)
         .map_err(|error| error.to_string())?;
     probe(&config, Kind::Consumer)
 }

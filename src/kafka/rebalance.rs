@@ -19,8 +19,10 @@ pub struct Held {
     pub source: SourceId,
     /// Offset of the next record that counts.
     pub next: i64,
-    /// Where the partition ended when the broker last said so.
-    pub eof: Option<i64>,
+    /// Nothing that counts lies between `next` and this offset: transaction markers, aborted and compacted records.
+    pub empty_to: i64,
+    /// How far the client had fetched when it last told.
+    pub fetched: Option<i64>,
     /// Records are not taken any more: the partition is about to go.
     leaving: bool,
     /// From which offset on records had which leader epoch; only where it changed.
@@ -56,9 +58,9 @@ impl Held {
         }
     }
 
-    /// How far the partition was read, records that were filtered by the broker or by compaction included.
+    /// How far the partition was read, with what lies behind the last record and does not count.
     pub fn read_to(&self) -> i64 {
-        self.eof.unwrap_or(self.next).max(self.next)
+        self.empty_to.max(self.next)
     }
 }
 
@@ -79,7 +81,8 @@ impl Assignment {
         let held = Held {
             source,
             next,
-            eof: None,
+            empty_to: next,
+            fetched: None,
             leaving: false,
             epochs: Vec::new(),
         };

@@ -4,12 +4,16 @@
 //! number of folders. Links are followed (a folder that is its own ancestor is not entered again); that two names may lead to one file is
 //! for the caller to see. Names that begin with a dot are found like others.
 //!
-//! Invariant: a walk costs no system call per name: what a listing tells (inode and kind) is compared with what the caller knows.
+//! A walk costs no system call per name: what a listing tells (inode and kind) is compared with what the caller knows. As long as no
+//! folder changed there is no need for one ([`Discover::is_steady`]).
+//!
+//! Invariant: [`Discover::is_steady`] errs towards walking again.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 use rustix::fs::RawDir;
@@ -36,6 +40,24 @@ pub struct Discover {
     excluded_paths: GlobSet,
     excluded_names: GlobSet,
     listing: Vec<u8>,
+    last: Option<Walked>,
+}
+
+/// What has to be as it was for a walk to find what the last one found.
+#[derive(Default)]
+struct Walked {
+    at: Duration,
+    /// The folders, with device, inode and times; `None` for those that were not there.
+    folders: Vec<(PathBuf, Option<FolderState>)>,
+    /// Something was found that folders' times do not answer for: links, new names, what could not be read.
+    is_open: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FolderState {
+    dev: u64,
+    inode: u64,
+    stamp: (i64, i64),
 }
 
 /// Where the walk of one pattern begins, and how it goes on.
@@ -80,6 +102,7 @@ struct Walk<'a> {
     listing: &'a mut Vec<u8>,
     known: &'a mut dyn FnMut(&Path, &Name) -> bool,
     found: Sighting,
+    walked: Walked,
     /// The folders above the one that is listed.
     above: Vec<(u64, u64)>,
 }
@@ -104,6 +127,7 @@ impl Discover {
             excluded_paths: set(by_path.into_iter())?,
             excluded_names: set(by_name.into_iter())?,
             listing: Vec::with_capacity(LISTING),
+            last: None,
         })
     }
 
@@ -129,6 +153,12 @@ impl Discover {
             listing: &mut self.listing,
             known,
             found: Sighting::default(),
+            walked: Walked {
+                at: SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default(),
+                ..Walked::default()
+            },
             above: Vec::new(),
         };
         for root in &self.roots {
@@ -139,7 +169,9 @@ impl Discover {
                 walk.folder(&mut path, &root.steps);
             }
         }
-        let mut found = walk.found;
+        let (mut found, mut walked) = (walk.found, walk.walked);
+        walked.is_open |= !found.unknown.is_empty() || !found.unreadable.is_empty();
+        self.last = Some(walked);
         found.folders.sort_unstable();
         found.folders.dedup();
         found.unknown.sort_unstable_by(|a, b| a.0.cmp(&b.0));
@@ -147,11 +179,41 @@ impl Discover {
         found
     }
 
+    /// Whether another walk would find only what is known, because no folder changed since the last one, nor for `trust` before it:
+    /// file systems keep time coarsely, so a change right after a listing may not show.
+    pub fn is_steady(&self, trust: Duration) -> bool {
+        let Some(last) = self.last.as_ref().filter(|last| !last.is_open) else {
+            return false;
+        };
+        let before = last.at.saturating_sub(trust).as_nanos();
+        last.folders
+            .iter()
+            .all(|(path, state)| match (state, Look::at(path)) {
+                (Some(state), Ok(look)) => {
+                    *state == FolderState::from(&look)
+                        && u128::from(state.stamp.0.max(state.stamp.1).max(0).unsigned_abs())
+                            < before
+                }
+                (None, Err(error)) => is_absent(&error),
+                _ => false,
+            })
+    }
+
     fn filter(&self) -> Filter<'_> {
         Filter {
             wanted: &self.wanted,
             excluded_paths: &self.excluded_paths,
             excluded_names: &self.excluded_names,
+        }
+    }
+}
+
+impl From<&Look> for FolderState {
+    fn from(look: &Look) -> Self {
+        Self {
+            dev: look.id.dev,
+            inode: look.id.inode,
+            stamp: look.stamp,
         }
     }
 }
@@ -182,16 +244,24 @@ impl Walk<'_> {
             Err(error) => self.found.unreadable.push((path.to_path_buf(), error)),
         }
         // Rotation happens beside the file.
-        if let Some(folder) = path.parent().filter(|folder| folder.is_dir()) {
+        let folder = path.parent().unwrap_or(path);
+        let look = Look::at(folder)
+            .ok()
+            .filter(|look| look.kind == Kind::Folder);
+        if look.is_some() {
             self.found.folders.push(folder.to_path_buf());
         }
+        let state = look.as_ref().map(FolderState::from);
+        self.walked.folders.push((folder.to_path_buf(), state));
     }
 
     /// Lists the folder `path`, whose names are matched by `steps`. Leaves `path` as it was.
     fn folder(&mut self, path: &mut PathBuf, steps: &[Step]) {
         let (handle, look) = match open_folder(path).and_then(|f| Ok((Look::of(&f)?, f))) {
             Ok((look, handle)) => (handle, look),
-            Err(error) if is_absent(&error) => return,
+            Err(error) if is_absent(&error) => {
+                return self.walked.folders.push((path.clone(), None));
+            }
             Err(error) => return self.found.unreadable.push((path.clone(), error)),
         };
         let here = (look.id.dev, look.id.inode);
@@ -199,6 +269,8 @@ impl Walk<'_> {
             return;
         }
         self.found.folders.push(path.clone());
+        let state = FolderState::from(&look);
+        self.walked.folders.push((path.clone(), Some(state)));
         let mut within = Vec::new();
         // The buffer is borrowed for one listing only; folders within are entered after it.
         let mut listing = std::mem::take(self.listing);
@@ -226,6 +298,7 @@ impl Walk<'_> {
             if !file && folders.is_empty() {
                 continue;
             }
+            self.walked.is_open |= matches!(name.kind, Kind::Link | Kind::Unknown);
             path.push(file_name);
             let is_folder = match name.kind {
                 Kind::Folder => true,
@@ -253,6 +326,7 @@ impl Walk<'_> {
     }
 
     fn name(&mut self, path: &Path, name: Name) {
+        self.walked.is_open |= matches!(name.kind, Kind::Link | Kind::Unknown);
         if !(self.known)(path, &name) && self.filter.wants(path) {
             self.found.unknown.push((path.to_path_buf(), name));
         }
@@ -441,6 +515,34 @@ mod tests {
         assert!(sighting.unknown.is_empty());
         let folders = [tree.path().to_path_buf(), tree.path().join("x")];
         assert_eq!(sighting.folders, folders);
+    }
+
+    #[test]
+    fn a_walk_is_needed_again_only_after_something_changed() {
+        let tree = tree(&["x/a.log"]);
+        let patterns = ["*/*.log", "later/*.log", "x/b.log"]
+            .map(|pattern| tree.path().join(pattern).to_str().unwrap().to_owned());
+        let mut discover = Discover::new(&patterns, &[]).unwrap();
+        let trust = Duration::from_millis(50);
+        assert!(!discover.is_steady(trust));
+        discover.walk(&mut |_, _| false);
+        assert!(!discover.is_steady(trust), "there were unknown names");
+        let settle = |discover: &mut Discover| {
+            let deadline = SystemTime::now() + Duration::from_secs(20);
+            while !discover.is_steady(trust) {
+                assert!(SystemTime::now() < deadline);
+                discover.walk(&mut |_, _| true);
+            }
+        };
+        settle(&mut discover);
+        fs::write(tree.path().join("x/b.log"), b"").unwrap();
+        assert!(!discover.is_steady(trust));
+        settle(&mut discover);
+        fs::create_dir(tree.path().join("later")).unwrap();
+        assert!(!discover.is_steady(trust));
+        settle(&mut discover);
+        fs::rename(tree.path().join("x/a.log"), tree.path().join("later/a.log")).unwrap();
+        assert!(!discover.is_steady(trust));
     }
 
     #[test]

@@ -73,6 +73,28 @@ impl Look {
     }
 }
 
+/// Whether writes to the file may come from elsewhere (network and user-space file systems), so that this kernel does not tell of them.
+pub fn is_shared(file: impl AsFd) -> bool {
+    // The `*_SUPER_MAGIC` numbers of statfs(2): NFS, SMB, CIFS, SMB2, FUSE, Ceph, 9P, AFS, GFS2, OCFS2, Lustre.
+    const SHARED: [u32; 11] = [
+        0x6969,
+        0x517b,
+        0xff53_4d42,
+        0xfe53_4d42,
+        0x6573_5546,
+        0x00c3_6400,
+        0x0102_1997,
+        0x5346_414f,
+        0x0116_1970,
+        0x7461_636f,
+        0x0bd0_0bd0,
+    ];
+    rustix::fs::fstatfs(file).is_ok_and(|stat| {
+        // The field is signed on some machines and wider on others; the numbers have 32 bits.
+        SHARED.contains(&(stat.f_type as u32))
+    })
+}
+
 fn wanted() -> StatxFlags {
     StatxFlags::BASIC_STATS | StatxFlags::BTIME
 }

@@ -107,6 +107,8 @@ struct Follower {
     unread: u64,
     followed: usize,
     sweeps: u64,
+    /// The next sweep walks over all names, whatever the folders say.
+    must_walk: bool,
     troubles: Troubles,
     scratch: Vec<u8>,
 }
@@ -148,6 +150,7 @@ impl Follower {
             unread: 0,
             followed: 0,
             sweeps: 0,
+            must_walk: true,
             troubles: Troubles::default(),
             scratch: vec![0; SCRATCH],
         })
@@ -178,6 +181,7 @@ impl Follower {
                     self.timing.sweep
                 };
                 if swept.elapsed() >= pause {
+                    self.must_walk |= hinted;
                     hinted = false;
                     self.sweep()?;
                     swept = Instant::now();
@@ -226,6 +230,7 @@ impl Follower {
         if let Some(source) = self.sources.get_mut(&slot)
             && source.pace.idle
         {
+            source.is_armed = false;
             source.pace.wake(Instant::now());
             self.active.push_back(slot);
         }
@@ -344,14 +349,19 @@ impl Follower {
             source.end = None;
         }
         if source.pace.idle && !self.once {
-            if self.watch.arm(slot, source.file.as_ref(), &source.path) {
+            source.is_armed =
+                !source.is_shared && self.watch.arm(slot, source.file.as_ref(), &source.path);
+            if source.is_armed {
                 // What was written before the watch stood makes no event.
-                let size = match &source.file {
+                let look = match &source.file {
                     Some(file) => Look::of(file),
                     None => Look::at(&source.path),
                 };
-                if size.is_ok_and(|look| look.size != source.look.size) {
-                    source.pace.wake(Instant::now());
+                match look {
+                    Ok(look) if !look.id.is_same(&source.look.id) => source.is_armed = false,
+                    Ok(look) if look.size == source.look.size => {}
+                    Ok(_) => source.pace.wake(Instant::now()),
+                    Err(_) => source.is_armed = false,
                 }
             }
             if source.file.is_some() && !source.is_queued {

@@ -11,6 +11,8 @@ pub struct Timing {
     pub sweep: Duration,
     /// Between a hint that names changed and the sweep that follows, and between two such sweeps at least.
     pub hint: Duration,
+    /// A folder's times are believed when they are older than this: file systems keep time coarsely.
+    pub trust: Duration,
     /// A growing file is looked at again after this, twice that when nothing came, and so on up to `poll_most`.
     pub poll_first: Duration,
     pub poll_most: Duration,
@@ -29,6 +31,7 @@ impl Default for Timing {
         Self {
             sweep: Duration::from_secs(1),
             hint: Duration::from_millis(50),
+            trust: Duration::from_secs(3),
             poll_first: Duration::from_millis(20),
             poll_most: Duration::from_millis(250),
             idle_after: Duration::from_secs(2),

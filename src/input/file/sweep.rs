@@ -1,6 +1,6 @@
 //! The sweep: names against files. The authority on what exists; everything else is a hint.
 //!
-//! A steady sweep costs one listing per folder and one look per file. Only when a name came, went or leads elsewhere are names and files
+//! A steady sweep costs one look per folder, and one per file that no event answers for. Only when a name came, went or leads elsewhere are names and files
 //! matched anew: a known file under another name was renamed, a second name of a known file is ignored, a file that no name leads to was
 //! moved out of sight or deleted, and what is left is new, or known from a saved position.
 //!
@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use super::discover::{Name, is_absent};
 use super::identity::{Found, Verdict, judge};
-use super::look::{Kind, Look, open};
+use super::look::{Kind, Look, is_shared, open};
 use super::rotate::{Growth, Standing, growth, is_over};
 use super::settings::StartAt;
 use super::tail::{Source, end_of_lines};
@@ -26,6 +26,11 @@ use crate::checkpoint::{Entry, FileKey};
 use crate::flow::{Origin, SourceId};
 use crate::input::Position;
 use crate::input::outlet::Ended;
+
+/// Every so many sweeps all names are walked over even if no folder says that it changed.
+const WALK: u64 = 10;
+/// A file whose next write is told by an event is looked at nevertheless every so many sweeps.
+const LOOK: u64 = 8;
 
 /// A name that leads to a followed file.
 pub(super) struct Known {
@@ -39,6 +44,18 @@ impl Follower {
     /// Looks at all names and at all files that are not looked at anyway.
     pub(super) fn sweep(&mut self) -> Result<(), Ended> {
         self.sweeps += 1;
+        let must_walk = std::mem::take(&mut self.must_walk) || self.sweeps.is_multiple_of(WALK);
+        if must_walk || !self.discover.is_steady(self.timing.trust) {
+            self.walk()?;
+        }
+        self.look_around()?;
+        self.give_up_saved();
+        self.outlet.tracker().books().set_unread(self.unread);
+        Ok(())
+    }
+
+    /// Looks at all names.
+    fn walk(&mut self) -> Result<(), Ended> {
         let (sweep, names) = (self.sweeps, &mut self.names);
         let mut kept = 0;
         let found = self.discover.walk(&mut |path, name| {
@@ -59,11 +76,8 @@ impl Follower {
         if !found.unknown.is_empty() || kept != self.names.len() || sweep == 1 {
             self.match_names(found.unknown)?;
         }
-        self.look_around()?;
         self.watch.set_folders(&found.folders);
         self.troubles.forget_before(sweep);
-        self.give_up_saved();
-        self.outlet.tracker().books().set_unread(self.unread);
         Ok(())
     }
 
@@ -157,7 +171,9 @@ impl Follower {
         let (mut changed, mut astray, mut over) = (Vec::new(), Vec::new(), Vec::new());
         for (&slot, source) in &mut self.sources {
             let named = source.standing == Standing::Named;
-            if named && !source.pace.idle {
+            // Events answer for most of those that have been quiet for long.
+            let is_turn = (self.sweeps + slot).is_multiple_of(LOOK);
+            if named && (!source.pace.idle || (source.is_armed && !is_turn)) {
                 continue;
             }
             let look = match &source.file {
@@ -296,6 +312,7 @@ impl Follower {
         if look.is_older_than(self.timing.idle_after) {
             source.pace.was_quiet(&self.timing);
         }
+        source.is_shared = is_shared(&file);
         source.end = self.once.then_some(look.size);
         source.file = Some(file);
         self.open += 1;

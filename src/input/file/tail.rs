@@ -41,6 +41,10 @@ pub struct Source {
     pub pace: Pace,
     /// Nothing is read beyond this, and what is before it is all there will be: `once`, or a last word before it is left.
     pub end: Option<u64>,
+    /// Others than this machine may write to it.
+    pub is_shared: bool,
+    /// Its next write is told by an event.
+    pub is_armed: bool,
     /// It stands in the queue of files that may be closed.
     pub is_queued: bool,
     /// What it counts for in the input's unread bytes.
@@ -83,6 +87,8 @@ impl Source {
             standing: Standing::Named,
             pace: Pace::new(now),
             end: None,
+            is_shared: false,
+            is_armed: false,
             is_queued: false,
             counted: 0,
             at: 0,

@@ -66,6 +66,7 @@ impl Rig {
             timing: Timing {
                 sweep: Duration::from_millis(10),
                 hint: Duration::from_millis(1),
+                trust: Duration::from_millis(50),
                 poll_first: Duration::from_millis(1),
                 poll_most: Duration::from_millis(5),
                 idle_after: Duration::from_millis(20),
@@ -127,7 +128,10 @@ impl Rig {
             facts: facts.clone(),
             timing: self.timing,
         };
-        let thread = std::thread::spawn(move || run(input).unwrap());
+        let thread = std::thread::Builder::new()
+            .name("follower".into())
+            .spawn(move || run(input).unwrap())
+            .unwrap();
         self.running = Some(Running {
             thread,
             receiver,

@@ -123,7 +123,8 @@ impl Watch {
 
     /// Calls `each` with the idle files that were written to. `true` when some may have been missed.
     pub fn written(&mut self, mut each: impl FnMut(u64)) -> bool {
-        let Some(files) = &mut self.files else {
+        let armed = |files: &&mut Files| !files.armed.is_empty();
+        let Some(files) = self.files.as_mut().filter(armed) else {
             return false;
         };
         let mut missed = false;

@@ -13,7 +13,7 @@ const LEAST_MESSAGES: u64 = 20_000;
 
 /// The properties of a member of the settings' group.
 ///
-/// `prefetch_bytes`: how much librdkafka may hold that was not read yet, over all partitions (they share one queue).
+/// `until_end`: the client tells once a second how far it has fetched. `prefetch_bytes`: how much librdkafka may hold that was not read yet, over all partitions (they share one queue).
 ///
 /// # Errors
 /// When a secret cannot be read.
@@ -22,6 +22,7 @@ pub fn consumer_config(
     bootstrap: &str,
     client_id: &str,
     prefetch_bytes: u64,
+    until_end: bool,
 ) -> Result<ClientConfig, SecretError> {
     let mut config = client_config(&settings.cluster, bootstrap, client_id)?;
     // Topics that are made later, and new partitions, are found by asking again. The embedded broker makes them when the first
@@ -51,6 +52,10 @@ pub fn consumer_config(
     {
         config.set("partition.assignment.strategy", "cooperative-sticky");
     }
+    if settings.cluster.brokers == Brokers::Embedded {
+        // When a member's subscription changes while it joins, the embedded broker waits for its first incarnation to time out.
+        config.set("session.timeout.ms", "3000").set("heartbeat.interval.ms", "500");
+    }
     for (name, value) in &settings.options {
         config.set(name, value);
     }
@@ -60,8 +65,9 @@ pub fn consumer_config(
         .set("allow.auto.create.topics", "false")
         // An offset out of range is said and decided here, with numbers, not by librdkafka.
         .set("auto.offset.reset", "error")
-        // Tells when everything was read although the last records are filtered: transaction markers, compaction.
-        .set("enable.partition.eof", "true")
+        // The batch call takes the news of an end for a record (rdkafka_queue.c, rd_kafka_q_serve_rkmessages): the position moves past a
+        // record that is not there yet, and the next pause, any rebalance, would skip it.
+        .set("enable.partition.eof", "false")
         .set(
             "isolation.level",
             match settings.isolation {
@@ -69,5 +75,8 @@ pub fn consumer_config(
                 Isolation::ReadUncommitted => "read_uncommitted",
             },
         );
+    if until_end {
+        config.set("statistics.interval.ms", "1000");
+    }
     Ok(config)
 }

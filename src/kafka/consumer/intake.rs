@@ -41,6 +41,7 @@ pub enum News {
     OutOfRange(Key, String),
     Trouble {
         topic: String,
+        partition: i32,
         code: RDKafkaErrorCode,
         text: String,
     },
@@ -148,22 +149,18 @@ fn close(open: Option<Open>, kept: usize, assignment: &mut Assignment, runs: &mu
 fn tell(
     message: Message<'_>,
     code: RDKafkaErrorCode,
-    assignment: &mut Assignment,
+    assignment: &Assignment,
     news: &mut Vec<News>,
 ) {
     let (topic, partition) = (message.topic(), message.partition());
     let name = assignment.name(topic);
     match (code, name) {
-        (RDKafkaErrorCode::PartitionEOF, _) => {
-            if let Some(held) = assignment.held(topic, partition) {
-                held.eof = Some(message.offset());
-            }
-        }
         (RDKafkaErrorCode::AutoOffsetReset, Some(name)) => {
             news.push(News::OutOfRange((name, partition), message.error_text()));
         }
         _ => news.push(News::Trouble {
             topic: topic.to_owned(),
+            partition,
             code,
             text: message.error_text(),
         }),

@@ -239,7 +239,8 @@ impl Worker {
             on_out_of_range: settings.on_out_of_range,
         };
         match take.out_of_range {
-            Some(wanted) => start::within(&facts, wanted, Reason::Group),
+            // Everything before it is durable: it is the journal's own word, if it is still there.
+            Some(wanted) => start::within(&facts, wanted, Reason::Journal),
             None => begun(&facts),
         }
     }

@@ -188,6 +188,7 @@ impl Worker {
             &consumer.bootstrap,
             &consumer.client_id,
             consumer.prefetch_bytes,
+            consumer.until_end.is_some(),
         )
         .map_err(|err| err.to_string())?;
         Session::new(&config, &self.ring, &consumer.settings.topics)
@@ -244,8 +245,10 @@ impl Worker {
     /// Takes what is there. `true` when there was something.
     fn take(&mut self, session: &mut Session) -> bool {
         let Some(batch) = session.member.take() else {
+            session.idle_since.get_or_insert_with(Instant::now);
             return false;
         };
+        session.idle_since = None;
         let intake = intake::sort(batch, &mut self.assignment);
         self.answers(session);
         for news in intake.news {

@@ -23,7 +23,7 @@ const PROBE: Duration = Duration::from_secs(2);
 /// How long an answer to any question may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// `once`: how long a member without partitions waits for some.
-const NOTHING: Duration = Duration::from_secs(10);
+const NOTHING: Duration = Duration::from_secs(20);
 /// The same when not even the group has answered: a dead member can hold up a rebalance for its session's time.
 const NO_GROUP: Duration = Duration::from_secs(60);
 
@@ -44,6 +44,8 @@ pub(super) struct Session {
     told: HashSet<(String, i32)>,
     /// Why the last broker was not reached.
     unreached: Option<String>,
+    /// Since when no message lay in the queue.
+    pub idle_since: Option<Instant>,
     once: Once,
 }
 
@@ -78,6 +80,7 @@ impl Session {
             probe: None,
             told: HashSet::new(),
             unreached: None,
+            idle_since: None,
             once: Once::default(),
         })
     }
@@ -123,7 +126,8 @@ impl Worker {
             EventKind::Rebalance(code) => self.rebalance(session, code, event.partitions()),
             EventKind::Committed(error) => self.committed(session, event, error),
             EventKind::Offsets => self.offsets(session, event),
-            EventKind::Deliveries | EventKind::Statistics(_) | EventKind::Other => {}
+            EventKind::Statistics(text) => self.fetched(session, &text),
+            EventKind::Deliveries | EventKind::Other => {}
         }
     }
 
@@ -175,13 +179,6 @@ impl Worker {
             self.answers(session);
         }
         match news {
-            // Every rebalance meets some of them; the commit is made again after it, or the partition is another's.
-            Some(commit::News::Failing(
-                code
-                @ (Code::RebalanceInProgress | Code::IllegalGeneration | Code::UnknownMemberId),
-            )) => {
-                tracing::debug!(output = %self.consumer.name, "a commit met a rebalance: {code}");
-            }
             Some(commit::News::Failing(code)) => {
                 tracing::warn!(output = %self.consumer.name, group = %self.consumer.settings.group, "offsets cannot be committed: {code}{}; tried again until it succeeds", advice(code));
             }
@@ -245,7 +242,59 @@ impl Worker {
                     .jobs
                     .push_back(Job::give(keys, Why::OutOfRange, Instant::now()));
             }
-            News::Trouble { topic, code, text } => self.trouble(session, &topic, code, &text),
+            News::Trouble {
+                topic,
+                partition,
+                code,
+                text,
+            } => {
+                self.trouble(session, &topic, code, &text);
+                self.seat(session, &topic, partition);
+            }
+        }
+    }
+
+    /// Tells librdkafka where a partition goes on. After news of a partition it has forgotten: the batch call counts them as a record,
+    /// and the next pause would skip one.
+    fn seat(&mut self, session: &mut Session, topic: &str, partition: i32) {
+        let Some(held) = self.assignment.held(topic, partition) else {
+            return;
+        };
+        if held.is_leaving() {
+            return;
+        }
+        let place = PartitionOffset {
+            offset: Some(held.next),
+            ..PartitionOffset::bare(topic, partition)
+        };
+        if let Err(text) = session.member.seek(&place) {
+            tracing::debug!(output = %self.consumer.name, topic, partition, "begins again: {text}");
+            let keys = vec![(self.name(topic), partition)];
+            self.assignment.leave(&keys);
+            let job = Job::give(keys, Why::OutOfRange, Instant::now());
+            session.jobs.push_back(job);
+        }
+    }
+
+    /// The client tells how far it has fetched. What it told before, when nothing came since, holds no records that count: the log ends
+    /// with what was compacted away.
+    fn fetched(&mut self, session: &Session, statistics: &str) {
+        let since = session.idle_since.map(|since| since.elapsed());
+        let idle = self.pending.is_none() && since.is_some_and(|idle| idle > TICK);
+        let Ok(statistics) = serde_json::from_str::<serde_json::Value>(statistics) else {
+            return;
+        };
+        for key in self.assignment.keys() {
+            let Some(held) = self.assignment.held(&key.0, key.1) else {
+                continue;
+            };
+            let fetched =
+                statistics["topics"][&*key.0]["partitions"][key.1.to_string()]["next_offset"]
+                    .as_i64();
+            if let Some(fetched) = fetched.filter(|_| idle && held.fetched == fetched) {
+                held.empty_to = held.empty_to.max(fetched);
+            }
+            held.fetched = fetched;
         }
     }
 
@@ -377,10 +426,21 @@ impl Worker {
             self.ask_ends(session, now);
             return None;
         };
-        let read = self.assignment.iter().all(|(topic, partition, held)| {
-            ends.get(&(topic.clone(), partition))
-                .is_none_or(|end| held.read_to() >= *end)
-        });
+        let mut behind = Vec::new();
+        for (topic, partition, held) in self.assignment.iter() {
+            let key = (topic.clone(), partition);
+            if ends.get(&key).is_some_and(|end| held.read_to() < *end) {
+                behind.push(key);
+            }
+        }
+        let read = behind.is_empty();
+        // Transaction markers are not given out, but counted.
+        for place in session.member.positions(&bare(&behind)) {
+            let held = self.assignment.held(&place.topic, place.partition);
+            if let (Some(held), Some(position)) = (held, place.offset) {
+                held.empty_to = held.empty_to.max(position);
+            }
+        }
         if !read || self.pending.is_some() {
             return None;
         }

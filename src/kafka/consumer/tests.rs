@@ -1,7 +1,7 @@
-//! Against the mock cluster. Its first join of a group takes three seconds.
+//! Against the mock cluster, whose first join of a group takes three seconds, or against the Kafka that `LOGFERRY_TEST_KAFKA` names.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -42,10 +42,37 @@ impl Durable for Journal {
     }
 }
 
+/// A broker with a topic that no other test knows.
+struct Kafka {
+    at: String,
+    topic: String,
+    _embedded: Option<Embedded>,
+}
+
+impl Kafka {
+    fn start() -> Self {
+        static TOPICS: AtomicUsize = AtomicUsize::new(0);
+        let number = TOPICS.fetch_add(1, Ordering::Relaxed);
+        let topic = format!("t-{}-{number}", std::process::id());
+        if let Ok(at) = std::env::var("LOGFERRY_TEST_KAFKA") {
+            return Self {
+                at,
+                topic,
+                _embedded: None,
+            };
+        }
+        let embedded = Embedded::start().unwrap();
+        Self {
+            at: embedded.bootstrap(),
+            topic,
+            _embedded: Some(embedded),
+        }
+    }
+}
+
 /// A member of a group, its output played by the test.
 struct Rig {
     stop: Stop,
-    bell: Arc<Bell>,
     heard: Arc<Bell>,
     state: Arc<ConsumerState>,
     tracker: Arc<Tracker<i64>>,
@@ -59,17 +86,17 @@ struct Rig {
     flushes: usize,
 }
 
-fn settings(bootstrap: &str, group: &str) -> ConsumerSettings {
+fn settings(kafka: &Kafka, group: &str) -> ConsumerSettings {
     ConsumerSettings {
         cluster: ClusterSettings {
             name: "test".into(),
-            brokers: Brokers::Addresses(vec![bootstrap.to_owned()]),
+            brokers: Brokers::Embedded,
             tls: None,
             sasl: None,
             options: BTreeMap::new(),
         },
-        topics: vec!["t".into()],
-        group: group.into(),
+        topics: vec![kafka.topic.clone()],
+        group: format!("{}-{group}", kafka.topic),
         start_at: ConsumeFrom::Earliest,
         on_out_of_range: OutOfRange::Earliest,
         isolation: Isolation::ReadCommitted,
@@ -81,14 +108,13 @@ fn settings(bootstrap: &str, group: &str) -> ConsumerSettings {
 }
 
 impl Rig {
-    fn start(bootstrap: &str, group: &str, journal: Arc<Journal>, once: bool) -> Self {
+    fn start(kafka: &Kafka, group: &str, journal: Arc<Journal>, once: bool) -> Self {
         let (bell, heard) = (Arc::new(Bell::new()), Arc::new(Bell::new()));
         let (pipe, receiver) = crate::flow::pipe(4, heard.clone(), bell.clone());
         let (_, mut shares) = Budget::split(64 << 20, 1);
         let until_end = Arc::new(AtomicBool::new(false));
         let rig = Self {
             stop: Stop::new(),
-            bell: bell.clone(),
             heard,
             state: Arc::new(ConsumerState::new()),
             tracker: Arc::new(Tracker::new(Arc::new(Books::new()))),
@@ -102,8 +128,8 @@ impl Rig {
         };
         let consumer = Consumer {
             name: "out".into(),
-            settings: settings(bootstrap, group),
-            bootstrap: bootstrap.to_owned(),
+            settings: settings(kafka, group),
+            bootstrap: kafka.at.clone(),
             client_id: "test".into(),
             prefetch_bytes: 8 << 20,
             pipe,
@@ -210,16 +236,16 @@ impl Rig {
     }
 }
 
-fn produce(bootstrap: &str, from: usize, to: usize) {
+fn produce(kafka: &Kafka, from: usize, to: usize) {
     let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
+        .set("bootstrap.servers", &kafka.at)
         .set("partitioner", "consistent")
         .create()
         .unwrap();
     for at in from..to {
         let (key, value) = (at.to_string(), format!("value {at}"));
         producer
-            .send(BaseRecord::to("t").key(&key).payload(&value))
+            .send(BaseRecord::to(&kafka.topic).key(&key).payload(&value))
             .unwrap();
     }
     producer.flush(Duration::from_secs(10)).unwrap();
@@ -239,11 +265,11 @@ fn sorted(values: impl IntoIterator<Item = String>) -> Vec<String> {
 
 #[test]
 fn once_reads_everything_commits_it_and_the_next_member_goes_on_there() {
-    let broker = Embedded::start().unwrap();
-    let at = broker.bootstrap();
-    produce(&at, 0, 1000);
+    let kafka = Kafka::start();
+    let at = &kafka;
+    produce(at, 0, 1000);
     let journal = Arc::new(Journal::default());
-    let mut first = Rig::start(&at, "g", journal.clone(), true);
+    let mut first = Rig::start(at, "g", journal.clone(), true);
     first.until_end.store(true, Ordering::Release);
     let report = first.end(true);
     assert_eq!(report.end, End::CaughtUp);
@@ -251,8 +277,8 @@ fn once_reads_everything_commits_it_and_the_next_member_goes_on_there() {
     assert_eq!(sorted(first.values.drain(..)), expected(1000));
     assert!(first.tracker.books().entries().balanced());
     // Somebody without this journal goes on where the group is.
-    produce(&at, 1000, 1100);
-    let mut second = Rig::start(&at, "g", Arc::new(Journal::default()), true);
+    produce(at, 1000, 1100);
+    let mut second = Rig::start(at, "g", Arc::new(Journal::default()), true);
     second.until_end.store(true, Ordering::Release);
     assert_eq!(second.end(true).end, End::CaughtUp);
     let all = first.values.into_iter().chain(second.values);
@@ -261,14 +287,14 @@ fn once_reads_everything_commits_it_and_the_next_member_goes_on_there() {
 
 #[test]
 fn a_partition_begins_where_the_journal_is_ahead_of_the_group() {
-    let broker = Embedded::start().unwrap();
-    let at = broker.bootstrap();
-    produce(&at, 0, 400);
+    let kafka = Kafka::start();
+    let at = &kafka;
+    produce(at, 0, 400);
     let journal = Arc::new(Journal::default());
-    let mut first = Rig::start(&at, "g", journal.clone(), true);
+    let mut first = Rig::start(at, "g", journal.clone(), true);
     first.until_end.store(true, Ordering::Release);
     first.end(true);
-    produce(&at, 400, 800);
+    produce(at, 400, 800);
     // Durable, but the commit was lost.
     let skipped = {
         let mut places = journal.places.lock().unwrap();
@@ -277,7 +303,7 @@ fn a_partition_begins_where_the_journal_is_ahead_of_the_group() {
         }
         places.len() * 10
     };
-    let mut second = Rig::start(&at, "g", journal, true);
+    let mut second = Rig::start(at, "g", journal, true);
     second.until_end.store(true, Ordering::Release);
     second.end(true);
     assert_eq!(second.values.len(), 400 - skipped);
@@ -285,12 +311,12 @@ fn a_partition_begins_where_the_journal_is_ahead_of_the_group() {
 
 #[test]
 fn partitions_move_to_another_member_only_when_what_was_taken_is_settled() {
-    let broker = Embedded::start().unwrap();
-    let at = broker.bootstrap();
-    produce(&at, 0, 2000);
-    let mut first = Rig::start(&at, "g", Arc::new(Journal::default()), false);
+    let kafka = Kafka::start();
+    let at = &kafka;
+    produce(at, 0, 2000);
+    let mut first = Rig::start(at, "g", Arc::new(Journal::default()), false);
     first.until(false, |rig| rig.values.len() == 2000);
-    let mut second = Rig::start(&at, "g", Arc::new(Journal::default()), false);
+    let mut second = Rig::start(at, "g", Arc::new(Journal::default()), false);
     // The group asks for partitions while nothing of them is durable.
     first.until(false, |rig| rig.flushes > 0);
     assert_eq!(second.partitions(), 0);
@@ -302,7 +328,7 @@ fn partitions_move_to_another_member_only_when_what_was_taken_is_settled() {
         first.step(true);
         second.step(true);
     }
-    produce(&at, 2000, 3000);
+    produce(at, 2000, 3000);
     let started = Instant::now();
     while first.values.len() + second.values.len() < 3000 {
         assert!(started.elapsed() < Duration::from_secs(20));
@@ -317,19 +343,19 @@ fn partitions_move_to_another_member_only_when_what_was_taken_is_settled() {
 
 #[test]
 fn only_what_was_settled_is_committed() {
-    let broker = Embedded::start().unwrap();
-    let at = broker.bootstrap();
-    produce(&at, 0, 500);
-    let mut first = Rig::start(&at, "g", Arc::new(Journal::default()), false);
+    let kafka = Kafka::start();
+    let at = &kafka;
+    produce(at, 0, 500);
+    let mut first = Rig::start(at, "g", Arc::new(Journal::default()), false);
     first.until(true, |rig| {
         rig.values.len() == 500 && rig.committed() == 500
     });
-    produce(&at, 500, 900);
+    produce(at, 500, 900);
     first.until(false, |rig| rig.values.len() == 900);
     first.stop.harden();
     let report = first.end(false);
     assert!(report.left);
-    let mut second = Rig::start(&at, "g", Arc::new(Journal::default()), true);
+    let mut second = Rig::start(at, "g", Arc::new(Journal::default()), true);
     second.until_end.store(true, Ordering::Release);
     second.end(true);
     assert_eq!(sorted(second.values.drain(..)), {
@@ -341,17 +367,17 @@ fn only_what_was_settled_is_committed() {
 
 #[test]
 fn a_soft_stop_waits_for_the_output_and_commits_what_it_settles() {
-    let broker = Embedded::start().unwrap();
-    let at = broker.bootstrap();
-    produce(&at, 0, 300);
-    let mut first = Rig::start(&at, "g", Arc::new(Journal::default()), false);
+    let kafka = Kafka::start();
+    let at = &kafka;
+    produce(at, 0, 300);
+    let mut first = Rig::start(at, "g", Arc::new(Journal::default()), false);
     first.until(false, |rig| rig.values.len() == 300);
     first.stop.soften();
     first.until(false, |rig| rig.receiver.is_none());
     first.settle_held();
     let report = first.end(true);
     assert!(report.committed && report.left && !report.leaked);
-    let mut second = Rig::start(&at, "g", Arc::new(Journal::default()), true);
+    let mut second = Rig::start(at, "g", Arc::new(Journal::default()), true);
     second.until_end.store(true, Ordering::Release);
     assert_eq!(second.end(true).end, End::CaughtUp);
     assert_eq!(second.values.len(), 0);
@@ -359,7 +385,12 @@ fn a_soft_stop_waits_for_the_output_and_commits_what_it_settles() {
 
 #[test]
 fn a_stop_ends_at_once_while_no_broker_answers() {
-    let mut rig = Rig::start("127.0.0.1:1", "g", Arc::new(Journal::default()), false);
+    let kafka = Kafka {
+        at: "127.0.0.1:1".into(),
+        topic: "t".into(),
+        _embedded: None,
+    };
+    let mut rig = Rig::start(&kafka, "g", Arc::new(Journal::default()), false);
     rig.until(true, |rig| rig.state.status().last_error.is_some());
     assert!(!rig.state.status().connected);
     let started = Instant::now();
@@ -374,26 +405,26 @@ fn a_stop_ends_at_once_while_no_broker_answers() {
 
 #[test]
 fn a_topic_that_is_made_later_is_picked_up() {
-    let broker = Embedded::start().unwrap();
-    let at = broker.bootstrap();
-    let mut rig = Rig::start(&at, "g", Arc::new(Journal::default()), false);
+    let kafka = Kafka::start();
+    let at = &kafka;
+    let mut rig = Rig::start(at, "g", Arc::new(Journal::default()), false);
     rig.until(true, |rig| rig.state.status().connected);
-    produce(&at, 0, 10);
+    produce(at, 0, 10);
     rig.until(true, |rig| rig.values.len() == 10);
     assert!(rig.stop().committed);
 }
 
 #[test]
 fn an_offset_beyond_the_end_begins_as_configured_and_the_journal_learns_of_it() {
-    let broker = Embedded::start().unwrap();
-    let at = broker.bootstrap();
-    produce(&at, 0, 40);
+    let kafka = Kafka::start();
+    let at = &kafka;
+    produce(at, 0, 40);
     let journal = Arc::new(Journal::default());
     for partition in 0..4 {
-        journal.adopt("t", partition, 1_000_000);
+        journal.adopt(&kafka.topic, partition, 1_000_000);
     }
     journal.adopted.lock().unwrap().clear();
-    let mut rig = Rig::start(&at, "g", journal.clone(), true);
+    let mut rig = Rig::start(at, "g", journal.clone(), true);
     rig.until_end.store(true, Ordering::Release);
     rig.end(true);
     assert_eq!(sorted(rig.values.drain(..)), expected(40));

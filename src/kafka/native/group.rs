@@ -20,6 +20,9 @@ use crate::flow::Ring;
 /// How many messages a batch has at most.
 const BATCH: usize = 2000;
 
+/// How long a seek waits for librdkafka's thread, in milliseconds.
+const SEEK_MS: i32 = 1000;
+
 /// A queue that rings a bell when something comes while it is empty.
 pub(super) struct AppQueue {
     queue: Queue,
@@ -240,6 +243,39 @@ impl Member {
             )
         };
         (words(code).is_none() && first >= 0 && end >= 0).then_some((first, end))
+    }
+
+    /// Goes on with a partition from another offset. What lay in the queue of it is not given out any more. Waits for a thread of
+    /// librdkafka, not for the network.
+    ///
+    /// # Errors
+    /// librdkafka's text, when the partition is not being fetched.
+    pub fn seek(&self, place: &PartitionOffset) -> Result<(), String> {
+        let list = List::of(std::slice::from_ref(place)).ok_or("a topic's name has a NUL byte")?;
+        // SAFETY: client and list are alive; the list is written to and read here before it is freed.
+        unsafe {
+            let failed = free_error(rdsys::rd_kafka_seek_partitions(
+                self.native.ptr(),
+                list.ptr(),
+                SEEK_MS,
+            ));
+            if let Some(text) = failed {
+                return Err(text);
+            }
+            words((*(*list.ptr()).elems).err).map_or(Ok(()), Err)
+        }
+    }
+
+    /// The offsets after what was given out of these partitions, transaction markers included. Costs no request.
+    pub fn positions(&self, partitions: &[PartitionOffset]) -> Vec<PartitionOffset> {
+        let Some(list) = List::of(partitions).filter(|_| !partitions.is_empty()) else {
+            return Vec::new();
+        };
+        // SAFETY: client and list are alive.
+        unsafe {
+            rdsys::rd_kafka_position(self.native.ptr(), list.ptr());
+            offsets::copied(list.ptr())
+        }
     }
 
     /// Begins to leave the group. Go on serving events until [`Member::is_closed`].

@@ -390,6 +390,10 @@ fn open_or_create(disk: &dyn Disk, path: &Path, mode: u32) -> io::Result<Box<dyn
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         result => return result,
     }
+    match disk.open(path, Open::OrCreate { mode }) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        result => return result,
+    }
     create_dirs(disk, &parent_of(path), DIR_MODE)?;
     disk.open(path, Open::OrCreate { mode })
 }

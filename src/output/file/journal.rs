@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use super::entry::{self, Entry, FORMAT, FileLine, Header, PlaceLine};
 use super::places::Places;
-use crate::disk::{Disk, DiskFile, Open, advice, create_dirs, parent_of, with_suffix};
+use crate::disk::{
+    Disk, DiskFile, Open, advice, create_afresh, create_dirs, parent_of, with_suffix,
+};
 use crate::flow::Place;
 
 /// A journal below this size is not made smaller.
@@ -125,8 +127,10 @@ impl Journal {
                 "cut the torn end of the journal"
             );
             file.truncate(read.good).map_err(failed)?;
-            file.sync_data().map_err(failed)?;
         }
+        // Whoever wrote this may have been killed before it was durable. What is read is built on, so now it must be, and its name too.
+        file.sync_data().map_err(failed)?;
+        disk.fsync_dir(&parent_of(path)).map_err(failed)?;
         let inode = file.metadata().map_err(failed)?.inode;
         let mut journal = Self {
             disk,
@@ -341,8 +345,7 @@ fn write_new(
     places: &Places,
 ) -> io::Result<(Box<dyn DiskFile>, u64)> {
     let fresh = with_suffix(path, ".new");
-    let file = disk.open(&fresh, Open::OrCreate { mode: MODE })?;
-    file.truncate(0)?;
+    let file = create_afresh(disk, &fresh, MODE)?;
     let header = Header {
         format: FORMAT,
         id: id.to_owned(),

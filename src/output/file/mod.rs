@@ -200,10 +200,21 @@ pub fn run(mut output: FileOutput, from: &Receiver<Fetched>, bell: &Arc<Bell>, s
             }
         }
     }
-    if !output.writer.is_empty() {
+    let mut left = output.writer.forgo();
+    while let Received::Item(fetched) = from.try_recv() {
+        if let Fetched::Records {
+            records, receipt, ..
+        } = fetched
+        {
+            left += records.len();
+            receipt.forgo();
+        }
+    }
+    if left > 0 {
         tracing::warn!(
             output = output.name,
-            "stopped at once; what was not synced is consumed again at the next start"
+            records = left,
+            "stopped at once; what was not made durable is consumed again at the next start"
         );
     }
 }

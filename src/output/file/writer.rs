@@ -190,6 +190,16 @@ impl Writer {
         Ok(())
     }
 
+    /// Gives up what is held, at a hard stop: it is consumed again at the next start. How many records that are.
+    pub fn forgo(&mut self) -> usize {
+        let mut records = 0;
+        for held in self.held.drain(..) {
+            records += held.records.len();
+            held.receipt.forgo();
+        }
+        records
+    }
+
     /// After a failure: repairs the journal, takes the window back from the files, and makes it wait to be encoded again.
     ///
     /// # Errors
