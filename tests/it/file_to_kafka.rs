@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use rustix::process::Signal;
 use crate::support::daemon::Daemon;
 use crate::support::eventually::{eventually, pause};
 use crate::support::kafka::RealKafka;
-use crate::support::lines::{Findings, LineWriter, judge};
+use crate::support::lines::{Findings, LineWriter, judge_files};
 use crate::support::scene::{Dice, LONG, Scene, books, caught_up, nowhere, said, try_status, turn};
 
 /// Bytes of a line in these tests.
@@ -37,9 +38,10 @@ fn wait_all(
     daemon: &Daemon,
     kafka: &RealKafka,
     topic: &str,
-    writers: &[(&str, u64)],
+    writers: &[(&str, Vec<Range<u64>>)],
 ) -> Vec<Findings> {
-    let total: u64 = writers.iter().map(|(_, written)| written).sum();
+    let lines = |files: &[Range<u64>]| files.iter().map(|file| file.end - file.start).sum::<u64>();
+    let total: u64 = writers.iter().map(|(_, files)| lines(files)).sum();
     eventually(LONG, "every line stands in the topic", || {
         caught_up(daemon, "app")?;
         let written = kafka.written(topic);
@@ -49,7 +51,7 @@ fn wait_all(
         let values = kafka.read_values(topic);
         let findings = writers
             .iter()
-            .map(|(name, written)| judge(&values, name, LENGTH, 0..*written));
+            .map(|(name, files)| judge_files(&values, name, LENGTH, files));
         let findings: Vec<_> = findings.collect();
         match findings
             .iter()
@@ -96,7 +98,8 @@ fn nothing_is_missing_and_order_is_kept_through_rotations_and_twelve_kills() {
     }
     let mut daemon = scene.launch(&yaml).start();
     write_to(&mut writers, 50_000, &mut dice);
-    let written = [("a", 50_000), ("b", 50_000)];
+    let [a, b] = &writers;
+    let written = [("a", a.files()), ("b", b.files())];
     let findings = wait_all(&daemon, kafka, &topic, &written);
 
     for findings in findings {
@@ -151,7 +154,7 @@ fn sigterm_in_mid_flow_ends_with_0_and_repeats_nothing() {
         });
     }
     let daemon = scene.launch(&yaml).start();
-    let findings = wait_all(&daemon, kafka, &topic, &[("a", 50_000)]);
+    let findings = wait_all(&daemon, kafka, &topic, &[("a", writer.files())]);
 
     assert!(findings[0].is_exactly_once(), "{}", findings[0]);
     assert_eq!(kafka.written(&topic), 50_000);
@@ -174,7 +177,7 @@ fn a_file_renamed_out_of_reach_is_read_to_its_end() {
         .start();
     let mut writer = LineWriter::create(scene.path("logs/a.log"), "a", LENGTH);
     writer.append(1);
-    wait_all(&daemon, kafka, &topic, &[("a", 1)]);
+    wait_all(&daemon, kafka, &topic, &[("a", writer.files())]);
     for _ in 0..10 {
         writer.append(2_000);
         // Its new name is not for long: the writer goes on in the renamed file before it makes the next one.
@@ -183,11 +186,11 @@ fn a_file_renamed_out_of_reach_is_read_to_its_end() {
         writer.append(500);
         writer.reopen();
         writer.append(1);
-        wait_all(&daemon, kafka, &topic, &[("a", writer.written())]);
+        wait_all(&daemon, kafka, &topic, &[("a", writer.files())]);
         fs::remove_file(aside).unwrap();
     }
 
-    let findings = wait_all(&daemon, kafka, &topic, &[("a", writer.written())]);
+    let findings = wait_all(&daemon, kafka, &topic, &[("a", writer.files())]);
     assert!(findings[0].is_exactly_once(), "{}", findings[0]);
     assert_eq!(books(&daemon, "app").unwrap()["lost"]["bytes"], 0);
 }
@@ -267,7 +270,7 @@ fn a_truncated_file_is_read_from_its_beginning_again() {
     for _ in 0..3 {
         writer.append(100);
         // Written far enough before the cut to be read: what copytruncate takes away sooner is lost.
-        wait_all(&daemon, kafka, &topic, &[("a", writer.written())]);
+        wait_all(&daemon, kafka, &topic, &[("a", writer.files())]);
         writer.truncate();
         eventually(LONG, "the truncation is seen", || {
             let status = try_status(&daemon)?;
@@ -284,7 +287,7 @@ fn a_truncated_file_is_read_from_its_beginning_again() {
         });
     }
     writer.append(50);
-    let findings = wait_all(&daemon, kafka, &topic, &[("a", 350)]);
+    let findings = wait_all(&daemon, kafka, &topic, &[("a", writer.files())]);
 
     assert!(findings[0].is_exactly_once(), "{}", findings[0]);
     assert_eq!(
@@ -410,7 +413,10 @@ fn a_key_of_the_files_name_keeps_each_file_in_one_partition() {
         let mut writer = LineWriter::create(scene.path(&format!("logs/{name}.log")), name, LENGTH);
         writer.append(500);
     }
-    let written: Vec<_> = names.iter().map(|name| (name.as_str(), 500)).collect();
+    let written: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), vec![0..500]))
+        .collect();
     let findings = wait_all(&daemon, kafka, &topic, &written);
 
     assert!(findings.iter().all(Findings::is_exactly_once));
