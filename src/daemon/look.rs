@@ -244,20 +244,19 @@ impl Look {
     }
 
     fn input_state(&self, input: &InputLook) -> &'static str {
-        let producer = self
-            .producers
-            .get(input.producer)
-            .map(|producer| producer.state.view())
-            .unwrap_or_default();
-        let halted = producer
-            .halted
-            .iter()
-            .any(|(name, _)| **name == *input.name);
+        let producer = self.producers.get(input.producer);
+        let halted = producer.is_some_and(|producer| {
+            let halted = producer.state.view().halted;
+            halted.iter().any(|(name, _)| **name == *input.name)
+        });
+        let away = producer.is_some_and(|producer| producer.metadata.reached().0 == Some(false));
+        // Its reader may be at the end while what it read is still on its way.
+        let over = input.life.ended() && input.books.entries().in_flight.lines == 0;
         match () {
             () if halted || input.life.failed() => "failed",
-            () if input.life.ended() => "stopped",
+            () if over => "stopped",
             () if self.phase.draining() => "draining",
-            () if producer.connected == Some(false) => "waiting",
+            () if away => "waiting",
             () => "running",
         }
     }
@@ -303,7 +302,7 @@ impl Admin for Look {
         for producer in &self.producers {
             let view = producer.state.view();
             let (reached, asked_error) = producer.metadata.reached();
-            if view.connected.or(reached) != Some(true) {
+            if reached != Some(true) {
                 let why = view
                     .last_error
                     .or(asked_error)
@@ -367,10 +366,7 @@ fn producer(producer: &ProducerLook) -> ProducerSnapshot {
     ProducerSnapshot {
         cluster: producer.cluster.clone(),
         producer: producer.name.clone(),
-        connected: view
-            .connected
-            .or(producer.metadata.reached().0)
-            .unwrap_or(false),
+        connected: producer.metadata.reached().0.unwrap_or(false),
         outstanding_records: view.outstanding as u64,
         outstanding_bytes: view.outstanding_bytes as u64,
         requests: view.waves,

@@ -374,8 +374,8 @@ impl Wiring<'_> {
         bootstrap: &str,
         looks: &mut Vec<ProducerLook>,
     ) -> Result<(Arc<AtomicBool>, Arc<Metadata>), StartError> {
-        let (state, metadata) = (Arc::new(ProducerState::default()), Metadata::new());
         let cluster = making.settings.cluster.name.clone();
+        let (state, metadata) = (Arc::new(ProducerState::default()), Metadata::new(&cluster));
         looks.push(ProducerLook {
             cluster: cluster.clone(),
             name: format!("{cluster}-{at}"),

@@ -28,7 +28,11 @@ pub fn client_config(
         .set("reconnect.backoff.ms", "100")
         .set("reconnect.backoff.max.ms", "2000")
         // Whoever sets librdkafka's `debug` wants to read what it says.
-        .set_log_level(if cluster.options.contains_key("debug") { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
+        .set_log_level(if cluster.options.contains_key("debug") {
+            RDKafkaLogLevel::Debug
+        } else {
+            RDKafkaLogLevel::Info
+        });
     security(&mut config, cluster.tls.as_ref(), cluster.sasl.as_ref())?;
     for (name, value) in &cluster.options {
         config.set(name, value);

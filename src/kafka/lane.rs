@@ -241,6 +241,11 @@ impl Lane {
         self.left == 0
     }
 
+    /// When the wave that is on its way was handed over.
+    pub fn sent_at(&self) -> Option<Instant> {
+        self.sent_at
+    }
+
     /// Decides what becomes of a wave that is wholly back.
     pub fn end_wave(&mut self, now: Instant) -> WaveEnd {
         let took = self

@@ -34,6 +34,8 @@ pub enum TopicState {
 
 /// What is known of the cluster, shared between the thread that asks and those who want to know.
 pub struct Metadata {
+    /// As the configuration calls it.
+    cluster: String,
     state: Mutex<State>,
     bell: Arc<Bell>,
 }
@@ -47,8 +49,10 @@ struct State {
 }
 
 impl Metadata {
-    pub fn new() -> Arc<Self> {
+    /// What is known of the cluster of that name: nothing yet.
+    pub fn new(cluster: &str) -> Arc<Self> {
         Arc::new(Self {
+            cluster: cluster.to_owned(),
             state: Mutex::default(),
             bell: Arc::new(Bell::new()),
         })
@@ -74,6 +78,34 @@ impl Metadata {
             *due = Instant::now();
         }
         self.bell.ring();
+    }
+
+    /// The cluster may be away: ask again now. Only an answer, or none, decides: a broker that closes an idle connection is there.
+    pub fn doubt_all(&self) {
+        let now = Instant::now();
+        for (_, due) in self.lock().topics.values_mut() {
+            *due = now;
+        }
+        self.bell.ring();
+    }
+
+    /// The cluster has just answered somebody else.
+    pub fn answered(&self) {
+        self.turned(&mut self.lock(), Ok(()));
+    }
+
+    /// Takes note of whether the cluster answers, and says it when that has changed.
+    fn turned(&self, state: &mut State, answer: Result<(), String>) {
+        let (before, cluster) = (state.reached, &self.cluster);
+        state.reached = Some(answer.is_ok());
+        match &answer {
+            Ok(()) if before != Some(true) => tracing::info!(%cluster, "the cluster answers"),
+            Err(why) if before != Some(false) => {
+                tracing::warn!(%cluster, "the cluster is not reached: {why}; lines wait, and it is tried again until it answers");
+            }
+            _ => {}
+        }
+        state.last_error = answer.err();
     }
 
     /// The id of the cluster, once it was reached.
@@ -189,11 +221,15 @@ impl Metadata {
         let mut state = self.lock();
         let state = &mut *state;
         state.cluster_id = cluster_id.or(state.cluster_id.take());
-        state.reached = Some(answer.is_ok());
+        let reached = answer.as_ref().map(|_| ()).map_err(|error| {
+            error
+                .rdkafka_error_code()
+                .map_or(error.to_string(), |code| code.to_string())
+        });
+        self.turned(state, reached);
         let known = topic.as_ref().and_then(|topic| state.topics.get_mut(topic));
         match answer {
             Ok(answer) => {
-                state.last_error = None;
                 if let Some((known, due)) = known {
                     let well = matches!(&answer, TopicState::Known(leaders) if leaders.iter().all(|leader| *leader));
                     *due = now + if well { REGULAR } else { SOON };
@@ -203,12 +239,7 @@ impl Metadata {
                     }
                 }
             }
-            Err(error) => {
-                state.last_error = Some(
-                    error
-                        .rdkafka_error_code()
-                        .map_or(error.to_string(), |code| code.to_string()),
-                );
+            Err(_) => {
                 if let Some((_, due)) = known {
                     *due = now + SOON;
                 }

@@ -28,6 +28,8 @@ use crate::flow::{Backoff, Batch, Books, Received, Receiver, Stop};
 
 /// The longest sleep of the thread: what nobody rang for is noticed by then.
 const IDLE: Duration = Duration::from_secs(1);
+/// An acknowledgement that takes longer makes it doubtful that the cluster is there.
+const SILENCE: Duration = Duration::from_secs(3);
 /// What `linger: auto` stays between.
 const LINGER: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
 /// How long a lane waits when its topic or the rights are at fault.
@@ -83,8 +85,6 @@ pub struct ProducerState(Mutex<ProducerView>);
 /// A moment of a producer.
 #[derive(Debug, Clone, Default)]
 pub struct ProducerView {
-    /// Whether the cluster was reached lately; `None` before the first try ended.
-    pub connected: Option<bool>,
     pub last_error: Option<String>,
     /// Records that librdkafka holds, and their bytes on the wire.
     pub outstanding: usize,
@@ -142,6 +142,8 @@ struct Running {
     random: u64,
     renew: Option<String>,
     backoff: Backoff,
+    /// When it was last looked whether the cluster is silent.
+    listened: Instant,
 }
 
 struct TopicLanes {
@@ -195,6 +197,7 @@ impl Running {
             random: 0x9e37_79b9_7f4a_7c15,
             renew: None,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
+            listened: Instant::now(),
         })
     }
 
@@ -222,6 +225,20 @@ impl Running {
         }
         self.take_batches();
         self.send_waves();
+        self.listen();
+    }
+
+    /// Asks whether the cluster is still there when an acknowledgement is long overdue: a broker that hangs closes no connection.
+    fn listen(&mut self) {
+        let now = Instant::now();
+        if now < self.listened + SILENCE {
+            return;
+        }
+        self.listened = now;
+        let silent = |lane: &Lane| lane.sent_at().is_some_and(|at| now > at + SILENCE);
+        if self.lanes.iter().any(silent) {
+            self.producer.metadata.doubt_all();
+        }
     }
 
     /// How long the thread may wait for events before a wave is due.
@@ -268,14 +285,13 @@ impl Running {
                 text, fatal: true, ..
             } => self.renew = Some(text),
             EventKind::Error { code, text, .. } => {
-                let away = code == RDKafkaErrorCode::AllBrokersDown;
-                self.producer.state.change(|view| {
-                    if away {
-                        view.connected = Some(false);
-                    } else {
-                        view.last_error = Some(text.clone());
-                    }
-                });
+                if code == RDKafkaErrorCode::AllBrokersDown {
+                    self.producer.metadata.doubt_all();
+                } else {
+                    self.producer
+                        .state
+                        .change(|view| view.last_error = Some(text.clone()));
+                }
                 tracing::debug!(cluster = %self.producer.settings.cluster.name, %code, %text, "librdkafka reports an error");
             }
             EventKind::Log {
@@ -327,13 +343,13 @@ impl Running {
         let (ack_time, outstanding) = (self.ack_time, self.flight.outstanding());
         let outstanding_bytes = self.lanes.iter().map(Lane::wave_bytes).sum();
         self.producer.state.change(|view| {
-            view.connected = Some(true);
             view.last_error = None;
             view.ack_time = ack_time;
             view.outstanding = outstanding;
             view.outstanding_bytes = outstanding_bytes;
             view.waves += 1;
         });
+        self.producer.metadata.answered();
     }
 
     /// Settles the loads of which every record has come to its end.

@@ -61,7 +61,7 @@ impl Bench {
         let (stop, state, metadata) = (
             Stop::new(),
             Arc::new(ProducerState::default()),
-            Metadata::new(),
+            Metadata::new("main"),
         );
         stop.rings(&(to_producer.clone() as Arc<dyn Ring>));
         let route = RouteSettings {
@@ -242,7 +242,7 @@ fn every_line_arrives_in_order_per_partition_and_is_accounted_for() {
     assert_eq!((entries.acked.lines, entries.in_flight.lines), (20_000, 0));
     assert!(entries.balanced());
     assert_eq!(bench.tracker.position(SourceId(0)), Some(bench.sent));
-    assert_eq!(bench.state.view().connected, Some(true));
+    assert!(bench.state.view().waves > 0);
 }
 
 #[test]

@@ -11,7 +11,16 @@
 )]
 mod support;
 
+mod admin;
+mod bad_input;
+mod durable_order;
 mod examples;
+mod file_to_kafka;
 mod harness;
+mod kafka_to_file;
 mod layers;
+mod logrotate;
+mod once;
+mod outage;
+mod stdin;
 mod systemd;

@@ -54,7 +54,9 @@ pub fn consumer_config(
     }
     if settings.cluster.brokers == Brokers::Embedded {
         // When a member's subscription changes while it joins, the embedded broker waits for its first incarnation to time out.
-        config.set("session.timeout.ms", "3000").set("heartbeat.interval.ms", "500");
+        config
+            .set("session.timeout.ms", "3000")
+            .set("heartbeat.interval.ms", "500");
     }
     for (name, value) in &settings.options {
         config.set(name, value);

@@ -18,6 +18,8 @@ pub struct LineWriter {
     length: usize,
     next: u64,
     rotations: u32,
+    /// The first number of each file that was made at the path.
+    begins: Vec<u64>,
 }
 
 impl LineWriter {
@@ -34,6 +36,7 @@ impl LineWriter {
             length,
             next: 0,
             rotations: 0,
+            begins: vec![0],
         }
     }
 
@@ -44,6 +47,16 @@ impl LineWriter {
     /// How many lines were written.
     pub fn written(&self) -> u64 {
         self.next
+    }
+
+    /// The numbers that stand in each of the files, whatever they are called by now: the order of lines is a file's own.
+    pub fn files(&self) -> Vec<Range<u64>> {
+        let ends = self.begins.iter().skip(1).copied().chain([self.next]);
+        self.begins
+            .iter()
+            .zip(ends)
+            .map(|(begin, end)| *begin..end)
+            .collect()
     }
 
     /// Appends `count` lines with few writes.
@@ -79,8 +92,14 @@ impl LineWriter {
         let mut aside = self.path.clone().into_os_string();
         aside.push(format!(".{}", self.rotations));
         fs::rename(&self.path, &aside).expect("to rename a log file");
-        self.file = open(&self.path);
+        self.reopen();
         aside.into()
+    }
+
+    /// Opens the file at its path anew, and makes it when it is gone, as applications do when logrotate tells them.
+    pub fn reopen(&mut self) {
+        self.file = open(&self.path);
+        self.begins.push(self.next);
     }
 
     /// Cuts the file to nothing and goes on in it, as logrotate's `copytruncate` does after its copy.
@@ -113,7 +132,7 @@ pub struct Findings {
     pub missing: Vec<u64>,
     /// Lines that came again.
     pub repeated: u64,
-    /// Lines that came for the first time after a higher number had come: a repetition is not disorder.
+    /// Lines that came for the first time after a higher number of the same file had come: a repetition is not disorder.
     pub out_of_order: u64,
     /// Lines of the name with a number that nobody wrote, or that were changed.
     pub foreign: u64,
@@ -158,10 +177,22 @@ pub fn judge<L: AsRef<[u8]>>(
     length: usize,
     expected: Range<u64>,
 ) -> Findings {
+    judge_files(lines, name, length, &[expected])
+}
+
+/// The same for lines of several files, one file's numbers after the other's: each file has an order of its own.
+pub fn judge_files<L: AsRef<[u8]>>(
+    lines: impl IntoIterator<Item = L>,
+    name: &str,
+    length: usize,
+    files: &[Range<u64>],
+) -> Findings {
+    let expected =
+        files.first().map_or(0, |file| file.start)..files.last().map_or(0, |file| file.end);
     let prefix = format!("{name} ");
     let mut findings = Findings::default();
     let mut seen = HashSet::new();
-    let mut highest = None;
+    let mut highest = vec![None; files.len()];
     let mut original = Vec::new();
     for found in lines {
         let found = found.as_ref();
@@ -179,12 +210,16 @@ pub fn judge<L: AsRef<[u8]>>(
         line(&mut original, name, number, length);
         if original.strip_suffix(b"\n") != Some(found) {
             findings.foreign += 1;
-        } else if !seen.insert(number) {
+            continue;
+        }
+        // Empty files lie between others: the last one that begins here or before has the number.
+        let file = files.partition_point(|file| file.start <= number) - 1;
+        if !seen.insert(number) {
             findings.repeated += 1;
-        } else if highest.is_some_and(|highest| number < highest) {
+        } else if highest[file].is_some_and(|highest| number < highest) {
             findings.out_of_order += 1;
         } else {
-            highest = Some(number);
+            highest[file] = Some(number);
         }
     }
     findings.missing = expected.filter(|number| !seen.contains(number)).collect();

@@ -9,6 +9,7 @@ pub mod eventually;
 pub mod kafka;
 pub mod lines;
 pub mod proxy;
+pub mod scene;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
