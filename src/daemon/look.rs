@@ -370,7 +370,7 @@ fn producer(producer: &ProducerLook) -> ProducerSnapshot {
         outstanding_records: view.outstanding as u64,
         outstanding_bytes: view.outstanding_bytes as u64,
         requests: view.waves,
-        rtt_ms: (!view.ack_time.is_zero()).then(|| view.ack_time.as_secs_f64() * 1000.0),
+        rtt_ms: (!view.ack_time.is_zero()).then_some(view.ack_time.as_secs_f64() * 1000.0),
     }
 }
 

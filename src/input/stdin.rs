@@ -228,6 +228,10 @@ fn is_ready(descriptor: impl AsFd, patience: &Timespec) -> bool {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test waits for its own threads"
+)]
 mod tests {
     use super::*;
     use crate::flow::{

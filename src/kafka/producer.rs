@@ -43,9 +43,12 @@ pub struct Pipeline {
     pub on_refused: OnRefused,
     pub books: Arc<Books>,
     /// Asked once, with the cluster's id: may this pipeline's positions be kept for that cluster?
-    pub admit: Box<dyn Fn(&str) -> Result<(), String> + Send>,
+    pub admit: Admit,
     pub set_aside: SetAside,
 }
+
+/// Says whether a pipeline may run on the cluster with this id, or why not.
+pub type Admit = Box<dyn Fn(&str) -> Result<(), String> + Send>;
 
 /// Makes a refused record durable somewhere else, before its position may pass.
 pub type SetAside = Box<dyn FnMut(&Refused<'_>) -> Result<(), String> + Send>;
@@ -805,5 +808,9 @@ impl TopicLanes {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test waits for its own threads"
+)]
 #[path = "producer_test.rs"]
 mod tests;

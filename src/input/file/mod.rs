@@ -594,4 +594,8 @@ fn fact(source: &Source) -> Fact {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test waits for its own threads"
+)]
 mod tests;

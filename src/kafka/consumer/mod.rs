@@ -20,6 +20,10 @@ mod session;
 mod start;
 mod status;
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test waits for its own threads"
+)]
 mod tests;
 
 use std::sync::Arc;
