@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use crate::control::http::Admin;
-use crate::flow::{Books, Budget, Count, Entries};
+use crate::flow::{Books, Budget, Count};
 use crate::input::file::facts::Facts;
 use crate::kafka::consumer::ConsumerState;
 use crate::kafka::producer::ProducerState;
@@ -155,7 +155,7 @@ impl Look {
                 filtered = entries.filtered.lines,
                 dropped,
                 in_flight = entries.in_flight.lines,
-                unread_bytes = unread(input, &entries),
+                unread_bytes = entries.unread_bytes,
                 lost_bytes = lost,
                 resent = entries.resent,
                 rebuilds = entries.rebuilds,
@@ -222,7 +222,7 @@ impl Look {
                 .collect(),
             spooled: count(entries.spooled),
             in_flight: count(entries.in_flight),
-            unread_bytes: unread(input, &entries),
+            unread_bytes: entries.unread_bytes,
             lost: entries
                 .lost
                 .iter()
@@ -352,13 +352,6 @@ impl Admin for Look {
     fn status(&self) -> Value {
         status_json(&self.snapshot())
     }
-}
-
-fn unread(input: &InputLook, entries: &Entries) -> u64 {
-    input
-        .facts
-        .as_ref()
-        .map_or(entries.unread_bytes, |facts| facts.summary().unread_bytes)
 }
 
 fn producer(producer: &ProducerLook) -> ProducerSnapshot {

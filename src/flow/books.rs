@@ -92,9 +92,10 @@ impl Books {
         self.lock().clone()
     }
 
-    /// Lines were read and are on their way.
+    /// Lines were read and are on their way; they are unread no longer.
     pub fn read(&self, count: Count) {
         let mut entries = self.lock();
+        entries.unread_bytes = entries.unread_bytes.saturating_sub(count.bytes);
         entries.read += count;
         entries.in_flight += count;
     }

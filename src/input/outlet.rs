@@ -148,6 +148,11 @@ impl Outlet {
         self.hand.as_ref().is_some_and(|hand| !hand.runs.is_empty())
     }
 
+    /// Source bytes in hand that were not sent.
+    pub fn holds_bytes(&self) -> u64 {
+        self.hand.as_ref().map_or(0, |hand| hand.count().bytes)
+    }
+
     /// Sends what is in hand, and waits until it is gone.
     pub fn flush(&mut self) -> Result<(), Ended> {
         while !self.try_flush()? {

@@ -178,7 +178,7 @@ impl Follower {
         while !self.outlet.stop().is_soft() {
             let busy = self.round()? && !self.is_blocked;
             self.is_blocked |= !self.outlet.try_flush()?;
-            self.outlet.tracker().books().set_unread(self.unread);
+            self.tell_unread();
             if self.once {
                 if self.active.is_empty() {
                     break;
@@ -223,7 +223,13 @@ impl Follower {
                 self.unread -= std::mem::take(&mut source.counted);
             }
         }
-        books.set_unread(self.unread);
+        self.tell_unread();
+    }
+
+    /// What is in hand counts as unread until it is sent, and so as read.
+    fn tell_unread(&self) {
+        let unread = self.unread + self.outlet.holds_bytes();
+        self.outlet.tracker().books().set_unread(unread);
     }
 
     /// Waits until something is due, at the latest `sweep`.

@@ -51,7 +51,7 @@ impl Follower {
         }
         self.look_around()?;
         self.give_up_saved();
-        self.outlet.tracker().books().set_unread(self.unread);
+        self.tell_unread();
         Ok(())
     }
 
