@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::config::{self, Config, Property};
-use crate::kafka::properties::{probe_consumer, probe_producer};
+use crate::kafka::properties::{probe_consumer, probe_producer, probe_property};
 use crate::kafka::settings::{ConsumerSettings, ProducerSettings};
 use crate::plan::{self, Plan, Site};
 use crate::yaml::{Problem, Source, Span};
@@ -105,6 +105,7 @@ pub fn load(path: &Path) -> Result<(Plan, Warnings), ConfigErrors> {
 pub(super) struct Probes {
     pub producer: fn(&ProducerSettings) -> Result<(), String>,
     pub consumer: fn(&ConsumerSettings) -> Result<(), String>,
+    pub property: fn(&str, &str) -> Result<(), String>,
 }
 
 impl Probes {
@@ -112,6 +113,7 @@ impl Probes {
     const LIBRDKAFKA: Self = Self {
         producer: probe_producer,
         consumer: probe_consumer,
+        property: probe_property,
     };
 
     /// Asks nothing.
@@ -119,6 +121,7 @@ impl Probes {
     const NONE: Self = Self {
         producer: |_| Ok(()),
         consumer: |_| Ok(()),
+        property: |_, _| Ok(()),
     };
 }
 
@@ -135,13 +138,16 @@ pub(super) fn load_text(
     let mut loaded = None;
     if let Some(config) = reading.config {
         match plan::plan(&config, site) {
-            // What could not be read is missing in the plan, so then there is nothing to ask librdkafka about.
+            // What could not be read is missing in the plan, so then there is no client to ask librdkafka about.
             Ok(plan) if problems.is_empty() => {
                 problems.extend(probe(&config, &plan, probes));
                 loaded = Some((plan, plan::notes(&config)));
             }
             Ok(_) => {}
             Err(broken) => problems.extend(broken),
+        }
+        if loaded.is_none() {
+            probe_alone(&config, probes, &mut problems);
         }
     }
     match loaded {
@@ -196,6 +202,25 @@ fn probe(config: &Config, plan: &Plan, probes: &Probes) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// What librdkafka says to each property by itself, when no client can be made of the whole.
+fn probe_alone(config: &Config, probes: &Probes, problems: &mut Vec<Problem>) {
+    let of_clusters = config.clusters.iter().map(|cluster| &cluster.options);
+    let of_outputs = config
+        .outputs
+        .iter()
+        .filter_map(|output| Some(&output.from.as_ref()?.options));
+    for Property { name, value } in of_clusters.chain(of_outputs).flatten() {
+        // A rule has said already what is wrong with it.
+        if problems.iter().any(|problem| problem.at == Some(name.span)) {
+            continue;
+        }
+        if let Err(message) = (probes.property)(&name.value, &value.value) {
+            let text = format!("librdkafka refuses this: {message}");
+            problems.push(Problem::new(name.span, text));
+        }
+    }
 }
 
 /// Where the property stands that `message` names: among the output's options, or the cluster's; else the section itself.
@@ -522,6 +547,7 @@ outputs: { o: { from: { topics: [t], group: g, options: { fetch.min.bytes: x } }
             consumer: |_| {
                 Err("Invalid value \"x\" for configuration property \"fetch.min.bytes\"".to_owned())
             },
+            ..Probes::NONE
         };
         let errors = load_text("a.yaml", &text, &environment, &site(), &probes).unwrap_err();
         let places: Vec<_> = errors
@@ -530,6 +556,22 @@ outputs: { o: { from: { topics: [t], group: g, options: { fetch.min.bytes: x } }
             .map(|problem| problem.at.unwrap().line)
             .collect();
         assert_eq!(places, [6, 8]);
+    }
+
+    #[test]
+    fn options_are_tried_even_when_the_rest_makes_no_client() {
+        let text = "clusters: { main: { brokers: [k], options: { debug: all, socket.nonsense: 1 } } }
+inptus: {}
+outputs: { o: { from: { topics: [t], group: g, options: { fetch.min.bytes: x } }, to: { type: file, path: /o/x } } }
+";
+        let errors =
+            load_text("a.yaml", text, &environment, &site(), &Probes::LIBRDKAFKA).unwrap_err();
+        let places: Vec<_> = errors
+            .problems()
+            .iter()
+            .map(|problem| problem.at.unwrap().line)
+            .collect();
+        assert_eq!(places, [1, 2, 3]);
     }
 
     #[test]

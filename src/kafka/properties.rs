@@ -1,6 +1,7 @@
 //! The librdkafka properties that logferry owns, and the probes by which `check` finds what librdkafka itself would refuse.
 
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
 
 use super::cluster::client_config;
 use super::consumer::consumer_config;
@@ -96,6 +97,20 @@ pub fn probe_consumer(settings: &ConsumerSettings) -> Result<(), String> {
     let config = consumer_config(&settings, "", "probe", PROBED_PREFETCH, false)
         .map_err(|error| error.to_string())?;
     probe(&config, Kind::Consumer)
+}
+
+/// Whether librdkafka knows a property and takes its value, whatever the others are. No client is built.
+///
+/// # Errors
+/// librdkafka's words.
+pub fn probe_property(name: &str, value: &str) -> Result<(), String> {
+    let mut config = ClientConfig::new();
+    config.set(name, value);
+    match config.create_native_config() {
+        Ok(_) => Ok(()),
+        Err(KafkaError::ClientConfig(_, words, ..)) => Err(words),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Any prefetch will do for a consumer that fetches nothing, in bytes.

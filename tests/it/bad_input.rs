@@ -58,7 +58,7 @@ buffer: { memory: 1M }
     for (line, words) in [
         (2, "soon"),
         (3, "inputs"),
-        (5, "socket.keepalive.enable"),
+        (5, "No such configuration property"),
         (8, "exclude"),
         (9, "main"),
         (9, "acks"),
