@@ -38,7 +38,7 @@ use crate::template::{Part as Placeholder, PathTemplate, Template};
 /// How many batches may lie between an input and its producer.
 const BATCHES: usize = 8;
 /// How many may lie between a consumer and its writer.
-const FETCHED: usize = 64;
+const FETCHED: usize = 8;
 /// How many free arenas an input keeps.
 const FREE_ARENAS: usize = 8;
 
@@ -483,7 +483,7 @@ impl Wiring<'_> {
             settings: plan.from.clone(),
             bootstrap: bootstrap.to_owned(),
             client_id: self.plan.id.clone(),
-            prefetch_bytes: share.guaranteed() / 2,
+            prefetch_bytes: share.guaranteed() / 8,
             pipe,
             share,
             tracker: Arc::new(Tracker::new(consumed)),
