@@ -812,5 +812,4 @@ impl TopicLanes {
     clippy::disallowed_methods,
     reason = "a test waits for its own threads"
 )]
-#[path = "producer_test.rs"]
 mod tests;
