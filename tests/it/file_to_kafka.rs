@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::support::daemon::Daemon;
 use crate::support::eventually::{eventually, pause};
 use crate::support::kafka::RealKafka;
-use crate::support::lines::{Findings, LineWriter, judge_files};
+use crate::support::lines::{Findings, LineWriter, judge, judge_files};
 use crate::support::scene::{Dice, LONG, Scene, books, caught_up, said, try_status, turn};
 
 /// Bytes of a line in these tests.
@@ -348,7 +348,7 @@ fn what_is_truncated_before_it_could_be_read_is_counted_as_lost() {
         after["acked"]["lines"].as_u64().unwrap()
     );
     let values = kafka.read_values(&topic);
-    let findings = judge_files(&values, "a", LENGTH, &[0..200_100]);
+    let findings = judge(&values, "a", LENGTH, 0..200_100);
     assert_eq!(
         (findings.repeated, findings.out_of_order, findings.foreign),
         (0, 0, 0)
@@ -427,13 +427,14 @@ fn a_key_of_the_files_name_keeps_each_file_in_one_partition() {
         ))
         .start();
     let names: Vec<_> = (0..8).map(|number| format!("w{number}")).collect();
-    for name in &names {
-        let mut writer = LineWriter::create(scene.path(&format!("logs/{name}.log")), name, LENGTH);
-        writer.append(500);
-    }
     let written: Vec<_> = names
         .iter()
-        .map(|name| (name.as_str(), vec![0..500]))
+        .map(|name| {
+            let path = scene.path(&format!("logs/{name}.log"));
+            let mut writer = LineWriter::create(path, name, LENGTH);
+            writer.append(500);
+            (name.as_str(), writer.files())
+        })
         .collect();
     let findings = wait_all(&daemon, kafka, &topic, &written);
 
