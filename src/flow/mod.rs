@@ -1,7 +1,7 @@
 //! What joins a source to a sink. No I/O, no Kafka, no files.
 //!
 //! A **source** fills a [`Batch`] and opens an entry in its [`Tracker`] for what the batch covers. The batch travels through a
-//! [`pipe`] to a **sink**. When everything in the batch is accounted for, the sink settles the batch's [`Receipt`]; the tracker's
+//! [`mod@pipe`] to a **sink**. When everything in the batch is accounted for, the sink settles the batch's [`Receipt`]; the tracker's
 //! [`Ledger`]s turn settlements that come in any order into one in-order position per source, and that position is what gets saved.
 //! Both directions use it: a file's position on the way into Kafka, a partition's offset on the way out.
 //!

@@ -55,7 +55,7 @@ pub fn consumer_config(
     if settings.cluster.brokers == Brokers::Embedded {
         // When a member's subscription changes while it joins, the embedded broker waits for its first incarnation to time out.
         config
-            .set("session.timeout.ms", "3000")
+            .set("session.timeout.ms", "4000")
             .set("heartbeat.interval.ms", "500");
     }
     for (name, value) in &settings.options {

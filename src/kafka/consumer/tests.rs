@@ -151,7 +151,7 @@ impl Rig {
 
     /// Takes what comes until `done`; a batch is settled at once if `settle`.
     fn until(&mut self, settle: bool, mut done: impl FnMut(&Self) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(40);
+        let deadline = Instant::now() + Duration::from_secs(120);
         while !done(self) {
             assert!(
                 Instant::now() < deadline,
@@ -326,14 +326,19 @@ fn partitions_move_to_another_member_only_when_what_was_taken_is_settled() {
     first.settle_held();
     let started = Instant::now();
     while first.partitions() != 2 || second.partitions() != 2 {
-        assert!(started.elapsed() < Duration::from_secs(20));
+        assert!(started.elapsed() < Duration::from_secs(60));
         first.step(true);
         second.step(true);
     }
     produce(at, 2000, 3000);
     let started = Instant::now();
-    while first.values.len() + second.values.len() < 3000 {
-        assert!(started.elapsed() < Duration::from_secs(20));
+    // Repeats do not count: the mock cluster can make some, see below.
+    let distinct = |first: &Rig, second: &Rig| {
+        let both = first.values.iter().chain(&second.values);
+        both.collect::<std::collections::HashSet<_>>().len()
+    };
+    while distinct(&first, &second) < 3000 {
+        assert!(started.elapsed() < Duration::from_secs(60));
         first.step(true);
         second.step(true);
     }

@@ -99,7 +99,7 @@ impl Native {
         })
     }
 
-    /// The next event, or `None` after `timeout` or a ring of [`Native::bell`]. Waits without spinning.
+    /// The next event, or `None` after `timeout` or a ring of a [`QueueBell`]. Waits without spinning.
     pub fn poll(&self, timeout: Duration) -> Option<Event> {
         let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the queue is alive; the event is a new one that Event owns.

@@ -18,7 +18,7 @@ unsafe impl Send for Event {}
 /// What an event tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventKind {
-    /// Delivery reports: see [`Event::deliveries`].
+    /// Delivery reports: `Flight::poll` hands them out.
     Deliveries,
     /// A client-wide error, and whether it ends the client.
     Error {
@@ -34,9 +34,9 @@ pub enum EventKind {
     },
     /// Statistics as JSON.
     Statistics(String),
-    /// The group's assignment changes: see [`Event::partitions`]. The code says how.
+    /// The group's assignment changes: its partitions are read from the event. The code says how.
     Rebalance(RDKafkaErrorCode),
-    /// Offsets were committed, or not: see [`Event::partitions`] and [`Event::token`].
+    /// Offsets were committed, or not: its partitions are read from the event and [`Event::token`].
     Committed(Option<RDKafkaErrorCode>),
     /// Nothing for us.
     Other,

@@ -138,7 +138,7 @@ impl Flight {
     /// Takes a load over and gives the slot that names it, or gives it back when all slots are taken.
     ///
     /// # Errors
-    /// The load, when there are [`MOST_SLOTS`] already or it has more than [`MOST_RECORDS`] records.
+    /// The load, when all slots are taken or it has more than [`MOST_RECORDS`] records.
     pub fn hold(&mut self, load: Outgoing) -> Result<u32, Box<Outgoing>> {
         if load.batch.records.len() > MOST_RECORDS
             || (self.free.is_empty() && self.slots.len() >= MOST_SLOTS)
