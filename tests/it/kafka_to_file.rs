@@ -173,6 +173,8 @@ fn sigterm_leaves_the_group_where_the_files_end() {
         }
     }
     let mut daemon = scene.launch(&yaml).start();
+    // All may be written already, and a process that has just begun does not catch signals yet.
+    daemon.wait_ready(LONG);
     eventually(LONG, "everything is written", || {
         let all: usize = (0..3).map(|partition| lines(&out, partition).len()).sum();
         if all == 30_000 {
