@@ -33,6 +33,11 @@ soak:
 bench *ARGS:
     cargo bench --bench end_to_end -- {{ARGS}}
 
+# The FFI under valgrind (needs valgrind): minutes
+valgrind:
+    cargo test --lib --no-run
+    valgrind --error-exitcode=9 --leak-check=no -q "$(ls -t target/debug/deps/logferry-* | grep -v '\.d$' | head -1)" kafka::producer kafka::native
+
 # Licences, advisories and banned crates of the dependencies (needs cargo-deny)
 deny:
     cargo deny check

@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// What an ordinary arena holds, in bytes. Read blocks of this size are on the plateau of throughput.
 pub const ARENA_BYTES: usize = 256 * 1024;
 
+/// What debug builds fill an arena with when it is given back.
+const GIVEN_BACK: u8 = 0xdd;
+
 /// A fixed piece of memory and how much of it is in use. Goes back to its pool on drop.
 pub struct Arena {
     bytes: Box<[u8]>,
@@ -112,6 +115,11 @@ impl Drop for Arena {
         let Some(pool) = self.pool.upgrade() else {
             return;
         };
+        // Whoever still reads from here after it was given back reads this: in debug builds a late read is seen by every
+        // test that looks at what arrives.
+        if cfg!(debug_assertions) {
+            self.bytes.fill(GIVEN_BACK);
+        }
         let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
         if free.len() < pool.keep {
             free.push(std::mem::take(&mut self.bytes));

@@ -64,7 +64,7 @@ fn wait_all(
 }
 
 #[test]
-fn nothing_is_missing_and_order_is_kept_through_rotations_and_twelve_kills() {
+pub fn nothing_is_missing_and_order_is_kept_through_rotations_and_twelve_kills() {
     const KILLS: u64 = 12;
     const SHARE: u64 = 50_000 / (KILLS + 1) + 1;
     let _turn = turn();

@@ -99,7 +99,7 @@ fn assert_each_once(kafka: &RealKafka, topic: &str, folder: &Path) {
 }
 
 #[test]
-fn each_record_stands_once_in_the_files_through_twelve_kills() {
+pub fn each_record_stands_once_in_the_files_through_twelve_kills() {
     const KILLS: u64 = 12;
     const SHARE: u64 = 100_000 / KILLS;
     let _turn = turn();

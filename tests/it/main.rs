@@ -22,5 +22,6 @@ mod layers;
 mod logrotate;
 mod once;
 mod outage;
+mod soak;
 mod stdin;
 mod systemd;
