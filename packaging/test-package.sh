@@ -84,7 +84,7 @@ fi
 [ -f /usr/lib/systemd/system/logferry.service ] || [ -f /lib/systemd/system/logferry.service ] || fail 'no unit'
 [ "$(stat -c '%U:%G %a' "$config")" = 'root:logferry 640' ] || fail "rights of $config: $(stat -c '%U:%G %a' "$config")"
 getent passwd logferry >/dev/null || fail 'no user logferry'
-[ -z "$(pgrep -x logferry || true)" ] || fail 'something was started before it was configured'
+[ -z "$(pgrep -f '^/usr/bin/logferry' || true)" ] || fail 'something was started before it was configured'
 logferry --version
 
 say 'configuring it: one input, the embedded broker'
