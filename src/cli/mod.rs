@@ -9,6 +9,7 @@ mod completions;
 pub mod exit;
 pub mod load;
 mod man;
+mod probe;
 pub mod run;
 mod schema;
 mod summary;

@@ -1,8 +1,9 @@
 //! Running it: pipelines are wired, threads started, and then it is waited: for signals, for threads that end, for the drain.
 //!
-//! Reading order: `wiring` (what is connected to what), `mod` (the life of the daemon), `tasks`, `saver`, `look`.
+//! Reading order: `wiring` (what is connected to what), `mod` (the life of the daemon), `drain` (when it is over), `tasks`, `saver`, `look`.
 
 pub mod aside;
+mod drain;
 pub mod ending;
 pub mod look;
 pub mod progress;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use self::drain::{Drain, LEAVE, Step, Why};
 pub use self::ending::Ending;
 use self::ending::StartError;
 use self::look::Look;
@@ -29,8 +31,6 @@ use crate::plan::{Plan, SourceSettings};
 
 /// How often the daemon looks whether a deadline passed.
 const TICK: Duration = Duration::from_millis(200);
-/// What threads get to leave after a hard stop.
-const LEAVE: Duration = Duration::from_secs(5);
 
 /// How to run.
 #[derive(Debug, Clone)]
@@ -84,20 +84,10 @@ struct Daemon {
     once: bool,
     /// Ends by itself: `once`, or standard input and nothing else.
     finite: bool,
-    timeout: Option<Instant>,
     running: HashSet<Part>,
-    drain: Option<Drain>,
+    drain: Drain,
     failed: bool,
     internal: Option<String>,
-}
-
-/// The end has begun.
-struct Drain {
-    deadline: Instant,
-    /// Asked for by a signal: the deadline stands. Otherwise it moves on with every byte that is delivered.
-    by_signal: bool,
-    progress: u64,
-    hard: bool,
 }
 
 impl Daemon {
@@ -118,6 +108,10 @@ impl Daemon {
             .iter()
             .all(|input| matches!(input.from, SourceSettings::Stdin(_)));
         let running = wired.tasks.parts().collect();
+        let limit = options
+            .once
+            .flatten()
+            .map(|timeout| Instant::now() + timeout);
         Ok(Self {
             progress: Progress::new(options.progress.clone()),
             signals,
@@ -126,13 +120,9 @@ impl Daemon {
             shutdown_timeout: plan.shutdown_timeout,
             once,
             finite: once || (plan.outputs.is_empty() && only_stdin),
-            timeout: options
-                .once
-                .flatten()
-                .map(|timeout| Instant::now() + timeout),
             running,
             wired,
-            drain: None,
+            drain: Drain::new(plan.shutdown_timeout, limit),
             failed: false,
             internal: None,
         })
@@ -206,7 +196,7 @@ impl Daemon {
         match signal {
             Signal::Drain { by } => {
                 tracing::info!(by, timeout = ?self.shutdown_timeout, "stopping: what was read is delivered; a second signal leaves at once");
-                self.begin_drain(true);
+                self.begin_drain(Why::Asked);
             }
             Signal::Report => self.wired.look.log_books(),
             Signal::Reload | Signal::Reopen => {}
@@ -216,71 +206,41 @@ impl Daemon {
         }
     }
 
-    fn begin_drain(&mut self, by_signal: bool) {
-        if self
-            .drain
-            .as_ref()
-            .is_some_and(|drain| drain.by_signal || !by_signal)
-        {
+    fn begin_drain(&mut self, why: Why) {
+        let progress = self.wired.look.progress();
+        if !self.drain.begin(why, Instant::now(), progress) || why == Why::EverythingRead {
             return;
         }
-        let deadline = Instant::now() + self.shutdown_timeout;
-        self.drain = Some(Drain {
-            deadline,
-            by_signal,
-            progress: self.wired.look.progress(),
-            hard: false,
-        });
-        if by_signal {
-            self.wired.look.phase.drain();
-            let stopping = self.manager.stopping("delivering what was read");
-            let longer = self
-                .manager
-                .extend_timeout(self.shutdown_timeout + LEAVE + LEAVE);
-            if let Err(error) = stopping.and(longer) {
-                tracing::warn!(%error, "the service manager cannot be told about the stop");
-            }
-            self.wired.stop.soften();
+        self.wired.look.phase.drain();
+        let stopping = self.manager.stopping("delivering what was read");
+        let longer = self
+            .manager
+            .extend_timeout(self.shutdown_timeout + LEAVE + LEAVE);
+        if let Err(error) = stopping.and(longer) {
+            tracing::warn!(%error, "the service manager cannot be told about the stop");
         }
+        self.wired.stop.soften();
     }
 
     /// `true`: even the threads' time to leave has passed.
     fn deadline_passed(&mut self) -> bool {
-        let now = Instant::now();
-        if self.timeout.is_some_and(|timeout| timeout <= now)
-            && self.drain.as_ref().is_none_or(|drain| !drain.hard)
-        {
-            tracing::error!("--timeout passed; what was not delivered is read again next time");
-            let progress = self.wired.look.progress();
-            self.drain = Some(Drain {
-                deadline: now,
-                by_signal: true,
-                progress,
-                hard: false,
-            });
+        match self.drain.step(Instant::now(), self.wired.look.progress()) {
+            Step::GoOn => false,
+            Step::Leave => true,
+            Step::Harden { by_limit } => {
+                if by_limit {
+                    tracing::error!(
+                        "--timeout passed; what was not delivered is read again next time"
+                    );
+                }
+                tracing::error!(
+                    undelivered = self.wired.look.undelivered(),
+                    "the time for stopping has passed; leaving with lines that are not delivered"
+                );
+                self.wired.stop.harden();
+                false
+            }
         }
-        let Some(drain) = &mut self.drain else {
-            return false;
-        };
-        let progress = self.wired.look.progress();
-        if !drain.by_signal && progress != drain.progress {
-            drain.progress = progress;
-            drain.deadline = now + self.shutdown_timeout;
-        }
-        if now < drain.deadline {
-            return false;
-        }
-        if drain.hard {
-            return true;
-        }
-        drain.hard = true;
-        drain.deadline = now + LEAVE;
-        tracing::error!(
-            undelivered = self.wired.look.undelivered(),
-            "the time for stopping has passed; leaving with lines that are not delivered"
-        );
-        self.wired.stop.harden();
-        false
     }
 
     fn ended(&mut self, ended: Ended) {
@@ -314,7 +274,7 @@ impl Daemon {
                 if error.starts_with("internal error") {
                     self.internal = Some(error.clone());
                     self.wired.stop.soften();
-                    self.begin_drain(true);
+                    self.begin_drain(Why::Asked);
                 }
                 match life {
                     Some((life, name)) => {
@@ -339,9 +299,9 @@ impl Daemon {
         let outputs = any(&self.running, |part| {
             matches!(part, Part::Consumer(_) | Part::Writer(_))
         });
-        if !inputs && producers && !outputs && self.finite && self.drain.is_none() {
+        if !inputs && producers && !outputs && self.finite && !self.drain.has_begun() {
             // Everything is read: from now on a Kafka that stays away for too long ends it.
-            self.begin_drain(false);
+            self.begin_drain(Why::EverythingRead);
         }
         if !inputs && !producers && !self.wired.may_end.swap(true, Ordering::AcqRel) {
             for bell in &self.wired.consumers {
@@ -356,7 +316,7 @@ impl Daemon {
     fn ending(&self, left_in_time: bool) -> Ending {
         let look = &self.wired.look;
         let undelivered = look.undelivered();
-        let hard = self.drain.as_ref().is_some_and(|drain| drain.hard);
+        let hard = self.drain.is_hard();
         if let Some(error) = &self.internal {
             return Ending::Failed(error.clone());
         }
@@ -371,7 +331,7 @@ impl Daemon {
         if undelivered > 0 {
             return Ending::Overdue { undelivered };
         }
-        if self.drain.is_none() && !self.once && !self.finite {
+        if !self.drain.has_begun() && !self.once && !self.finite {
             return Ending::Failed(
                 "nothing is left to run; the log says why each part ended".into(),
             );

@@ -482,7 +482,7 @@ fn a_reserved_crate_or_call_is_found_outside_its_place() {
     );
 
     for (file, source) in [
-        ("kafka/producer.rs", "use rdkafka::Message;"),
+        ("kafka/producer/mod.rs", "use rdkafka::Message;"),
         ("yaml/mod.rs", "use serde_saphyr::Spanned;"),
         ("input/file/watch/events.rs", "use inotify::Inotify;"),
         (

@@ -2,7 +2,7 @@ use rustix::io::Errno;
 
 use super::*;
 use crate::checkpoint::state::Input;
-use crate::checkpoint::{FileKey, Print};
+use crate::checkpoint::{DataDirError, FileKey, Print};
 use crate::disk::model::{Fate, ModelDisk, Random, crashed};
 use crate::disk::{self, Open, RealDisk};
 

@@ -16,6 +16,7 @@ mod config;
 mod intake;
 mod jobs;
 mod leave;
+mod once;
 mod session;
 mod start;
 mod status;
@@ -25,6 +26,7 @@ mod status;
     reason = "a test waits for its own threads"
 )]
 mod tests;
+mod trouble;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

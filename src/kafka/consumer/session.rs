@@ -1,30 +1,30 @@
-//! The life of one Kafka client: its events, its troubles, its commits.
+//! The life of one Kafka client: its events, its commits, its status. What goes wrong is told by `trouble`, and `once` knows when enough
+//! was read.
+//!
+//! What only this client knows dies with it; what outlives it (the assignment, the ledgers, what is pending) is the worker's.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::intake::News;
+use super::once::Once;
 use super::status::PartitionStatus;
-use super::{End, TICK, Worker};
+use super::trouble::advice;
+use super::{TICK, Worker};
 use crate::flow::Ring;
 use crate::flow::durable::metadata;
 use crate::kafka::commit::{self, Commits, Key};
-use crate::kafka::native::{Boundary, Event, EventKind, Member, PartitionOffset};
+use crate::kafka::native::{Event, EventKind, Member, PartitionOffset};
 use crate::kafka::rebalance::{Job, Why};
 
 /// How often a cluster that is away is asked whether it is back.
 const PROBE: Duration = Duration::from_secs(2);
 /// How long it is waited for then.
-const PROBED: Duration = Duration::from_millis(300);
-/// `once`: how long a member without partitions waits for some.
-const NOTHING: Duration = Duration::from_secs(20);
-/// The same when not even the group has answered: a dead member can hold up a rebalance for its session's time.
-const NO_GROUP: Duration = Duration::from_secs(60);
+pub(super) const PROBED: Duration = Duration::from_millis(300);
 
 pub(super) struct Session {
     pub member: Member,
@@ -34,28 +34,17 @@ pub(super) struct Session {
     /// Whether the cluster answered last time.
     pub connected: bool,
     /// Whether the group answered.
-    joined: bool,
+    pub joined: bool,
     pub tick: Instant,
     /// When a cluster that is away is asked again whether it is there.
     probe: Instant,
     /// Troubles that were told, so that each is told once.
-    told: HashSet<(String, i32)>,
+    pub told: HashSet<(String, i32)>,
     /// Why the last broker was not reached.
-    unreached: Option<String>,
+    pub unreached: Option<String>,
     /// Since when no message lay in the queue.
     pub idle_since: Option<Instant>,
-    once: Once,
-}
-
-/// What `once` waits for.
-#[derive(Default)]
-struct Once {
-    since: Option<Instant>,
-    /// The assignment that the ends belong to.
-    version: u64,
-    asked: Option<Instant>,
-    ends: Option<BTreeMap<Key, i64>>,
-    flushed: bool,
+    pub once: Once,
 }
 
 impl Session {
@@ -184,20 +173,6 @@ impl Worker {
         }
     }
 
-    /// The cluster answered something.
-    pub(super) fn answers(&mut self, session: &mut Session) {
-        if session.connected {
-            return;
-        }
-        session.connected = true;
-        session.told.clear();
-        self.consumer.state.change(|status| {
-            status.connected = true;
-            status.last_error = None;
-        });
-        tracing::info!(output = %self.consumer.name, brokers = %self.consumer.bootstrap, "the cluster answers");
-    }
-
     /// What a partition told between its records.
     pub(super) fn hear(&mut self, session: &mut Session, news: News) {
         match news {
@@ -269,41 +244,6 @@ impl Worker {
         }
     }
 
-    /// Something is wrong. Said once, until the cluster is back or the group gives something.
-    pub(super) fn trouble(&mut self, session: &mut Session, topic: &str, code: Code, text: &str) {
-        match code {
-            // One broker. When it is all of them, that is said.
-            Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut => {
-                tracing::debug!(output = %self.consumer.name, "{text}");
-                session.unreached = Some(text.to_owned());
-                return;
-            }
-            Code::AllBrokersDown => {
-                session.connected = false;
-                self.consumer
-                    .state
-                    .change(|status| status.connected = false);
-            }
-            _ => {}
-        }
-        if !session.told.insert((topic.to_owned(), code as i32)) {
-            return;
-        }
-        let reason = match (code, &session.unreached) {
-            (Code::AllBrokersDown, Some(reason)) => format!(": {reason}"),
-            _ => String::new(),
-        };
-        let text = match code {
-            Code::AllBrokersDown => "no broker of the cluster answers",
-            _ => text,
-        };
-        let text = format!("{text}{}{reason}", advice(code));
-        tracing::warn!(output = %self.consumer.name, brokers = %self.consumer.bootstrap, "{text}; tried again until it succeeds");
-        self.consumer
-            .state
-            .change(|status| status.last_error = Some(text));
-    }
-
     /// Passes on to the group what became durable.
     pub(super) fn commit(&mut self, session: &mut Session) {
         let (assignment, commits) = (&mut self.assignment, &mut session.commits);
@@ -369,92 +309,6 @@ impl Worker {
             .change(|status| status.partitions = partitions);
     }
 
-    /// `once`: whether everything is done.
-    pub(super) fn is_done(&mut self, session: &mut Session, now: Instant) -> Option<End> {
-        let until_end = self.consumer.until_end.as_ref()?;
-        if !until_end.load(Ordering::Acquire) {
-            return None;
-        }
-        let since = *session.once.since.get_or_insert(now);
-        if !session.jobs.is_empty() {
-            return None;
-        }
-        if self.assignment.is_empty() {
-            return self.is_given_nothing(session, now - since);
-        }
-        if session.once.version != self.assignment.version {
-            session.once = Once {
-                since: Some(since),
-                version: self.assignment.version,
-                ..Once::default()
-            };
-        }
-        let Some(ends) = &session.once.ends else {
-            self.ask_ends(session, now);
-            return None;
-        };
-        let mut behind = Vec::new();
-        for (topic, partition, held) in self.assignment.iter() {
-            let key = (topic.clone(), partition);
-            if ends.get(&key).is_some_and(|end| held.read_to() < *end) {
-                behind.push(key);
-            }
-        }
-        let read = behind.is_empty();
-        // Transaction markers are not given out, but counted.
-        for place in session.member.positions(&bare(&behind)) {
-            let held = self.assignment.held(&place.topic, place.partition);
-            if let (Some(held), Some(position)) = (held, place.offset) {
-                held.empty_to = held.empty_to.max(position);
-            }
-        }
-        if !read || self.pending.is_some() {
-            return None;
-        }
-        if !session.once.flushed {
-            session.once.flushed = true;
-            self.flush = true;
-            self.pass_on();
-        }
-        let settled = self.consumer.tracker.all_open_entries() == 0;
-        (settled && session.commits.is_idle()).then_some(End::CaughtUp)
-    }
-
-    fn is_given_nothing(&self, session: &Session, waited: Duration) -> Option<End> {
-        let error = self.consumer.state.status().last_error;
-        let known = session.joined || error.is_some();
-        let enough = if known { NOTHING } else { NO_GROUP };
-        (session.connected && waited > enough).then(|| {
-            let why = error.unwrap_or_else(|| {
-                if session.joined {
-                    "the topics do not exist, or other members of the group have all partitions"
-                        .to_owned()
-                } else {
-                    "the group did not answer".to_owned()
-                }
-            });
-            End::NothingAssigned(format!(
-                "group {} gave no partition of {} to this member: {why}",
-                self.consumer.settings.group,
-                self.consumer.settings.topics.join(", ")
-            ))
-        })
-    }
-
-    fn ask_ends(&mut self, session: &mut Session, now: Instant) {
-        if session.once.asked.is_some_and(|asked| now - asked < TICK) {
-            return;
-        }
-        session.once.asked = Some(now);
-        let partitions = bare(&self.assignment.keys());
-        match session.member.bounds(&partitions, Boundary::End, PROBED) {
-            Ok(partitions) => session.once.ends = ends(&partitions),
-            Err((_, text)) => {
-                tracing::debug!(output = %self.consumer.name, "the ends are asked for again: {text}");
-            }
-        }
-    }
-
     fn name(&self, topic: &str) -> Arc<str> {
         self.assignment.name(topic).unwrap_or_else(|| topic.into())
     }
@@ -493,28 +347,6 @@ pub(super) fn names(keys: &[Key]) -> String {
         words.push(format!("{topic}[{}]", list.join(",")));
     }
     words.join(" ")
-}
-
-/// What to do about an error, as the end of a sentence.
-fn advice(code: Code) -> &'static str {
-    match code {
-        Code::TopicAuthorizationFailed => "; grant READ and DESCRIBE on the topic to this user",
-        Code::GroupAuthorizationFailed => "; grant READ on the group to this user",
-        Code::UnknownTopicOrPartition | Code::UnknownTopic => {
-            "; create the topic, it is picked up within seconds"
-        }
-        Code::SaslAuthenticationFailed | Code::Authentication => {
-            "; check `sasl` of the cluster: the broker refuses the credentials"
-        }
-        Code::SSL => "; check `tls` of the cluster",
-        Code::InconsistentGroupProtocol => {
-            "; other members of the group use another assignment strategy; give this output a group of its own"
-        }
-        Code::OffsetMetadataTooLarge => {
-            "; raise the broker's `offset.metadata.max.bytes` to its default of 4096"
-        }
-        _ => "",
-    }
 }
 
 #[cfg(test)]

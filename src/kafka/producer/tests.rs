@@ -1,7 +1,7 @@
 //! The producer's thread against the embedded broker.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::Mutex;
 use std::thread;
 
 use rdkafka::TopicPartitionList;
@@ -14,8 +14,11 @@ use crate::flow::{
     Tracker, TrySend, pipe,
 };
 use crate::kafka::embedded::Embedded;
+use crate::kafka::partition::{Choice, choose};
 use crate::kafka::properties::producer_config;
-use crate::kafka::settings::{Brokers, ClusterSettings, Compression, Partitioner, RouteSettings};
+use crate::kafka::settings::{
+    Acks, Brokers, ClusterSettings, Compression, Partitioner, RouteSettings,
+};
 
 /// A source that numbers its lines, with everything a pipeline needs.
 struct Bench {

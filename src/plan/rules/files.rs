@@ -5,8 +5,8 @@ use globset::GlobBuilder;
 use super::texts::of_template_error;
 use crate::config::From;
 use crate::plan::names::Names;
-use crate::plan::overlap::{Pattern, can_meet, of_folder, of_glob, of_template};
-use crate::yaml::Problem;
+use crate::plan::overlap::{Pattern, Segment, can_meet, of_folder, of_glob, of_template};
+use crate::yaml::{Problem, Spanned};
 
 pub(super) fn globs_are_globs(names: &Names<'_>, problems: &mut Vec<Problem>) {
     for input in &names.config.inputs {
@@ -72,70 +72,31 @@ pub(super) fn inputs_do_not_read_what_outputs_write(
             .shape()
             .map(|part| part.unwrap_or("\u{1}\u{2}"))
             .collect();
-        for input in &names.config.inputs {
-            let Some(From::File(file)) = &input.from else {
-                continue;
-            };
-            if file
-                .exclude
-                .iter()
-                .any(|exclude| excludes(&names.exclusion(&exclude.value), &sample))
-            {
-                continue;
-            }
-            for path in &file.paths {
-                let globs = of_glob(&names.pattern(&path.value));
-                if globs.iter().any(|glob| can_meet(glob, &written)) {
-                    problems.push(
-                        Problem::new(
-                            path.span,
-                            format!(
-                                "this would read what the output `{}` writes",
-                                output.name.value
-                            ),
-                        )
-                        .hint("write somewhere else, or name what it writes in `exclude`"),
-                    );
-                }
-            }
+        for path in inputs_that_read(names, &written, &sample) {
+            problems.push(
+                Problem::new(
+                    path.span,
+                    format!(
+                        "this would read what the output `{}` writes",
+                        output.name.value
+                    ),
+                )
+                .hint("write somewhere else, or name what it writes in `exclude`"),
+            );
         }
     }
-}
-
-fn excludes(glob: &str, path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let subject = if glob.contains('/') { path } else { name };
-    GlobBuilder::new(glob)
-        .literal_separator(true)
-        .build()
-        .is_ok_and(|glob| glob.compile_matcher().is_match(subject))
 }
 
 pub(super) fn data_dir_is_left_alone(names: &Names<'_>, problems: &mut Vec<Problem>) {
     let data_dir = of_folder(&names.data_dir);
     let sample = format!("{}/\u{1}/\u{1}", names.data_dir);
-    for input in &names.config.inputs {
-        let Some(From::File(file)) = &input.from else {
-            continue;
-        };
-        if file
-            .exclude
-            .iter()
-            .any(|exclude| excludes(&names.exclusion(&exclude.value), &sample))
-        {
-            continue;
-        }
-        for path in &file.paths {
-            let globs = of_glob(&names.pattern(&path.value));
-            if globs.iter().any(|glob| can_meet(glob, &data_dir)) {
-                problems.push(
-                    Problem::new(path.span, "this would read logferry's own files").hint(format!(
-                        "`data_dir` is {}; name `{}/**` in `exclude`",
-                        names.data_dir, names.data_dir
-                    )),
-                );
-            }
-        }
+    for path in inputs_that_read(names, &data_dir, &sample) {
+        problems.push(
+            Problem::new(path.span, "this would read logferry's own files").hint(format!(
+                "`data_dir` is {}; name `{}/**` in `exclude`",
+                names.data_dir, names.data_dir
+            )),
+        );
     }
     for to in names
         .config
@@ -174,4 +135,38 @@ pub(super) fn outputs_do_not_share_files(names: &Names<'_>, problems: &mut Vec<P
         }
         before.push((&output.name.value, pattern));
     }
+}
+
+/// The patterns of inputs that find files of `pattern`, unless `exclude` names them: `sample` is a path that stands for all of them.
+fn inputs_that_read<'a>(
+    names: &Names<'a>,
+    pattern: &[Segment],
+    sample: &str,
+) -> Vec<&'a Spanned<String>> {
+    let mut found = Vec::new();
+    for input in &names.config.inputs {
+        let Some(From::File(file)) = &input.from else {
+            continue;
+        };
+        let is_excluded =
+            |exclude: &Spanned<String>| excludes(&names.exclusion(&exclude.value), sample);
+        if file.exclude.iter().any(is_excluded) {
+            continue;
+        }
+        let reads = |path: &&Spanned<String>| {
+            let globs = of_glob(&names.pattern(&path.value));
+            globs.iter().any(|glob| can_meet(glob, pattern))
+        };
+        found.extend(file.paths.iter().filter(reads));
+    }
+    found
+}
+
+fn excludes(glob: &str, path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let subject = if glob.contains('/') { path } else { name };
+    GlobBuilder::new(glob)
+        .literal_separator(true)
+        .build()
+        .is_ok_and(|glob| glob.compile_matcher().is_match(subject))
 }

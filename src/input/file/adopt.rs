@@ -1,0 +1,188 @@
+//! Beginning to follow a file: where it is begun, and under which position.
+//!
+//! A file that has a saved position by its evidence goes on there; another one begins at its start, or where `start_at` says if it was there
+//! before the input ever ran.
+//!
+//! Invariant: no saved position is used for a file that only shares the name or the inode.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::discover::{Name, is_absent};
+use super::identity::{Found, Verdict, judge};
+use super::look::{Kind, Look, is_shared, open};
+use super::rotate::Standing;
+use super::settings::StartAt;
+use super::tail::{Source, end_of_lines};
+use super::{Follower, fact};
+use crate::checkpoint::{Entry, FileKey};
+use crate::flow::{Origin, SourceId};
+use crate::input::Position;
+use crate::input::outlet::Ended;
+
+impl Follower {
+    /// Follows the file at `path`: from its saved position, or as a new one. Without a name it was found beside the patterns.
+    pub(super) fn adopt(&mut self, path: PathBuf, name: Option<Name>) -> Result<(), Ended> {
+        let opened = open(&path).and_then(|file| Ok((Look::of(&file)?, file)));
+        let (look, file) = match opened {
+            Ok(opened) => opened,
+            Err(error) if is_absent(&error) => return Ok(()),
+            Err(error) => {
+                self.cannot_adopt(path, &error);
+                return Ok(());
+            }
+        };
+        // Between the listing and the opening the name may have come to lead elsewhere.
+        if look.kind != Kind::File {
+            return Ok(());
+        }
+        if let Some(slot) = self.slot_of(&look) {
+            if let Some(name) = name {
+                self.learn_name(path, name, slot);
+            }
+            return Ok(());
+        }
+        if name.is_some()
+            && let Some(before) = self.predecessors.remove(&path)
+            && !before.is_same(&look.id)
+        {
+            self.adopt_between(&path, &before, &look.id)?;
+        }
+        let (start, save) = match self.start_of(&path, &look, &file) {
+            Ok(start) => start,
+            Err(error) => {
+                self.cannot_adopt(path, &error);
+                return Ok(());
+            }
+        };
+        self.troubles.over(&path);
+        let now = Instant::now();
+        let id = start.id;
+        let mut source = Source::new(id, origin(&self.name, &path), path.clone(), look, now);
+        if start.position.offset > 0 || start.position.inside_line {
+            let Position {
+                offset,
+                inside_line,
+                ..
+            } = start.position;
+            if let Err(error) = source.seek(offset, inside_line, &file) {
+                self.cannot_adopt(path, &error);
+                return Ok(());
+            }
+        }
+        self.saved.take(FileKey(id.0));
+        if name.is_none() {
+            source.standing = Standing::Named.out_of_sight(look.links, now);
+        }
+        if look.is_older_than(self.timing.idle_after) {
+            source.pace.was_quiet(&self.timing);
+        }
+        source.is_shared = is_shared(&file);
+        source.end = self.once.then_some(look.size);
+        source.file = Some(file);
+        self.open += 1;
+        self.followed += 1;
+        self.outlet.tracker().add(id, source.position());
+        self.facts.add(id, fact(&source), save);
+        let slot = self.next_slot;
+        self.next_slot += 1;
+        self.by_id.insert((look.id.dev, look.id.inode), slot);
+        if let Some(name) = name {
+            self.learn_name(path, name, slot);
+        }
+        self.sources.insert(slot, source);
+        self.account(slot);
+        self.wake(slot);
+        if self.open > self.most_open {
+            // It is opened again when it is its turn.
+            self.close(slot);
+        }
+        Ok(())
+    }
+
+    /// Where a file is begun, and whether that has to be saved at once.
+    fn start_of(&mut self, path: &Path, look: &Look, file: &File) -> io::Result<(Start, bool)> {
+        let found = Found {
+            path,
+            id: look.id,
+            size: look.size,
+        };
+        let mut rewritten = Vec::new();
+        let mut same = None;
+        for (key, entry) in self.saved.candidates(path, look.id.inode) {
+            match judge(entry, &found, |at, len| content(file, at, len)) {
+                Verdict::Continue if same.is_none() => same = Some(key),
+                // An older generation of the same file.
+                Verdict::Continue | Verdict::Rewritten => rewritten.push(key),
+                Verdict::Other => {}
+            }
+        }
+        for key in rewritten {
+            self.saved.take(key);
+            self.facts.forget(key);
+            if same.is_none() {
+                tracing::warn!(
+                    input = %self.name, file = %path.display(),
+                    "the file was cut or rewritten since it was read; it is read again from its beginning"
+                );
+            }
+        }
+        if let Some((key, entry)) = same.and_then(|key| Some((key, self.saved.get(key)?))) {
+            let moved = entry.path != path || entry.dev != look.id.dev;
+            let start = Start {
+                id: SourceId(key.0),
+                position: position(entry),
+            };
+            return Ok((start, moved));
+        }
+        let mut position = Position::default();
+        let existed = self.first_start || self.late.remove(path);
+        if existed && self.settings.start_at == StartAt::End {
+            (position.offset, position.inside_line) =
+                end_of_lines(file, look.size, self.lines.size())?;
+        }
+        let id = self.new_id();
+        Ok((Start { id, position }, true))
+    }
+
+    /// A name that is looked for leads to something that cannot be read now.
+    pub(super) fn cannot_adopt(&mut self, path: PathBuf, error: &io::Error) {
+        self.mind_descriptors(error);
+        self.troubles.cannot_read(&path, error, self.sweeps);
+        if self.first_start {
+            self.late.insert(path);
+        }
+    }
+}
+
+/// Where a file is begun, and what it is called in the ledgers.
+struct Start {
+    id: SourceId,
+    position: Position,
+}
+
+fn position(entry: &Entry) -> Position {
+    Position {
+        offset: entry.offset,
+        inside_line: entry.inside_line,
+        tail: entry.tail,
+    }
+}
+
+pub(super) fn origin(input: &Arc<str>, path: &Path) -> Arc<Origin> {
+    Arc::new(Origin {
+        input: input.clone(),
+        path: Some(path.to_path_buf()),
+    })
+}
+
+/// The CRC-32 of `len` bytes at `at`; `None` when they are not all there.
+pub(super) fn content(file: &File, at: u64, len: u32) -> Option<u32> {
+    let mut bytes = vec![0; usize::try_from(len).ok()?];
+    file.read_exact_at(&mut bytes, at).ok()?;
+    Some(crc32fast::hash(&bytes))
+}

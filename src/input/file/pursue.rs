@@ -1,0 +1,230 @@
+//! Finding files that the patterns do not lead to: what was renamed or rotated while nobody looked.
+//!
+//! Three traces lead to them: a saved position whose file has another name now, a file that stood at a followed path between two that were
+//! seen there, and the inode of a closed file that is not where it was. All are looked for in the folder where the file was last.
+
+use std::collections::HashMap;
+use std::os::unix::fs::DirEntryExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::Follower;
+use super::adopt::content;
+use super::identity::{Found, Id, Verdict, judge};
+use super::look::{Look, open};
+use super::rotate::{is_over, rotated_from, was_between};
+use crate::checkpoint::{Entry, FileKey};
+use crate::input::outlet::Ended;
+
+impl Follower {
+    /// Follows files that have saved positions and whose names the patterns do not find (any more).
+    pub(super) fn pursue_saved(&mut self) -> Result<(), Ended> {
+        if self.saved.is_empty() {
+            return Ok(());
+        }
+        let mut folders: HashMap<PathBuf, HashMap<u64, Vec<PathBuf>>> = HashMap::new();
+        let mut finds = Vec::new();
+        for (_, entry) in self.saved.entries() {
+            let folder = entry.path.parent().unwrap_or(Path::new("/"));
+            let names = folders
+                .entry(folder.to_path_buf())
+                .or_insert_with(|| names_by_inode(folder));
+            let beside = names.get(&entry.inode).into_iter().flatten();
+            finds.extend(beside.cloned());
+        }
+        // Names that the patterns find are judged when they are adopted.
+        finds.retain(|path| !self.discover.wants(path));
+        for path in finds {
+            // Only what is known is followed here: a file that merely has the inode is none of ours.
+            let Ok((look, file)) = open(&path).and_then(|file| Ok((Look::of(&file)?, file))) else {
+                continue;
+            };
+            let found = Found {
+                path: &path,
+                id: look.id,
+                size: look.size,
+            };
+            let candidates = self.saved.candidates(&path, look.id.inode);
+            let is_ours = candidates.iter().any(|(_, entry)| {
+                judge(entry, &found, |at, len| content(&file, at, len)) == Verdict::Continue
+            });
+            drop(file);
+            if is_ours {
+                self.adopt(path, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the files that stood at `path` between two others and were rotated away before anybody saw them there.
+    pub(super) fn adopt_between(
+        &mut self,
+        path: &Path,
+        before: &Id,
+        after: &Id,
+    ) -> Result<(), Ended> {
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let names = names_by_inode(folder).into_values().flatten();
+        let rotated = names.filter(|name| rotated_from(name).iter().any(|from| from == path));
+        let between = rotated
+            .filter_map(|name| Some((Look::at(&name).ok()?.id, name)))
+            .filter(|(id, _)| was_between(before, Some(after), id));
+        self.adopt_rotated(between.collect())
+    }
+
+    /// The same where nothing stands at the path now.
+    pub(super) fn adopt_after(&mut self) -> Result<(), Ended> {
+        let seen = self.rotated_after();
+        let Some(youngest) = seen.iter().map(|(id, _)| id.birth).max() else {
+            return Ok(());
+        };
+        // A listing may miss what was renamed while it was made, though it shows what was renamed after that. Everything up to the
+        // youngest is surely in the next one, and nothing may be passed over: the youngest is what later ones are compared with.
+        let mut found = self.rotated_after();
+        found.retain(|(id, _)| id.birth <= youngest);
+        self.adopt_rotated(found)
+    }
+
+    fn rotated_after(&self) -> Vec<(Id, PathBuf)> {
+        let paths = self.predecessors.keys();
+        let mut folders: Vec<PathBuf> = paths
+            .filter_map(|path| Some(path.parent()?.into()))
+            .collect();
+        folders.sort_unstable();
+        folders.dedup();
+        let mut found = Vec::new();
+        for name in folders
+            .iter()
+            .flat_map(|folder| names_by_inode(folder).into_values().flatten())
+        {
+            for path in rotated_from(&name) {
+                let Some(before) = self.predecessors.get(&path) else {
+                    continue;
+                };
+                if let Ok(look) = Look::at(&name)
+                    && was_between(before, None, &look.id)
+                {
+                    found.push((look.id, name.clone()));
+                    break;
+                }
+            }
+        }
+        found.retain(|(id, _)| !self.by_id.contains_key(&(id.dev, id.inode)));
+        found
+    }
+
+    fn adopt_rotated(&mut self, mut found: Vec<(Id, PathBuf)>) -> Result<(), Ended> {
+        // Names that the patterns find are adopted as such.
+        found.retain(|(_, name)| !self.discover.wants(name));
+        found.sort_by_key(|(id, _)| id.birth);
+        for (_, name) in found {
+            self.adopt(name, None)?;
+        }
+        Ok(())
+    }
+
+    /// A closed file is not where it was: looks for it in its folder.
+    pub(super) fn search(&mut self, slot: u64) -> Result<(), Ended> {
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return Ok(());
+        };
+        let (id, path) = (source.look.id, source.path.clone());
+        // Whatever stands at that name now is another file.
+        if self
+            .names
+            .get(&path)
+            .is_some_and(|known| known.slot == slot)
+        {
+            self.names.remove(&path);
+        }
+        let found = names_of_inode(&path, id.inode)
+            .into_iter()
+            .find_map(|path| {
+                let file = open(&path).ok()?;
+                let look = Look::of(&file).ok()?;
+                look.id.is_same(&id).then_some((path, file, look))
+            });
+        let Some((path, file, look)) = found else {
+            let now = Instant::now();
+            let is_mounted = path
+                .parent()
+                .map(Look::at)
+                .is_some_and(|folder| folder.is_ok_and(|folder| folder.id.dev == id.dev));
+            source.standing = source.standing.out_of_sight(1, now);
+            if !is_mounted && !is_over(source.standing, source.pace.grew, now, &self.timing) {
+                return Ok(());
+            }
+            if !self.outlet.try_flush()? {
+                return Ok(());
+            }
+            let lost = source.unread();
+            tracing::warn!(
+                input = %self.name, file = %source.path.display(), lost_bytes = lost,
+                "the file was deleted while it was closed; what was not read is lost"
+            );
+            if lost > 0 {
+                self.outlet.tracker().books().lost("deleted", lost);
+            }
+            return self.leave(slot);
+        };
+        source.file = Some(file);
+        source.standing = source.standing.out_of_sight(look.links, Instant::now());
+        source.path = path;
+        self.open += 1;
+        self.facts.renamed(source.id, source.path.clone());
+        self.wake(slot);
+        Ok(())
+    }
+
+    /// Saved positions whose files did not turn up for long are forgotten.
+    pub(super) fn give_up_saved(&mut self) {
+        if self.saved.is_empty() || Instant::now() < self.saved_until {
+            return;
+        }
+        let keys: Vec<FileKey> = self.saved.entries().map(|(key, _)| key).collect();
+        tracing::info!(input = %self.name, files = keys.len(), "the saved positions of files that are gone are forgotten");
+        for key in keys {
+            self.saved.take(key);
+            self.facts.forget(key);
+        }
+    }
+}
+
+/// The youngest file that is known to have stood at each path, rotated ones at the path that they were rotated from.
+pub(super) fn predecessors(saved: &[(FileKey, Entry)]) -> HashMap<PathBuf, Id> {
+    let mut youngest: HashMap<PathBuf, Id> = HashMap::new();
+    for (_, entry) in saved {
+        let id = Id {
+            dev: entry.dev,
+            inode: entry.inode,
+            birth: entry.birth,
+        };
+        for path in rotated_from(&entry.path)
+            .into_iter()
+            .chain([entry.path.clone()])
+        {
+            let known = youngest.entry(path).or_insert(id);
+            if known.birth < id.birth {
+                *known = id;
+            }
+        }
+    }
+    youngest
+}
+
+/// The names beside `path` that may lead to `inode`.
+fn names_of_inode(path: &Path, inode: u64) -> Vec<PathBuf> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    names_by_inode(folder).remove(&inode).unwrap_or_default()
+}
+
+/// The files of a folder by inode; empty when it cannot be listed.
+fn names_by_inode(folder: &Path) -> HashMap<u64, Vec<PathBuf>> {
+    let mut names: HashMap<u64, Vec<PathBuf>> = HashMap::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            names.entry(entry.ino()).or_default().push(entry.path());
+        }
+    }
+    names
+}

@@ -1,0 +1,210 @@
+//! One file's turn: reading on where it was left, and what follows from it.
+//!
+//! A turn begins with a look at what became of the file: what was read already must still be there, else its new content is read from the
+//! beginning, as a new generation. It ends when nothing is left, after a few blocks, or when budget or room in the pipe are missing.
+//!
+//! Invariant: a generation ends, and a file is left, only after what is in hand of it was sent: its ledger takes nothing afterwards.
+
+use std::io;
+use std::time::Instant;
+
+use super::look::Look;
+use super::rotate::{Growth, growth};
+use super::tail::Taken;
+use super::{Follower, fact};
+use crate::input::Position;
+use crate::input::outlet::Ended;
+
+/// Blocks that one file may bring before the others get their turn.
+const BLOCKS: usize = 4;
+/// A file that brought at least this many bytes is looked at again at once.
+const BUSY: u64 = 64 * 1024;
+
+impl Follower {
+    /// Reads on in one file, as far as its turn goes.
+    pub(super) fn turn(&mut self, slot: u64) -> Result<(), Ended> {
+        let now = Instant::now();
+        if let Err(error) = self.reopen(slot) {
+            return self.cannot_read(slot, &error);
+        }
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return Ok(());
+        };
+        let look = match source.file.as_ref().map(Look::of) {
+            Some(Ok(look)) => look,
+            Some(Err(error)) => return self.cannot_read(slot, &error),
+            None => {
+                // Its name leads elsewhere; the next sweep finds out where it is.
+                source.pace.idle = true;
+                return Ok(());
+            }
+        };
+        let known = source.seen.max(source.look.size);
+        match growth(source.at(), &source.look, &look) {
+            Growth::Cut => return self.start_over(slot, known, look),
+            Growth::Touched => {
+                source.distrust_half();
+                match source.is_unchanged_before() {
+                    Ok(true) => {}
+                    Ok(false) => return self.start_over(slot, known, look),
+                    Err(error) => return self.cannot_read(slot, &error),
+                }
+                let vanished = known.saturating_sub(look.size);
+                if vanished > 0 {
+                    self.outlet.tracker().books().lost("truncated", vanished);
+                }
+            }
+            Growth::Nothing | Growth::More => {}
+        }
+        source.saw(look);
+        source.end = source.end.map(|end| end.min(look.size));
+        let (mut brought, mut blocks) = (0, 0);
+        let more = loop {
+            if blocks == BLOCKS || self.outlet.stop().is_soft() {
+                break true;
+            }
+            let wanted = match source.wanted(&self.lines, &mut self.scratch) {
+                Ok(Some(wanted)) => wanted,
+                Ok(None) => break false,
+                Err(error) => return self.cannot_read(slot, &error),
+            };
+            let Some(filling) = self.outlet.try_room(wanted)? else {
+                self.is_blocked = true;
+                break true;
+            };
+            match source.read(&self.lines, filling) {
+                Ok(Taken::Bytes(bytes)) => {
+                    brought += bytes;
+                    blocks += 1;
+                }
+                Ok(Taken::Half) => {}
+                Ok(Taken::Nothing) => break false,
+                Ok(Taken::Rewritten) => return self.start_over(slot, known, look),
+                Err(error) => return self.cannot_read(slot, &error),
+            }
+        };
+        if brought > 0 {
+            source
+                .pace
+                .brought(more || brought >= BUSY, now, &self.timing);
+        } else {
+            source.pace.brought_nothing(now, &self.timing);
+        }
+        if self.once {
+            source.pace.idle = !more;
+        }
+        Ok(())
+    }
+
+    /// Keeps the number of open files low, arms events for a file that went idle, and leaves one that is over.
+    pub(super) fn after_turn(&mut self, slot: u64) -> Result<(), Ended> {
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return Ok(());
+        };
+        if !self.once && source.end.is_some() {
+            if source.unread() == 0 {
+                return self.leave(slot);
+            }
+            // It grew after its last word was asked for.
+            source.end = None;
+        }
+        if source.pace.idle && !self.once {
+            source.is_armed =
+                !source.is_shared && self.watch.arm(slot, source.file.as_ref(), &source.path);
+            if source.is_armed {
+                // What was written before the watch stood makes no event.
+                let look = match &source.file {
+                    Some(file) => Look::of(file),
+                    None => Look::at(&source.path),
+                };
+                match look {
+                    Ok(look) if !look.id.is_same(&source.look.id) => source.is_armed = false,
+                    Ok(look) if look.size == source.look.size => {}
+                    Ok(_) => source.pace.wake(Instant::now()),
+                    Err(_) => source.is_armed = false,
+                }
+            }
+            if source.file.is_some() && !source.is_queued {
+                source.is_queued = true;
+                self.idle.push_back(slot);
+            }
+        }
+        self.close_some(slot);
+        Ok(())
+    }
+
+    /// Brings what is told about a file up to date.
+    pub(super) fn account(&mut self, slot: u64) {
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return;
+        };
+        let unread = source.unread();
+        self.unread = self.unread - source.counted + unread;
+        source.counted = unread;
+        let (size, read) = (source.look.size, source.at());
+        self.facts.progress(source.id, source.head(), size, read);
+    }
+
+    /// The content of a file was replaced: what it has now is read from its beginning, as a new generation. `known` is the size that it
+    /// was known to have before.
+    fn start_over(&mut self, slot: u64, known: u64, look: Look) -> Result<(), Ended> {
+        // Records of the old generation that are still in hand belong to its ledger.
+        if !self.outlet.try_flush()? {
+            self.is_blocked = true;
+            return Ok(());
+        }
+        let id = self.new_id();
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return Ok(());
+        };
+        let lost = known.saturating_sub(source.at());
+        tracing::warn!(
+            input = %self.name, file = %source.path.display(), read = source.at(), size = look.size, lost_bytes = lost,
+            "the file was cut or rewritten where it was read already; it is read again from its beginning"
+        );
+        if lost > 0 {
+            self.outlet.tracker().books().lost("truncated", lost);
+        }
+        self.facts.replaced(source.id);
+        source.restart(id);
+        source.saw(look);
+        source.end = self.once.then_some(look.size);
+        source.pace.wake(Instant::now());
+        let position = Position::default();
+        self.outlet.tracker().add(id, position);
+        self.facts.add(id, fact(source), true);
+        Ok(())
+    }
+
+    /// A file is not followed any longer; its position is forgotten when everything of it is settled.
+    pub(super) fn leave(&mut self, slot: u64) -> Result<(), Ended> {
+        // Entries are opened when a batch is sent: before that nobody would wait for them.
+        if !self.outlet.try_flush()? {
+            self.is_blocked = true;
+            return Ok(());
+        }
+        let Some(source) = self.sources.remove(&slot) else {
+            return Ok(());
+        };
+        tracing::debug!(input = %self.name, file = %source.path.display(), "the file is read to its end and left");
+        self.open -= u64::from(source.file.is_some());
+        self.unread -= source.counted;
+        let id = (source.look.id.dev, source.look.id.inode);
+        if self.by_id.get(&id) == Some(&slot) {
+            self.by_id.remove(&id);
+        }
+        self.names.retain(|_, known| known.slot != slot);
+        self.facts.leave(source.id);
+        Ok(())
+    }
+
+    /// Reading failed: said once, tried again at every sweep.
+    fn cannot_read(&mut self, slot: u64, error: &io::Error) -> Result<(), Ended> {
+        self.mind_descriptors(error);
+        if let Some(source) = self.sources.get_mut(&slot) {
+            source.pace.idle = true;
+            self.troubles.cannot_read(&source.path, error, self.sweeps);
+        }
+        Ok(())
+    }
+}

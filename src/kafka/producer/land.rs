@@ -1,0 +1,162 @@
+//! What came back: waves that are acknowledged, records that are refused, loads that are settled.
+//!
+//! A record that failed for its batch, its broker or its client goes again from its lane. One that is refused for its own sake is dealt
+//! with as `on_refused` says, and its load is settled only after that: no position passes a record that is neither confirmed nor safe
+//! elsewhere.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::{LINGER, OnRefused, Refused, Running};
+use crate::kafka::lane::Lane;
+use crate::kafka::native::{Delivery, Ticket};
+use crate::kafka::settings::{Acks, Linger};
+
+/// How long a lane waits when its topic or the rights are at fault.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// What delivery reports brought, until it is the loop's turn to look at it.
+#[derive(Default)]
+pub(super) struct Back {
+    /// Slots whose last record was confirmed.
+    pub finished: Vec<u32>,
+    /// Lanes whose wave is wholly back.
+    pub landed: Vec<u32>,
+}
+
+impl Back {
+    /// Notes one delivery report.
+    pub fn take(&mut self, lanes: &mut [Lane], delivery: Delivery, last_of_load: bool) {
+        let Ticket { lane, slot, .. } = delivery.ticket;
+        if last_of_load {
+            self.finished.push(slot);
+        }
+        if lanes[lane as usize].came_back(delivery.ticket, delivery.error) {
+            self.landed.push(lane);
+        }
+    }
+}
+
+impl Running {
+    /// Decides what becomes of the waves that are wholly back.
+    pub(super) fn land(&mut self) {
+        let now = Instant::now();
+        for at in std::mem::take(&mut self.back.landed) {
+            let end = self.lanes[at as usize].end_wave(now);
+            if end.again == 0 && end.refused.is_empty() {
+                self.acknowledged(end.took);
+            }
+            for (ticket, reason, code) in end.refused {
+                self.refuse(ticket, reason, code, now);
+            }
+            if let Some((why, code)) = end.wait {
+                let (topic, partition) = self.topics.home(at as usize);
+                let topic = &topic.name;
+                tracing::warn!(%topic, partition, %code, "records wait: {why}");
+                self.producer.metadata.doubt(topic);
+                self.lanes[at as usize].pause(now + WAIT);
+            } else if end.again > 0 {
+                self.lanes[at as usize].pause(now + Duration::from_millis(100));
+            }
+            if end.client {
+                self.renew
+                    .get_or_insert_with(|| "the client gave its records back".into());
+            }
+        }
+    }
+
+    /// Settles the loads of which every record has come to its end.
+    pub(super) fn settle(&mut self) {
+        for slot in std::mem::take(&mut self.back.finished) {
+            let Some(load) = self.flight.release(slot) else {
+                continue;
+            };
+            let outcome = load.outcome(self.producer.settings.acks != Acks::None);
+            load.batch.receipt.settle(&outcome);
+        }
+    }
+
+    fn acknowledged(&mut self, took: Duration) {
+        self.ack_time = if self.ack_time.is_zero() {
+            took
+        } else {
+            (self.ack_time * 7 + took) / 8
+        };
+        if self.producer.settings.linger == Linger::Auto {
+            self.limits.linger = self.ack_time.clamp(LINGER.0, LINGER.1);
+        }
+        self.backoff.reset();
+        let (ack_time, outstanding) = (self.ack_time, self.flight.outstanding());
+        let outstanding_bytes = self.lanes.iter().map(Lane::wave_bytes).sum();
+        self.producer.state.change(|view| {
+            view.last_error = None;
+            view.ack_time = ack_time;
+            view.outstanding = outstanding;
+            view.outstanding_bytes = outstanding_bytes;
+            view.waves += 1;
+        });
+        self.producer.metadata.answered();
+    }
+
+    /// A record is refused for its own sake.
+    fn refuse(
+        &mut self,
+        ticket: Ticket,
+        reason: &'static str,
+        code: RDKafkaErrorCode,
+        now: Instant,
+    ) {
+        let Some(load) = self.flight.load(ticket.slot) else {
+            return;
+        };
+        let record = ticket.record as usize;
+        let count = load.batch.count_of(record);
+        let way = &mut self.pipelines[load.pipeline];
+        let topic = self.topics.home(ticket.lane as usize).0.name.clone();
+        let path = load.batch.run_of(record).origin.path.clone();
+        let offset = load.batch.position_of(record);
+        let input = way.pipeline.name.clone();
+        tracing::warn!(%input, %topic, ?path, offset, %code, reason, "Kafka refuses a record");
+        match way.pipeline.on_refused {
+            OnRefused::Stop => {
+                way.halt(&self.producer.state, format!("Kafka refused a record ({code}) and on_refused is stop: {path:?} at {offset}"));
+                return;
+            }
+            OnRefused::Drop => {
+                if let Some(progress) = self.flight.progress_mut(ticket.slot) {
+                    progress.dropped(count, reason);
+                }
+            }
+            OnRefused::DeadLetter => {
+                let (key, value) = (load.key(record), load.batch.value(record));
+                let refused = Refused {
+                    topic: &topic,
+                    key,
+                    value,
+                    path,
+                    offset,
+                    reason,
+                    error: code.to_string(),
+                };
+                if let Err(error) = (way.pipeline.set_aside)(&refused) {
+                    tracing::error!(%input, %error, "a refused record cannot be set aside; its partition waits");
+                    let lane = &mut self.lanes[ticket.lane as usize];
+                    lane.send_again(ticket);
+                    lane.pause(now + 5 * WAIT);
+                    return;
+                }
+                if let Some(progress) = self.flight.progress_mut(ticket.slot) {
+                    progress.dead_lettered(count);
+                }
+            }
+        }
+        if self
+            .flight
+            .load(ticket.slot)
+            .is_some_and(|load| load.progress.left == 0)
+        {
+            self.back.finished.push(ticket.slot);
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The thread that drives one producer: batches in, waves out, delivery reports counted, receipts settled.
+//!
+//! ```text
+//!  pipes ─► intake ─► assign ─► lanes ─► Flight (librdkafka) ─► broker
+//!                                 ▲            │ delivery reports
+//!                                 └─ again ◄── land ──► receipts
+//! ```
+//!
+//! This file has what a producer is made of and its loop; each step that is an idea of its own has its own file: `intake` (taking batches
+//! while there is room), `assign` (records to lanes; `spread` picks the one for those without a key, `topics` knows whose lane is which),
+//! `land` (what came back), `renew` (a new client). `view` is what others may know of it.
+//!
+//! Nothing is given up: what came back with an error is sent again from memory, and when the client itself is at its end a new one
+//! is built and takes over. The one thing that makes a source wait is that nothing is taken from its pipe.
+
+mod assign;
+mod intake;
+mod land;
+mod renew;
+mod spread;
+mod topics;
+mod view;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::types::RDKafkaErrorCode;
+
+use self::intake::Way;
+use self::land::Back;
+use self::topics::Topics;
+pub use self::view::{ProducerState, ProducerView};
+use super::lane::{Lane, WaveLimits};
+use super::metadata::Metadata;
+use super::native::{EventKind, Flight, Kind, Native, QueueBell, Ticket};
+use super::properties::{RECORD_WIRE_OVERHEAD, WAVE_RECORDS};
+use super::route::Route;
+use super::settings::{Linger, OnRefused, ProducerSettings};
+use crate::flow::{Backoff, Batch, Books, Received, Receiver, Stop};
+
+/// The longest sleep of the thread: what nobody rang for is noticed by then.
+const IDLE: Duration = Duration::from_secs(1);
+/// An acknowledgement that takes longer makes it doubtful that the cluster is there.
+const SILENCE: Duration = Duration::from_secs(3);
+/// What `linger: auto` stays between.
+const LINGER: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
+
+/// What a producer is made of.
+pub struct Producer {
+    pub settings: ProducerSettings,
+    /// Makes the client's properties, reading secrets anew.
+    pub config: Box<dyn Fn() -> Result<ClientConfig, String> + Send>,
+    pub pipelines: Vec<Pipeline>,
+    pub metadata: Arc<Metadata>,
+    /// The bell that pipes, metadata and the stop ring.
+    pub bell: Arc<QueueBell>,
+    pub stop: Stop,
+    pub state: Arc<ProducerState>,
+}
+
+/// One input's way through the producer.
+pub struct Pipeline {
+    pub name: Arc<str>,
+    pub batches: Receiver<Batch>,
+    pub route: Route,
+    pub on_refused: OnRefused,
+    pub books: Arc<Books>,
+    /// Asked once, with the cluster's id: may this pipeline's positions be kept for that cluster?
+    pub admit: Admit,
+    pub set_aside: SetAside,
+}
+
+/// Says whether a pipeline may run on the cluster with this id, or why not.
+pub type Admit = Box<dyn Fn(&str) -> Result<(), String> + Send>;
+
+/// Makes a refused record durable somewhere else, before its position may pass.
+pub type SetAside = Box<dyn FnMut(&Refused<'_>) -> Result<(), String> + Send>;
+
+/// A record that Kafka refuses for its own sake.
+#[derive(Debug)]
+pub struct Refused<'a> {
+    pub topic: &'a str,
+    pub key: Option<&'a [u8]>,
+    pub value: &'a [u8],
+    /// The file that it was read from, and where in it.
+    pub path: Option<PathBuf>,
+    pub offset: u64,
+    /// One word for counting.
+    pub reason: &'static str,
+    /// Kafka's words.
+    pub error: String,
+}
+
+/// Runs until every pipe is closed and everything is confirmed, or until the stop is hard.
+///
+/// # Errors
+/// When no client can be made at all: a secret that cannot be read, properties that contradict each other.
+pub fn run(producer: Producer) -> Result<(), String> {
+    let mut running = Running::start(producer)?;
+    while !running.over() {
+        running.turn();
+    }
+    running.leave();
+    Ok(())
+}
+
+struct Running {
+    // Topic handles go before the client that they belong to.
+    topics: Topics,
+    flight: Flight,
+    lanes: Vec<Lane>,
+    pipelines: Vec<Way>,
+    producer: Producer,
+    limits: WaveLimits,
+    ack_time: Duration,
+    /// What came back and was not looked at yet.
+    back: Back,
+    random: u64,
+    renew: Option<String>,
+    backoff: Backoff,
+    /// When it was last looked whether the cluster is silent.
+    listened: Instant,
+}
+
+impl Running {
+    fn start(mut producer: Producer) -> Result<Self, String> {
+        let native = Native::new(&(producer.config)()?, Kind::Producer)?;
+        producer.bell.attach(&native);
+        let pipelines = std::mem::take(&mut producer.pipelines).into_iter();
+        let limits = WaveLimits {
+            records: WAVE_RECORDS,
+            bytes: usize::try_from(producer.settings.batch_size).unwrap_or(usize::MAX),
+            linger: match producer.settings.linger {
+                Linger::Auto => LINGER.0,
+                Linger::Fixed(linger) => linger,
+            },
+        };
+        Ok(Self {
+            topics: Topics::default(),
+            flight: Flight::new(native),
+            lanes: Vec::new(),
+            pipelines: pipelines.map(Way::new).collect(),
+            producer,
+            limits,
+            ack_time: Duration::ZERO,
+            back: Back::default(),
+            random: 0x9e37_79b9_7f4a_7c15,
+            renew: None,
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
+            listened: Instant::now(),
+        })
+    }
+
+    fn over(&self) -> bool {
+        self.producer.stop.is_hard()
+            || self.pipelines.iter().all(|way| way.done()) && self.everything_ended()
+    }
+
+    /// Nothing is outstanding but what belongs to pipelines that stopped for good.
+    fn everything_ended(&self) -> bool {
+        let open = |slot: &u32| {
+            self.flight
+                .load(*slot)
+                .is_some_and(|load| !self.pipelines[load.pipeline].halted)
+        };
+        !self.flight.held().iter().any(open)
+    }
+
+    fn turn(&mut self) {
+        self.serve(self.until_due());
+        self.land();
+        self.settle();
+        if let Some(why) = self.renew.take() {
+            self.build_anew(&why);
+        }
+        self.take_batches();
+        self.send_waves();
+        self.listen();
+    }
+
+    fn serve(&mut self, mut wait: Duration) {
+        loop {
+            let (lanes, back) = (&mut self.lanes, &mut self.back);
+            let event = self.flight.poll(wait, |delivery, last_of_load| {
+                back.take(lanes, delivery, last_of_load);
+            });
+            match event {
+                None => return,
+                Some(event) => self.notice(event),
+            }
+            wait = Duration::ZERO;
+        }
+    }
+
+    fn notice(&mut self, event: EventKind) {
+        match event {
+            EventKind::Error {
+                text, fatal: true, ..
+            } => self.renew = Some(text),
+            EventKind::Error { code, text, .. } => {
+                if code == RDKafkaErrorCode::AllBrokersDown {
+                    self.producer.metadata.doubt_all();
+                } else {
+                    self.producer
+                        .state
+                        .change(|view| view.last_error = Some(text.clone()));
+                }
+                tracing::debug!(cluster = %self.producer.settings.cluster.name, %code, %text, "librdkafka reports an error");
+            }
+            EventKind::Log {
+                level,
+                facility,
+                text,
+            } => tracing::debug!(level, facility, text, "librdkafka"),
+            _ => {}
+        }
+    }
+
+    /// How long the thread may wait for events before a wave is due.
+    fn until_due(&self) -> Duration {
+        let due = self
+            .lanes
+            .iter()
+            .filter_map(|lane| lane.due(&self.limits))
+            .min();
+        due.map_or(IDLE, |due| {
+            let wait = due.saturating_duration_since(Instant::now());
+            // The queue waits in whole milliseconds: rounding down would be a busy loop.
+            if wait.is_zero() {
+                wait
+            } else {
+                wait.min(IDLE) + Duration::from_micros(999)
+            }
+        })
+    }
+
+    fn send_waves(&mut self) {
+        let now = Instant::now();
+        for at in 0..self.lanes.len() {
+            let flight = &self.flight;
+            let weight = |ticket: Ticket| {
+                flight
+                    .load(ticket.slot)
+                    .map_or(0, |load| load.weight(ticket.record as usize))
+                    + RECORD_WIRE_OVERHEAD
+            };
+            let wave = self.lanes[at].next_wave(&self.limits, now, weight);
+            if wave.is_empty() {
+                continue;
+            }
+            let (topic, partition) = self.topics.home(at);
+            let mut back = Vec::new();
+            self.flight
+                .submit(&topic.handle, partition, wave, |ticket, code| {
+                    back.push((ticket, code))
+                });
+            for (ticket, code) in back {
+                if self.lanes[at].came_back(ticket, Some(code)) {
+                    self.back.landed.push(at as u32);
+                }
+            }
+        }
+        if !self.back.landed.is_empty() {
+            self.land();
+            self.settle();
+        }
+    }
+
+    /// Asks whether the cluster is still there when an acknowledgement is long overdue: a broker that hangs closes no connection.
+    fn listen(&mut self) {
+        let now = Instant::now();
+        if now < self.listened + SILENCE {
+            return;
+        }
+        self.listened = now;
+        let silent = |lane: &Lane| lane.sent_at().is_some_and(|at| now > at + SILENCE);
+        if self.lanes.iter().any(silent) {
+            self.producer.metadata.doubt_all();
+        }
+    }
+
+    /// Gives up knowingly what is left: at a hard stop, and what belongs to pipelines that stopped for good.
+    fn leave(mut self) {
+        self.producer.bell.detach();
+        self.flight.purge(Duration::from_millis(200), |_, _| {});
+        self.topics = Topics::default();
+        for slot in self.flight.held() {
+            if let Some(load) = self.flight.release(slot) {
+                load.batch.receipt.forgo();
+            }
+        }
+        for way in self.pipelines {
+            if let Some(batch) = way.held {
+                batch.receipt.forgo();
+            }
+            while let Received::Item(batch) = way.pipeline.batches.try_recv() {
+                batch.receipt.forgo();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test waits for its own threads"
+)]
+mod tests;
