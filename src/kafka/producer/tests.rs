@@ -38,20 +38,7 @@ struct Bench {
 impl Bench {
     fn new(key: Option<&str>, max_record: u64) -> Self {
         let broker = Embedded::start().unwrap();
-        let settings = ProducerSettings {
-            cluster: ClusterSettings {
-                name: "main".into(),
-                brokers: Brokers::Embedded,
-                tls: None,
-                sasl: None,
-                options: BTreeMap::new(),
-            },
-            acks: Acks::All,
-            compression: Compression::default(),
-            linger: Linger::Auto,
-            batch_size: 100_000,
-            max_record,
-        };
+        let settings = producer_settings(max_record);
         let tracker = Arc::new(Tracker::new(Arc::new(Books::new())));
         tracker.add(SourceId(0), 0);
         let (to_producer, bell) = (Arc::new(QueueBell::new()), Arc::new(Bell::new()));
@@ -78,7 +65,7 @@ impl Bench {
         let bootstrap = broker.bootstrap();
         let producer = Producer {
             config: Box::new(move || producer_config(&settings, &bootstrap, "test")),
-            settings: probe_settings(max_record),
+            settings: producer_settings(max_record),
             pipelines: vec![Pipeline {
                 name: "input".into(),
                 batches,
@@ -206,7 +193,7 @@ impl Drop for Bench {
     }
 }
 
-fn probe_settings(max_record: u64) -> ProducerSettings {
+fn producer_settings(max_record: u64) -> ProducerSettings {
     ProducerSettings {
         cluster: ClusterSettings {
             name: "main".into(),

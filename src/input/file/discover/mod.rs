@@ -9,29 +9,25 @@
 //!
 //! Invariant: [`Discover::is_steady`] errs towards walking again.
 
+mod pattern;
+
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
 use rustix::fs::RawDir;
 
+pub use self::pattern::PatternError;
+use self::pattern::{Root, Step, after, root, set};
 use super::look::{Kind, Look, open_folder};
 
 /// Folders within folders that are entered below `**` at most.
 const DEEPEST: usize = 128;
 /// What one listing call may bring, in bytes.
 const LISTING: usize = 32 * 1024;
-
-/// A pattern that cannot be obeyed.
-#[derive(Debug, thiserror::Error)]
-#[error("the pattern {pattern:?} is not understood: {reason}")]
-pub struct PatternError {
-    pub pattern: String,
-    pub reason: String,
-}
 
 /// The patterns of one input.
 pub struct Discover {
@@ -58,22 +54,6 @@ struct FolderState {
     dev: u64,
     inode: u64,
     stamp: (i64, i64),
-}
-
-/// Where the walk of one pattern begins, and how it goes on.
-struct Root {
-    base: PathBuf,
-    /// None for a pattern without wildcards: `base` is the file.
-    steps: Vec<Step>,
-    /// The last component stands for every name.
-    is_broad: bool,
-}
-
-#[derive(Clone)]
-enum Step {
-    Matching(GlobMatcher),
-    /// `**`, or anything that cannot be cut into components.
-    Any,
 }
 
 /// What a folder's list tells about a name.
@@ -331,101 +311,6 @@ impl Walk<'_> {
             self.found.unknown.push((path.to_path_buf(), name));
         }
     }
-}
-
-/// What a name in a folder that `steps` lead into may be: one of the files, and a folder to go into with each of the steps given
-/// (none unless it may be a folder).
-fn after<'s>(steps: &'s [Step], name: &OsStr, may_be_folder: bool) -> (bool, Vec<&'s [Step]>) {
-    let mut file = false;
-    let mut folders: Vec<&[Step]> = Vec::new();
-    let mut enter = |steps: &'s [Step]| {
-        if may_be_folder {
-            folders.push(steps);
-        }
-    };
-    // `**` also stands for no folder at all, so what follows it is tried on the same name.
-    let mut steps = steps;
-    while let [first, rest @ ..] = steps {
-        match first {
-            Step::Any => {
-                enter(steps);
-                file |= rest.is_empty();
-                steps = rest;
-            }
-            Step::Matching(glob) => {
-                if glob.is_match(name) {
-                    file |= rest.is_empty();
-                    if !rest.is_empty() {
-                        enter(rest);
-                    }
-                }
-                break;
-            }
-        }
-    }
-    (file, folders)
-}
-
-fn root(pattern: &str) -> Result<Root, PatternError> {
-    let refused = |reason: &str| PatternError {
-        pattern: pattern.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let path = Path::new(pattern);
-    if !path.is_absolute() {
-        return Err(refused("write it from the root, beginning with `/`"));
-    }
-    let mut base = PathBuf::new();
-    let mut steps = Vec::new();
-    for component in path.components() {
-        let name = match component {
-            Component::RootDir => {
-                base.push("/");
-                continue;
-            }
-            Component::Normal(name) => name.to_str().unwrap_or_default(),
-            _ => return Err(refused("`.` and `..` cannot stand in it")),
-        };
-        if steps.is_empty() && !name.contains(['*', '?', '[', ']', '{', '}', '\\']) {
-            base.push(name);
-            continue;
-        }
-        match (name, glob(name)) {
-            ("**", _) => steps.push(Step::Any),
-            (_, Ok(glob)) => steps.push(Step::Matching(glob.compile_matcher())),
-            // A component that is no pattern by itself (`{a,b/c}`): everything below is walked, and the whole pattern decides.
-            (_, Err(_)) => {
-                steps.push(Step::Any);
-                break;
-            }
-        }
-    }
-    Ok(Root {
-        base,
-        steps,
-        is_broad: matches!(pattern.rsplit('/').next(), Some("*" | "**")),
-    })
-}
-
-fn glob(pattern: &str) -> Result<Glob, PatternError> {
-    GlobBuilder::new(pattern)
-        .literal_separator(true)
-        .build()
-        .map_err(|error| PatternError {
-            pattern: pattern.to_owned(),
-            reason: error.kind().to_string(),
-        })
-}
-
-fn set<'p>(patterns: impl Iterator<Item = &'p String>) -> Result<GlobSet, PatternError> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        set.add(glob(pattern)?);
-    }
-    set.build().map_err(|error| PatternError {
-        pattern: error.glob().unwrap_or_default().to_owned(),
-        reason: error.kind().to_string(),
-    })
 }
 
 /// Nothing is there (yet).

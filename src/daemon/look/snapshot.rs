@@ -1,0 +1,146 @@
+//! A moment of everything, in the words of the metrics.
+
+use std::time::SystemTime;
+
+use super::{InputLook, Look, OutputLook, ProducerLook};
+use crate::flow::Count;
+use crate::metrics::{
+    self, BudgetSnapshot, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot,
+};
+
+impl Look {
+    /// A moment of everything.
+    pub fn snapshot(&self) -> Snapshot {
+        let start_time = self
+            .started
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0.0, |since| since.as_secs_f64());
+        Snapshot {
+            version: env!("CARGO_PKG_VERSION"),
+            start_time,
+            inputs: self.inputs.iter().map(|input| self.input(input)).collect(),
+            outputs: self
+                .outputs
+                .iter()
+                .map(|output| self.output(output))
+                .collect(),
+            producers: self.producers.iter().map(producer).collect(),
+            budget: BudgetSnapshot {
+                capacity: self.budget.capacity(),
+                used: self.budget.used(),
+            },
+        }
+    }
+
+    fn input(&self, input: &InputLook) -> InputSnapshot {
+        let entries = input.books.entries();
+        let summary = input
+            .facts
+            .as_ref()
+            .map(|facts| facts.summary())
+            .unwrap_or_default();
+        InputSnapshot {
+            name: input.name.clone(),
+            state: self.input_state(input),
+            read: count(entries.read),
+            acked: count(entries.acked),
+            unconfirmed: count(entries.unconfirmed),
+            dead_lettered: count(entries.dead_lettered),
+            filtered: count(entries.filtered),
+            dropped: entries
+                .dropped
+                .iter()
+                .map(|(reason, dropped)| ((*reason).to_owned(), count(*dropped)))
+                .collect(),
+            spooled: count(entries.spooled),
+            in_flight: count(entries.in_flight),
+            unread_bytes: entries.unread_bytes,
+            lost: entries
+                .lost
+                .iter()
+                .map(|(cause, bytes)| {
+                    (
+                        *cause,
+                        metrics::Count {
+                            lines: 0,
+                            bytes: *bytes,
+                        },
+                    )
+                })
+                .collect(),
+            resent: entries.resent,
+            rebuilds: entries.rebuilds,
+            files: summary.files as u64,
+            oldest_unread_seconds: summary.oldest_unread.map(|age| age.as_secs_f64()),
+        }
+    }
+
+    fn input_state(&self, input: &InputLook) -> &'static str {
+        let producer = self.producers.get(input.producer);
+        let halted = producer.is_some_and(|producer| {
+            let halted = producer.state.view().halted;
+            halted.iter().any(|(name, _)| **name == *input.name)
+        });
+        let away = producer.is_some_and(|producer| producer.metadata.reached().0 == Some(false));
+        // Its reader may be at the end while what it read is still on its way.
+        let over = input.life.ended() && input.books.entries().in_flight.lines == 0;
+        match () {
+            () if halted || input.life.failed() => "failed",
+            () if over => "stopped",
+            () if self.phase.draining() => "draining",
+            () if away => "waiting",
+            () => "running",
+        }
+    }
+
+    fn output(&self, output: &OutputLook) -> OutputSnapshot {
+        let entries = output.books.entries();
+        let consumer = output.consumer.status();
+        let state = match () {
+            () if output.life.failed() => "failed",
+            () if output.life.ended() => "stopped",
+            () if self.phase.draining() => "draining",
+            () if entries.paused.is_some() || !consumer.connected => "waiting",
+            () => "running",
+        };
+        OutputSnapshot {
+            name: output.name.clone(),
+            state,
+            consumed: count(entries.consumed),
+            written: count(entries.written),
+            synced: count(entries.written),
+            committed: count(output.tracker_books.entries().acked),
+            syncs: entries.syncs,
+            refused: entries.refused.lines,
+            null_values: entries.nulls,
+            skipped: consumer.skipped,
+            lag: consumer
+                .partitions
+                .iter()
+                .filter_map(|at| Some((at.topic.to_string(), at.partition, at.lag()?)))
+                .collect(),
+            open_files: entries.open_files as u64,
+            assigned: consumer.partitions.len() as u64,
+        }
+    }
+}
+
+fn producer(producer: &ProducerLook) -> ProducerSnapshot {
+    let view = producer.state.view();
+    ProducerSnapshot {
+        cluster: producer.cluster.clone(),
+        producer: producer.name.clone(),
+        connected: producer.metadata.reached().0.unwrap_or(false),
+        outstanding_records: view.outstanding as u64,
+        outstanding_bytes: view.outstanding_bytes as u64,
+        requests: view.waves,
+        rtt_ms: (!view.ack_time.is_zero()).then_some(view.ack_time.as_secs_f64() * 1000.0),
+    }
+}
+
+fn count(count: Count) -> metrics::Count {
+    metrics::Count {
+        lines: count.lines,
+        bytes: count.bytes,
+    }
+}
