@@ -21,7 +21,7 @@ use super::state::{Inputs, apply, newest};
 use super::{Change, Entry, FileKey};
 use crate::disk::{Disk, DiskFile, advice, create_afresh, with_suffix};
 
-const SNAPSHOT: &str = "checkpoint.json";
+pub(super) const SNAPSHOT: &str = "checkpoint.json";
 const DAMAGED: &str = ".damaged-";
 const MODE: u32 = 0o600;
 /// A journal shorter than this is never worth a new snapshot. In bytes.
@@ -254,6 +254,21 @@ impl Store {
         Ok(())
     }
 
+    /// What is saved, as a whole.
+    pub fn all(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// Puts `inputs` in place of everything that was saved, durably. For tools that change what no [`Change`] can.
+    ///
+    /// # Errors
+    /// It cannot be written; which of both a start would find is unknown then, unless it is looked at again.
+    pub fn replace(&mut self, inputs: Inputs) -> Result<(), StoreError> {
+        self.inputs = inputs;
+        self.start_generation()?;
+        self.sync()
+    }
+
     /// One line at the journal's end.
     fn append(&mut self, changes: &[Change]) -> Result<(), StoreError> {
         let Some(journal) = &mut self.journal else {
@@ -323,7 +338,7 @@ impl Store {
     fn remove_leftovers(&self, generation: u64) {
         let dir = self.dir.path();
         for name in self.disk.list(dir).unwrap_or_default() {
-            let of = name.to_str().and_then(journal_generation);
+            let of = name.to_str().and_then(JournalNames::generation);
             if of.is_some_and(|of| of != generation) {
                 let _ = self.disk.remove(&dir.join(name));
             }
@@ -338,9 +353,9 @@ impl Store {
             .map_err(|error| io_error("list", dir.path(), error))?;
         for name in names.iter().filter_map(|name| name.to_str()) {
             let witness = dir.path().join(name);
-            let set_aside = name.starts_with("checkpoint.") && name.contains(DAMAGED);
+            let set_aside = JournalNames::is_set_aside(name);
             // A first start that was cut short leaves empty journals behind.
-            let in_use = match journal_generation(name) {
+            let in_use = match JournalNames::generation(name) {
                 Some(generation) => {
                     let bytes = disk
                         .read(&witness)
@@ -553,14 +568,28 @@ fn fresh_path(dir: &Path) -> PathBuf {
 }
 
 fn journal_path(dir: &Path, generation: u64) -> PathBuf {
-    dir.join(format!("checkpoint.{generation}.journal"))
+    dir.join(JournalNames::name(generation))
 }
 
-fn journal_generation(name: &str) -> Option<u64> {
-    name.strip_prefix("checkpoint.")?
-        .strip_suffix(".journal")?
-        .parse()
-        .ok()
+/// What journals are called, and what is told by a name.
+pub(super) struct JournalNames;
+
+impl JournalNames {
+    pub fn name(generation: u64) -> String {
+        format!("checkpoint.{generation}.journal")
+    }
+
+    pub fn generation(name: &str) -> Option<u64> {
+        name.strip_prefix("checkpoint.")?
+            .strip_suffix(".journal")?
+            .parse()
+            .ok()
+    }
+
+    /// A damaged snapshot or journal that was put out of the way.
+    pub fn is_set_aside(name: &str) -> bool {
+        name.starts_with("checkpoint.") && name.contains(DAMAGED)
+    }
 }
 
 fn io_error(doing: &'static str, path: &Path, source: io::Error) -> StoreError {
