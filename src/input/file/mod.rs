@@ -12,6 +12,7 @@ pub mod facts;
 pub mod identity;
 pub mod look;
 pub mod rotate;
+pub mod seek;
 pub mod settings;
 mod sweep;
 pub mod tail;

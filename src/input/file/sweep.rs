@@ -526,7 +526,7 @@ impl Follower {
         tracing::info!(input = %self.name, files = keys.len(), "the saved positions of files that are gone are forgotten");
         for key in keys {
             self.saved.take(key);
-            self.facts.forget(key);
+            self.facts.expire(key);
         }
     }
 }
@@ -563,7 +563,7 @@ fn origin(input: &Arc<str>, path: &Path) -> Arc<Origin> {
 }
 
 /// The CRC-32 of `len` bytes at `at`; `None` when they are not all there.
-fn content(file: &File, at: u64, len: u32) -> Option<u32> {
+pub(super) fn content(file: &File, at: u64, len: u32) -> Option<u32> {
     let mut bytes = vec![0; usize::try_from(len).ok()?];
     file.read_exact_at(&mut bytes, at).ok()?;
     Some(crc32fast::hash(&bytes))
@@ -577,7 +577,7 @@ fn present_path(file: &File) -> Option<PathBuf> {
 }
 
 /// The names beside `path` that may lead to `inode`.
-fn names_of_inode(path: &Path, inode: u64) -> Vec<PathBuf> {
+pub(super) fn names_of_inode(path: &Path, inode: u64) -> Vec<PathBuf> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     names_by_inode(folder).remove(&inode).unwrap_or_default()
 }
