@@ -5,6 +5,7 @@
 //! Invariant: only this module knows clap, and nothing here exits the process: every command answers with an exit code.
 
 mod check;
+mod checkpoints;
 mod completions;
 pub mod exit;
 pub mod load;
@@ -12,6 +13,7 @@ mod man;
 pub mod run;
 mod schema;
 mod summary;
+pub mod table;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -44,6 +46,9 @@ enum Command {
     Run(RunArgs),
     /// Check the configuration and say what would run; nothing is started and nothing is touched
     Check(CheckArgs),
+    /// Show where each file stands, and change it by hand
+    #[command(subcommand)]
+    Checkpoints(checkpoints::CheckpointsCommand),
     /// Print a JSON Schema of the configuration, for editors
     Schema,
     /// Print the manual page
@@ -104,6 +109,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::check(&args),
+        Command::Checkpoints(command) => checkpoints::checkpoints(&command),
         Command::Schema => schema::schema(),
         Command::Man => man::man(),
         Command::Completions { shell } => completions::completions(shell),

@@ -13,6 +13,7 @@ mod support;
 
 mod admin;
 mod bad_input;
+mod checkpoints;
 mod durable_order;
 mod examples;
 mod file_to_kafka;
