@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::eventually::eventually;
 use crate::support::kafka::RealKafka;
 use crate::support::lines::LineWriter;
-use crate::support::scene::{LONG, Scene, nowhere};
+use crate::support::scene::{LONG, Scene, nowhere, turn};
 
 /// What a command said and how it ended.
 struct Said {
@@ -215,6 +215,39 @@ fn a_renamed_input_keeps_its_positions() {
         "{}",
         said.err
     );
+}
+
+#[test]
+fn an_input_begins_anew_on_another_cluster_as_the_daemon_says() {
+    let _turn = turn();
+    let (Some(here), Some(there)) = (RealKafka::shared(), RealKafka::private()) else {
+        return;
+    };
+    let scene = Scene::new();
+    let topic = here.topic("moves", 1);
+    there.create_topic(&topic, 1);
+    fs::write(scene.path("logs/a.log"), "one\ntwo\n").unwrap();
+    once(&scene, &scene.input_yaml(here.brokers(), &topic));
+
+    let yaml = scene.input_yaml(there.brokers(), &topic);
+    let mut daemon = scene.launch(&yaml).start();
+    let line = "reset --input app --forget --cluster --execute";
+    eventually(LONG, "it says what to do", || {
+        match daemon
+            .stderr()
+            .contains(&format!("`logferry checkpoints {line}`"))
+        {
+            true => Ok(()),
+            false => Err(daemon.stderr()),
+        }
+    });
+    daemon.sigterm();
+    daemon.wait_code(LONG);
+    assert_eq!(there.written(&topic), 0);
+    let said = checkpoints(&scene, line);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    once(&scene, &yaml);
+    assert_eq!(there.written(&topic), 2);
 }
 
 #[test]
