@@ -229,6 +229,7 @@ fn an_input_begins_anew_on_another_cluster_as_the_daemon_says() {
     fs::write(scene.path("logs/a.log"), "one\ntwo\n").unwrap();
     once(&scene, &scene.input_yaml(here.brokers(), &topic));
 
+    fs::write(scene.path("logs/a.log"), "one\ntwo\nthree\n").unwrap();
     let yaml = scene.input_yaml(there.brokers(), &topic);
     let mut daemon = scene.launch(&yaml).start();
     let line = "reset --input app --forget --cluster --execute";
@@ -247,7 +248,7 @@ fn an_input_begins_anew_on_another_cluster_as_the_daemon_says() {
     let said = checkpoints(&scene, line);
     assert_eq!(said.code, Some(0), "{}", said.err);
     once(&scene, &yaml);
-    assert_eq!(there.written(&topic), 2);
+    assert_eq!(there.written(&topic), 3);
 }
 
 #[test]
