@@ -93,6 +93,7 @@ mod tests {
             "logferry check",
             "logferry checkpoints list",
             "logferry checkpoints reset",
+            "logferry status",
             "logferry schema",
             "EXIT STATUS",
             "\\-\\-once",

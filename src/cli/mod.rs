@@ -12,6 +12,7 @@ pub mod load;
 mod man;
 pub mod run;
 mod schema;
+mod status;
 mod summary;
 pub mod table;
 
@@ -46,6 +47,8 @@ enum Command {
     Run(RunArgs),
     /// Check the configuration and say what would run; nothing is started and nothing is touched
     Check(CheckArgs),
+    /// Show what a running daemon is doing
+    Status(StatusArgs),
     /// Show where each file stands, and change it by hand
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
@@ -85,6 +88,20 @@ pub struct CheckArgs {
     pub live: bool,
 }
 
+/// `logferry status`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct StatusArgs {
+    /// The configuration of the daemon
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
+    pub config: PathBuf,
+    /// Look again every second, until stopped; with rates
+    #[arg(long)]
+    pub watch: bool,
+    /// As JSON, for programs: what /status gives
+    #[arg(long)]
+    pub json: bool,
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     crate::value::parse_duration(text).map_err(|error| match error.hint {
         Some(hint) => format!("{}: {hint}", error.message),
@@ -109,6 +126,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::check(&args),
+        Command::Status(args) => status::status(&args),
         Command::Checkpoints(command) => checkpoints::checkpoints(&command),
         Command::Schema => schema::schema(),
         Command::Man => man::man(),

@@ -23,5 +23,6 @@ mod layers;
 mod logrotate;
 mod once;
 mod outage;
+mod status;
 mod stdin;
 mod systemd;
