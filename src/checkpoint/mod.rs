@@ -19,7 +19,7 @@
 //! The new journal's first line changes nothing: it is there so that a snapshot that somebody takes away is missed, while
 //! the empty journal of a first start that came to nothing means nothing.
 //!
-//! [`view`] reads all that without the lock, also while a daemon writes.
+//! [`view()`] reads all that without the lock, also while a daemon writes.
 //!
 //! Invariant: what [`Store::open`] finds is the state after some [`Store::save`], at or after the last one that a
 //! successful [`Store::sync`] covered. What cannot be read is an error that says what to do; it is never read as empty.
