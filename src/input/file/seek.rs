@@ -1,7 +1,7 @@
 //! A saved entry and its file, looked at from outside the daemon: where the file is now, and what the entry is when its position is
 //! put elsewhere.
 //!
-//! Invariant: an entry that [`Sighting::moved`] makes is taken by the next start as it stands: [`judge`](super::identity::judge) finds its file and continues.
+//! Invariant: an entry that [`Sighting::moved`] makes is taken by the next start as it stands: [`judge`] finds its file and continues.
 
 use std::fs::File;
 use std::io;
