@@ -80,6 +80,8 @@ pub struct InputSnapshot {
     pub rebuilds: u64,
     /// Files that are followed.
     pub files: u64,
+    /// Saved positions that were forgotten because their files were gone for too long.
+    pub expired: u64,
     /// Age of the oldest line that is not settled; `None`: there is none.
     pub oldest_unread_seconds: Option<f64>,
 }
@@ -173,6 +175,7 @@ pub(crate) mod sample {
                     resent: 6,
                     rebuilds: 1,
                     files: 3,
+                    expired: 8,
                     oldest_unread_seconds: Some(1.5),
                 },
                 InputSnapshot {

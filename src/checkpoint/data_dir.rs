@@ -89,14 +89,20 @@ fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DiskFile>, DataDirError> 
 }
 
 fn check_version(disk: &dyn Disk, dir: &Path) -> Result<(), DataDirError> {
+    if check_known(disk, dir)? {
+        return Ok(());
+    }
+    let path = dir.join("version");
+    let number = format!("{FORMAT}\n");
+    disk::replace(disk, &path, number.as_bytes(), 0o600).map_err(io_error("write", &path))
+}
+
+/// Whether the folder has a version; one that this logferry does not know is an error. Only reads.
+pub(super) fn check_known(disk: &dyn Disk, dir: &Path) -> Result<bool, DataDirError> {
     let path = dir.join("version");
     let text = match disk.read(&path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let number = format!("{FORMAT}\n");
-            return disk::replace(disk, &path, number.as_bytes(), 0o600)
-                .map_err(io_error("write", &path));
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(io_error("read", &path)(error)),
     };
     match text.parse() {
@@ -104,7 +110,7 @@ fn check_version(disk: &dyn Disk, dir: &Path) -> Result<(), DataDirError> {
             dir: dir.to_path_buf(),
             found,
         }),
-        Ok(1..) => Ok(()),
+        Ok(1..) => Ok(true),
         _ => Err(DataDirError::NoVersion {
             path,
             found: text.chars().take(40).collect(),

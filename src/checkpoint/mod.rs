@@ -19,6 +19,8 @@
 //! The new journal's first line changes nothing: it is there so that a snapshot that somebody takes away is missed, while
 //! the empty journal of a first start that came to nothing means nothing.
 //!
+//! [`view()`] reads all that without the lock, also while a daemon writes.
+//!
 //! Invariant: what [`Store::open`] finds is the state after some [`Store::save`], at or after the last one that a
 //! successful [`Store::sync`] covered. What cannot be read is an error that says what to do; it is never read as empty.
 
@@ -26,13 +28,16 @@ mod data_dir;
 mod format;
 mod state;
 mod store;
+mod view;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 pub use data_dir::{DataDir, DataDirError};
+pub use state::{Input, Inputs};
 pub use store::{Cut, Recovered, Store, StoreError};
+pub use view::{ViewError, view};
 
 /// A followed file's name within its input. Chosen by [`Store::next_key`], never used again for another file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

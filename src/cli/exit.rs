@@ -8,7 +8,7 @@ Exit codes:
     0  done; a daemon that was stopped and delivered everything
     1  --once or standard input ended with lines undelivered, dropped or set aside
     2  usage
-   69  Kafka cannot be reached
+   69  Kafka, or for status the daemon, cannot be reached
    70  internal error
    75  the time for stopping passed; what was left is counted in the log
    77  no permission, or data_dir is held by another daemon
@@ -26,7 +26,7 @@ pub enum ExitStatus {
     Undelivered,
     /// 2: wrong arguments.
     Usage,
-    /// 69: Kafka cannot be reached.
+    /// 69: Kafka or, for `status`, the daemon cannot be reached.
     Unavailable,
     /// 70: a fault of logferry.
     Internal,

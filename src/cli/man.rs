@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
@@ -34,24 +34,7 @@ fn page() -> std::io::Result<Vec<u8>> {
     let mut roff = Roff::new();
     roff.control("SH", ["COMMANDS"]);
     for command in command.get_subcommands() {
-        let title = format!("logferry {}", command.get_name());
-        roff.control("SS", [title.as_str()]);
-        if let Some(about) = command.get_about() {
-            roff.text([roman(format!("{about}."))]);
-        }
-        for argument in command
-            .get_arguments()
-            .filter(|argument| argument.get_id() != "help")
-        {
-            roff.control("TP", []);
-            let help = argument
-                .get_help()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            let short = argument.get_short().map(|letter| format!("-{letter}, "));
-            roff.text([bold(format!("{}{argument}", short.unwrap_or_default()))]);
-            roff.text([roman(help)]);
-        }
+        describe(&mut roff, "logferry", command);
     }
     roff.control("SH", ["EXIT STATUS"]);
     for line in exit::HELP.lines().skip(1) {
@@ -71,6 +54,33 @@ fn page() -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
+/// A command and those below it.
+fn describe(roff: &mut Roff, above: &str, command: &Command) {
+    let title = format!("{above} {}", command.get_name());
+    roff.control("SS", [title.as_str()]);
+    if let Some(about) = command.get_about() {
+        roff.text([roman(format!("{about}."))]);
+    }
+    for argument in command
+        .get_arguments()
+        .filter(|argument| argument.get_id() != "help")
+    {
+        roff.control("TP", []);
+        let help = argument
+            .get_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let short = argument.get_short().map(|letter| format!("-{letter}, "));
+        roff.text([bold(format!("{}{argument}", short.unwrap_or_default()))]);
+        roff.text([roman(help)]);
+    }
+    for below in command.get_subcommands() {
+        if below.get_name() != "help" {
+            describe(roff, &title, below);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +91,9 @@ mod tests {
         for part in [
             "logferry run",
             "logferry check",
+            "logferry checkpoints list",
+            "logferry checkpoints reset",
+            "logferry status",
             "logferry schema",
             "EXIT STATUS",
             "\\-\\-once",

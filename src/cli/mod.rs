@@ -5,6 +5,7 @@
 //! Invariant: only this module knows clap, and nothing here exits the process: every command answers with an exit code.
 
 mod check;
+mod checkpoints;
 mod completions;
 pub mod exit;
 pub mod load;
@@ -12,7 +13,9 @@ mod man;
 mod probe;
 pub mod run;
 mod schema;
+mod status;
 mod summary;
+pub mod table;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -45,6 +48,11 @@ enum Command {
     Run(RunArgs),
     /// Check the configuration and say what would run; nothing is started and nothing is touched
     Check(CheckArgs),
+    /// Show what a running daemon is doing
+    Status(StatusArgs),
+    /// Show where each file stands, and change it by hand
+    #[command(subcommand)]
+    Checkpoints(checkpoints::CheckpointsCommand),
     /// Print a JSON Schema of the configuration, for editors
     Schema,
     /// Print the manual page
@@ -81,6 +89,20 @@ pub struct CheckArgs {
     pub live: bool,
 }
 
+/// `logferry status`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct StatusArgs {
+    /// The configuration of the daemon
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
+    pub config: PathBuf,
+    /// Look again every second, until stopped; with rates
+    #[arg(long)]
+    pub watch: bool,
+    /// As JSON, for programs: what /status gives
+    #[arg(long)]
+    pub json: bool,
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     crate::value::parse_duration(text).map_err(|error| match error.hint {
         Some(hint) => format!("{}: {hint}", error.message),
@@ -105,6 +127,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::check(&args),
+        Command::Status(args) => status::status(&args),
+        Command::Checkpoints(command) => checkpoints::checkpoints(&command),
         Command::Schema => schema::schema(),
         Command::Man => man::man(),
         Command::Completions { shell } => completions::completions(shell),

@@ -166,6 +166,12 @@ fn inputs_of(families: &mut Families, inputs: &[InputSnapshot]) {
         None,
         each(|input| input.rebuilds),
     );
+    families.counter(
+        "input_expired_positions",
+        "Saved positions that were forgotten because their files were gone for too long",
+        None,
+        each(|input| input.expired),
+    );
     families.gauge(
         "input_open",
         "Files that are followed",

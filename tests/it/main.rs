@@ -13,6 +13,7 @@ mod support;
 
 mod admin;
 mod bad_input;
+mod checkpoints;
 mod durable_order;
 mod examples;
 mod file_to_kafka;
@@ -23,5 +24,6 @@ mod logrotate;
 mod once;
 mod outage;
 mod soak;
+mod status;
 mod stdin;
 mod systemd;

@@ -12,6 +12,8 @@ use crate::checkpoint::state::Inputs;
 use crate::disk::{Disk, create_afresh, with_suffix};
 
 const MODE: u32 = 0o600;
+/// What stands in the name of a file that was put out of the way because it is damaged.
+pub(super) const DAMAGED: &str = ".damaged-";
 /// A journal shorter than this is never worth a new snapshot. In bytes.
 pub(super) const JOURNAL_MIN: u64 = 1 << 20;
 /// A new snapshot is written when the journal is this many times as long.
@@ -55,7 +57,7 @@ impl Store {
     fn remove_leftovers(&self, generation: u64) {
         let dir = self.dir.path();
         for name in self.disk.list(dir).unwrap_or_default() {
-            let of = name.to_str().and_then(journal_generation);
+            let of = name.to_str().and_then(JournalNames::generation);
             if of.is_some_and(|of| of != generation) {
                 let _ = self.disk.remove(&dir.join(name));
             }
@@ -64,14 +66,28 @@ impl Store {
 }
 
 pub(super) fn journal_path(dir: &Path, generation: u64) -> PathBuf {
-    dir.join(format!("checkpoint.{generation}.journal"))
+    dir.join(JournalNames::name(generation))
 }
 
-pub(super) fn journal_generation(name: &str) -> Option<u64> {
-    name.strip_prefix("checkpoint.")?
-        .strip_suffix(".journal")?
-        .parse()
-        .ok()
+/// What journals are called, and what is told by a name.
+pub(in crate::checkpoint) struct JournalNames;
+
+impl JournalNames {
+    pub fn name(generation: u64) -> String {
+        format!("checkpoint.{generation}.journal")
+    }
+
+    pub fn generation(name: &str) -> Option<u64> {
+        name.strip_prefix("checkpoint.")?
+            .strip_suffix(".journal")?
+            .parse()
+            .ok()
+    }
+
+    /// A damaged snapshot or journal that was put out of the way.
+    pub fn is_set_aside(name: &str) -> bool {
+        name.starts_with("checkpoint.") && name.contains(DAMAGED)
+    }
 }
 
 /// Steps 1 to 3: the journal and, under another name, the snapshot (whose length is returned) are durable.

@@ -20,6 +20,7 @@ use std::sync::Arc;
 pub use self::error::StoreError;
 use self::error::io_error;
 use self::generation::JOURNAL_MIN;
+pub(super) use self::generation::JournalNames;
 pub use self::recover::{Cut, Recovered};
 use super::data_dir::DataDir;
 use super::format;
@@ -27,7 +28,7 @@ use super::state::{Inputs, apply, newest};
 use super::{Change, Entry, FileKey};
 use crate::disk::{Disk, DiskFile};
 
-const SNAPSHOT: &str = "checkpoint.json";
+pub(super) const SNAPSHOT: &str = "checkpoint.json";
 /// Without a sync for long, a save writes the snapshot, when the journal is this many times too long.
 const UNSYNCED_FACTOR: u64 = 8;
 
@@ -166,6 +167,21 @@ impl Store {
             self.start_generation()?;
         }
         Ok(())
+    }
+
+    /// What is saved, as a whole.
+    pub fn all(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// Puts `inputs` in place of everything that was saved, durably. For tools that change what no [`Change`] can.
+    ///
+    /// # Errors
+    /// It cannot be written; which of both a start would find is unknown then, unless it is looked at again.
+    pub fn replace(&mut self, inputs: Inputs) -> Result<(), StoreError> {
+        self.inputs = inputs;
+        self.start_generation()?;
+        self.sync()
     }
 
     /// One line at the journal's end.

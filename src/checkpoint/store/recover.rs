@@ -7,14 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::{StoreError, io_error};
-use super::generation::{journal_generation, journal_path};
+use super::generation::{DAMAGED, JournalNames, journal_path};
 use super::{SNAPSHOT, Store};
 use crate::checkpoint::data_dir::DataDir;
 use crate::checkpoint::format::{self, BadSnapshot};
 use crate::checkpoint::state::{Inputs, apply};
 use crate::disk::{Disk, with_suffix};
-
-const DAMAGED: &str = ".damaged-";
 
 /// What opening found, for the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,9 +47,9 @@ impl Store {
             .map_err(|error| io_error("list", dir.path(), error))?;
         for name in names.iter().filter_map(|name| name.to_str()) {
             let witness = dir.path().join(name);
-            let set_aside = name.starts_with("checkpoint.") && name.contains(DAMAGED);
+            let set_aside = JournalNames::is_set_aside(name);
             // A first start that was cut short leaves empty journals behind.
-            let in_use = match journal_generation(name) {
+            let in_use = match JournalNames::generation(name) {
                 Some(generation) => {
                     let bytes = disk
                         .read(&witness)

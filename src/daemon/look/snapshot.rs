@@ -71,6 +71,7 @@ impl Look {
             resent: entries.resent,
             rebuilds: entries.rebuilds,
             files: summary.files as u64,
+            expired: summary.expired,
             oldest_unread_seconds: summary.oldest_unread.map(|age| age.as_secs_f64()),
         }
     }

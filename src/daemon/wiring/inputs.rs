@@ -159,7 +159,8 @@ fn admit(store: &SharedStore, input: &str, cluster: &str) -> Result<(), String> 
         Some(known) if known == cluster => Ok(()),
         Some(known) => Err(format!(
             "its saved positions belong to the Kafka cluster {known}, but this is {cluster}: nothing is sent, so that nothing is skipped or \
-             sent twice; give the input another name to begin anew on this cluster, or point it back"
+             sent twice; point it back, or let it begin anew on this cluster: stop the daemon and \
+             `logferry checkpoints reset --input {input} --forget --cluster --execute` (with the `-c FILE` of this daemon)"
         )),
         None => {
             let bind = Change::Bind {

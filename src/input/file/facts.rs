@@ -30,6 +30,8 @@ struct Inner {
     leaving: Vec<SourceId>,
     /// The first look at the files is over, and nobody was told.
     started: Option<i64>,
+    /// Positions of files that did not turn up, forgotten so far.
+    expired: u64,
 }
 
 /// What is known about one file.
@@ -64,6 +66,8 @@ pub struct Summary {
     pub unread_bytes: u64,
     /// For how long the oldest line that was not read yet has been known to exist.
     pub oldest_unread: Option<Duration>,
+    /// Saved positions that were forgotten because their files were gone for too long.
+    pub expired: u64,
 }
 
 impl Facts {
@@ -141,6 +145,7 @@ impl Facts {
                 .filter_map(|fact| fact.behind_since)
                 .min()
                 .map(|at| at.elapsed()),
+            expired: inner.expired,
         }
     }
 
@@ -180,6 +185,13 @@ impl Facts {
     /// A saved entry stands for nothing any more: it is removed at once.
     pub(super) fn forget(&self, key: FileKey) {
         self.lock().dropped.push(SourceId(key.0));
+    }
+
+    /// The same for a position whose file did not turn up in time; counted.
+    pub(super) fn expire(&self, key: FileKey) {
+        let mut inner = self.lock();
+        inner.dropped.push(SourceId(key.0));
+        inner.expired += 1;
     }
 
     /// A generation ended because its content was replaced. Its position is removed at once, its ledger when nothing is on its way.

@@ -16,6 +16,7 @@ pub mod identity;
 pub mod look;
 mod pursue;
 pub mod rotate;
+pub mod seek;
 pub mod settings;
 mod sweep;
 pub mod tail;

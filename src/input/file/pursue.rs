@@ -185,7 +185,7 @@ impl Follower {
         tracing::info!(input = %self.name, files = keys.len(), "the saved positions of files that are gone are forgotten");
         for key in keys {
             self.saved.take(key);
-            self.facts.forget(key);
+            self.facts.expire(key);
         }
     }
 }
@@ -213,7 +213,7 @@ pub(super) fn predecessors(saved: &[(FileKey, Entry)]) -> HashMap<PathBuf, Id> {
 }
 
 /// The names beside `path` that may lead to `inode`.
-fn names_of_inode(path: &Path, inode: u64) -> Vec<PathBuf> {
+pub(super) fn names_of_inode(path: &Path, inode: u64) -> Vec<PathBuf> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     names_by_inode(folder).remove(&inode).unwrap_or_default()
 }

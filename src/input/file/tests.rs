@@ -539,6 +539,30 @@ fn a_deleted_file_is_read_to_its_end_and_then_forgotten() {
 }
 
 #[test]
+fn a_position_whose_file_stays_away_expires_and_is_counted() {
+    let mut rig = Rig::new(&["*.log"]);
+    rig.append("gone.log", "one\n");
+    rig.append("kept.log", "two\n");
+    rig.start();
+    rig.until_lines(2);
+    rig.until_read();
+    rig.stop();
+    assert_eq!(rig.saved.len(), 2);
+    fs::remove_file(rig.path("gone.log")).unwrap();
+    rig.timing.missing_for = Duration::from_millis(30);
+    rig.start();
+    rig.until("expiry", |rig| rig.saved.len() == 1);
+    let expired = |rig: &Rig| rig.running.as_ref().unwrap().facts.summary().expired;
+    assert_eq!(expired(&rig), 1);
+    assert!(
+        rig.saved
+            .values()
+            .all(|entry| entry.path.ends_with("kept.log"))
+    );
+    rig.stop();
+}
+
+#[test]
 fn an_inode_used_again_is_a_new_file() {
     let mut rig = Rig::new(&["a.log"]);
     for round in 0..20 {

@@ -1,0 +1,326 @@
+//! A saved entry and its file, looked at from outside the daemon: where the file is now, and what the entry is when its position is
+//! put elsewhere.
+//!
+//! Invariant: an entry that [`Sighting::moved`] makes is taken by the next start as it stands: [`judge`] finds its file and continues.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::adopt::content;
+use super::discover::is_absent;
+use super::identity::{Found, HEAD, TAIL, Verdict, judge, print};
+use super::look::{Kind, Look, open};
+use super::pursue::names_of_inode;
+use super::tail::end_of_lines;
+use crate::checkpoint::Entry;
+use crate::input::frame::{find_last_line_end, find_line_end};
+
+/// How far from a place that is inside a line the line's ends are looked for, in bytes.
+const SEARCH: u64 = 1 << 20;
+
+/// The file of an entry.
+#[derive(Debug)]
+pub struct Sighting {
+    /// Its name now.
+    pub path: PathBuf,
+    pub file: File,
+    pub look: Look,
+    /// What stands before the position is not what was read: the next start begins it anew.
+    pub is_rewritten: bool,
+}
+
+/// Where a position is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    Beginning,
+    /// Behind the last complete line.
+    End,
+    /// A byte at which a line begins, or the file's size.
+    Offset(u64),
+}
+
+/// Why a position cannot be put somewhere.
+#[derive(Debug, Error)]
+pub enum Misplaced {
+    #[error("{} has {size} bytes: byte {offset} is beyond its end", path.display())]
+    BeyondEnd {
+        path: PathBuf,
+        offset: u64,
+        size: u64,
+    },
+    #[error("byte {offset} of {} is inside a line{}", path.display(), ends(*start, *end))]
+    InsideLine {
+        path: PathBuf,
+        offset: u64,
+        /// Where that line begins and ends, when that is near.
+        start: Option<u64>,
+        end: Option<u64>,
+    },
+    #[error("cannot read {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+fn ends(start: Option<u64>, end: Option<u64>) -> String {
+    let start = start.map(|at| format!("begins at {at}"));
+    let end = end.map(|at| format!("the next one at {at}"));
+    let both: Vec<String> = start.into_iter().chain(end).collect();
+    match both.as_slice() {
+        [] => String::new(),
+        both => {
+            format!("; it {}", both.join(", ")).replace("it the next one", "the next one begins")
+        }
+    }
+}
+
+/// Looks for the file of `entry` as a start would: at its path, then by its inode in the same folder. `None`: it is not there.
+///
+/// # Errors
+/// It is there, perhaps, and cannot be read.
+pub fn find(entry: &Entry) -> io::Result<Option<Sighting>> {
+    let mut trouble = None;
+    let beside = || names_of_inode(&entry.path, entry.inode);
+    let names =
+        std::iter::once_with(|| vec![entry.path.clone()]).chain(std::iter::once_with(beside));
+    let mut rewritten = None;
+    for path in names.flatten() {
+        match sight(entry, &path) {
+            Ok(Some(sighting)) if sighting.is_rewritten => {
+                rewritten.get_or_insert(sighting);
+            }
+            Ok(Some(sighting)) => return Ok(Some(sighting)),
+            Ok(None) => {}
+            Err(error) if is_absent(&error) => {}
+            Err(error) => trouble = Some(error),
+        }
+    }
+    match (rewritten, trouble) {
+        (Some(sighting), _) => Ok(Some(sighting)),
+        (None, Some(error)) => Err(error),
+        (None, None) => Ok(None),
+    }
+}
+
+fn sight(entry: &Entry, path: &Path) -> io::Result<Option<Sighting>> {
+    let file = open(path)?;
+    let look = Look::of(&file)?;
+    if look.kind != Kind::File {
+        return Ok(None);
+    }
+    let found = Found {
+        path,
+        id: look.id,
+        size: look.size,
+    };
+    let is_rewritten = match judge(entry, &found, |at, len| content(&file, at, len)) {
+        Verdict::Continue => false,
+        Verdict::Rewritten => true,
+        Verdict::Other => return Ok(None),
+    };
+    Ok(Some(Sighting {
+        path: path.to_path_buf(),
+        file,
+        look,
+        is_rewritten,
+    }))
+}
+
+impl Sighting {
+    /// The entry of this file with its position at `target`. `longest` is the input's longest line in bytes, `now` in milliseconds
+    /// since 1970.
+    ///
+    /// # Errors
+    /// There is no such place, it is inside a line, or the file cannot be read.
+    pub fn moved(&self, target: Target, longest: usize, now: i64) -> Result<Entry, Misplaced> {
+        let (offset, inside_line) = match target {
+            Target::Beginning => (0, false),
+            Target::End => end_of_lines(&self.file, self.look.size, longest)
+                .map_err(|source| self.unreadable(source))?,
+            Target::Offset(offset) => (offset, self.check(offset)?),
+        };
+        let mut bytes = [0; HEAD];
+        let mut print_of = |start: u64, len: u64| {
+            let bytes = &mut bytes[..usize::try_from(len).unwrap_or(0)];
+            self.file.read_exact_at(bytes, start)?;
+            Ok(print(bytes))
+        };
+        let tail = offset.min(TAIL as u64);
+        let prints = print_of(offset - tail, tail)
+            .and_then(|tail| Ok((tail, print_of(0, offset.min(HEAD as u64))?)));
+        let (tail, head) = prints.map_err(|source| self.unreadable(source))?;
+        Ok(Entry {
+            path: self.path.clone(),
+            dev: self.look.id.dev,
+            inode: self.look.id.inode,
+            birth: self.look.id.birth,
+            offset,
+            inside_line,
+            head,
+            tail,
+            updated: now,
+        })
+    }
+
+    /// Whether the file's end, which `offset` is, is inside a line; anywhere else a line must begin there.
+    fn check(&self, offset: u64) -> Result<bool, Misplaced> {
+        let (path, size) = (self.path.clone(), self.look.size);
+        if offset > size {
+            return Err(Misplaced::BeyondEnd { path, offset, size });
+        }
+        if offset == 0 {
+            return Ok(false);
+        }
+        let failed = |source| self.unreadable(source);
+        let mut before = [0];
+        self.file
+            .read_exact_at(&mut before, offset - 1)
+            .map_err(failed)?;
+        if find_line_end(&before).is_some() {
+            return Ok(false);
+        }
+        if offset == size {
+            return Ok(true);
+        }
+        let from = offset.saturating_sub(SEARCH);
+        let near = self.some(from, offset - from).map_err(failed)?;
+        let start = match find_last_line_end(&near) {
+            Some(at) => Some(from + at as u64 + 1),
+            None => (from == 0).then_some(0),
+        };
+        let near = self.some(offset, SEARCH).map_err(failed)?;
+        let end = find_line_end(&near).map(|at| offset + at as u64 + 1);
+        Err(Misplaced::InsideLine {
+            path,
+            offset,
+            start,
+            end,
+        })
+    }
+
+    /// Up to `len` bytes from `at` on.
+    fn some(&self, at: u64, len: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        let mut got = 0;
+        while got < bytes.len() {
+            match self.file.read_at(&mut bytes[got..], at + got as u64)? {
+                0 => break,
+                read => got += read,
+            }
+        }
+        bytes.truncate(got);
+        Ok(bytes)
+    }
+
+    fn unreadable(&self, source: io::Error) -> Misplaced {
+        let path = self.path.clone();
+        Misplaced::Io { path, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &[u8] = b"one\ntwo\nthree\nhalf";
+
+    fn file(text: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        std::fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    /// An entry at the beginning of what stands at `path`.
+    fn entry(path: &Path) -> Entry {
+        let look = Look::at(path).unwrap();
+        Entry {
+            path: path.into(),
+            dev: look.id.dev,
+            inode: look.id.inode,
+            birth: look.id.birth,
+            offset: 0,
+            inside_line: false,
+            head: None,
+            tail: None,
+            updated: 0,
+        }
+    }
+
+    fn moved(entry: &Entry, target: Target) -> Result<Entry, Misplaced> {
+        find(entry).unwrap().unwrap().moved(target, 1000, 7)
+    }
+
+    #[test]
+    fn a_position_that_was_moved_is_continued_by_the_next_start() {
+        let (_folder, path) = file(TEXT);
+        let old = entry(&path);
+        for (target, offset, inside) in [
+            (Target::Beginning, 0, false),
+            (Target::Offset(0), 0, false),
+            (Target::Offset(4), 4, false),
+            (Target::Offset(8), 8, false),
+            (Target::End, 14, false),
+            (Target::Offset(18), 18, true),
+        ] {
+            let new = moved(&old, target).unwrap();
+            assert_eq!((new.offset, new.inside_line), (offset, inside));
+            assert_eq!(new.updated, 7);
+            let again = find(&new).unwrap().unwrap();
+            assert!(!again.is_rewritten, "{target:?}");
+        }
+    }
+
+    #[test]
+    fn the_prints_are_those_of_the_bytes_before_the_position() {
+        let text = b"0123456789abcde\n".repeat(200);
+        let (_folder, path) = file(&text);
+        let new = moved(&entry(&path), Target::Offset(1600)).unwrap();
+        assert_eq!(new.tail, print(&text[1600 - TAIL..1600]));
+        assert_eq!(new.head, print(&text[..HEAD]));
+        let new = moved(&entry(&path), Target::Offset(160)).unwrap();
+        assert_eq!(
+            (new.head, new.tail),
+            (print(&text[..160]), print(&text[..160]))
+        );
+    }
+
+    #[test]
+    fn a_place_inside_a_line_is_refused_with_the_lines_ends() {
+        let (_folder, path) = file(TEXT);
+        let text = |offset| {
+            moved(&entry(&path), Target::Offset(offset))
+                .unwrap_err()
+                .to_string()
+        };
+        let name = path.display();
+        assert_eq!(
+            text(5),
+            format!("byte 5 of {name} is inside a line; it begins at 4, the next one at 8")
+        );
+        assert_eq!(
+            text(16),
+            format!("byte 16 of {name} is inside a line; it begins at 14")
+        );
+        assert_eq!(
+            text(19),
+            format!("{name} has 18 bytes: byte 19 is beyond its end")
+        );
+    }
+
+    #[test]
+    fn a_file_is_found_under_another_name_and_told_from_others() {
+        let (folder, path) = file(TEXT);
+        let known = moved(&entry(&path), Target::Offset(8)).unwrap();
+        let rotated = folder.path().join("a.log.1");
+        std::fs::rename(&path, &rotated).unwrap();
+        std::fs::write(&path, TEXT).unwrap();
+        assert_eq!(find(&known).unwrap().unwrap().path, rotated);
+        std::fs::write(&rotated, "cut\n").unwrap();
+        assert!(find(&known).unwrap().unwrap().is_rewritten);
+        std::fs::remove_file(&rotated).unwrap();
+        assert!(find(&known).unwrap().is_none());
+    }
+}
