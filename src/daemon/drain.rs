@@ -61,7 +61,8 @@ impl Drain {
 
     /// The end begins. `false`: it had begun already, and this changes nothing.
     pub fn begin(&mut self, why: Why, now: Instant, progress: u64) -> bool {
-        let stands = |begun: &Begun| begun.why == Why::Asked || why == Why::EverythingRead;
+        let stands =
+            |begun: &Begun| begun.hard || begun.why == Why::Asked || why == Why::EverythingRead;
         if self.begun.as_ref().is_some_and(stands) {
             return false;
         }
@@ -88,7 +89,7 @@ impl Drain {
         let Some(begun) = &mut self.begun else {
             return Step::GoOn;
         };
-        if begun.why == Why::EverythingRead && progress != begun.progress {
+        if !begun.hard && begun.why == Why::EverythingRead && progress != begun.progress {
             begun.progress = progress;
             begun.deadline = now + self.patience;
         }
@@ -130,6 +131,16 @@ mod tests {
         let mut drain = Drain::new(PATIENCE, None);
         assert_eq!(drain.step(start + seconds(1_000_000), 0), Step::GoOn);
         assert!(!drain.has_begun());
+    }
+
+    #[test]
+    fn a_hard_stop_is_final() {
+        let start = Instant::now();
+        let mut drain = Drain::new(PATIENCE, None);
+        drain.begin(Why::EverythingRead, start, 0);
+        assert_eq!(drain.step(start + PATIENCE, 0), HARDEN);
+        assert!(!drain.begin(Why::Asked, start + PATIENCE, 5));
+        assert_eq!(drain.step(start + PATIENCE + LEAVE, 7), Step::Leave);
     }
 
     #[test]
