@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use tokio::sync::mpsc::Receiver as Told;
 
-use super::aside::{Aside, refuse_output, set_aside_input};
+use super::aside::{Aside, refuse_output, set_aside_input, set_aside_long};
 use super::ending::StartError;
 use super::look::{InputLook, Life, Look, OutputLook, Phase, ProducerLook};
 use super::saver::{self, Collect, Finish, Saver, SharedStore};
@@ -284,11 +284,13 @@ impl Wiring<'_> {
             ),
             life: Life::default(),
         };
+        let set_aside = set_aside_long(self.aside.clone(), plan.name.clone());
         match &plan.from {
             SourceSettings::Stdin(settings) => {
                 let input = StdinInput {
                     name: plan.name.clone(),
-                    max_line: settings.max_line.size,
+                    lines: settings.lines.clone(),
+                    set_aside,
                     ends,
                 };
                 self.tasks.start(Part::Input(at), &thread, move || {
@@ -311,6 +313,7 @@ impl Wiring<'_> {
                     next_key,
                     once: self.once,
                     ends,
+                    set_aside,
                     facts: facts.clone(),
                     timing: Timing::default(),
                 };

@@ -1,6 +1,8 @@
 //! Bytes to lines with positions. Pure.
 //!
-//! A line ends with LF; a CR before it belongs to the line end and is cut. What a record is depends only on the bytes from its first
+//! [`Lines`] is the plain way that most inputs go: UTF-8, LF, long lines split. Everything else is [`general`]'s; [`framer`] chooses once.
+//!
+//! A line ends with LF; a CR before it belongs to the line end and is cut. An empty line is a record. What a record is depends only on the bytes from its first
 //! byte on and on whether a piece of its line was sent before, never on how the bytes came in blocks:
 //!
 //! - a line of at most `size` bytes (without its line end) is one record, an empty line an empty one;
@@ -10,9 +12,17 @@
 //!
 //! Invariant: starting again at the end of any record, with the [`Half`] that stood there, gives the same records. Tests do it at every one.
 
-use memchr::{memchr, memchr_iter, memrchr};
+use std::ops::AddAssign;
 
-use crate::flow::{Record, Span};
+pub mod framer;
+pub mod general;
+pub mod line_end;
+pub mod settings;
+
+use memchr::{memchr, memchr_iter};
+
+use crate::checkpoint::Skip;
+use crate::flow::{Count, Outcome, Record, Span};
 
 /// The longest `max_line.size` that is obeyed, in bytes; positions within a batch have 32 bits.
 pub const LONGEST_LINE: u64 = 1 << 30;
@@ -28,6 +38,12 @@ pub struct Lines {
 pub struct Half {
     /// A piece of this line was sent already.
     pub inside_line: bool,
+    /// The rest of this line is no part of any record.
+    pub skip: Option<Skip>,
+    /// The framed block ended inside a line.
+    pub in_line: bool,
+    /// The framed block ended with lines whose group may go on.
+    pub in_group: bool,
     /// So many bytes after the position hold no LF. May reach beyond the block that is framed. Knowledge only: zero is always right.
     pub searched: usize,
 }
@@ -39,17 +55,96 @@ pub struct Block<'a> {
     pub bytes: &'a [u8],
     /// Where in it the unframed bytes begin; a record's `at` is counted from here.
     pub from: usize,
-    /// No more bytes will come: an unterminated last line is a record too.
-    pub last: bool,
+    /// What becomes of what does not end in it.
+    pub rest: Rest,
+}
+
+/// What becomes of lines and groups that do not end in a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Rest {
+    /// More bytes will come.
+    #[default]
+    Waits,
+    /// An open group has waited long enough: its whole lines are a record.
+    Group,
+    /// An unterminated line has, too. What may be the beginning of its line end still waits.
+    Line,
+    /// No more bytes will come: everything is in a record.
+    Last,
 }
 
 /// What framing a block came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Framed {
     /// Bytes after `from` that are settled with the records; the rest is a half line, to be framed again with what follows.
     pub consumed: usize,
     /// What is known at the first byte that was not consumed.
     pub half: Half,
+    /// What of the consumed bytes is in no record, by what becomes of it.
+    pub skipped: Skipped,
+    /// The beginning of a long line, that has to be set aside before anything of this block counts. The block was framed up to it.
+    pub aside: Option<Aside>,
+}
+
+/// Lines and bytes that are read and in no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Skipped {
+    pub filtered: Count,
+    /// Of `drop`: lines that were too long.
+    pub too_long: Count,
+    /// Of `truncate`: what was cut off, in bytes.
+    pub cut: Count,
+    /// Of `truncate`: how many lines were cut.
+    pub truncated: u64,
+    pub dead_lettered: Count,
+}
+
+impl Skipped {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// For [`crate::flow::Books`].
+    pub fn outcome(&self) -> Outcome {
+        let dropped = [("line_too_long", self.too_long), ("line_cut", self.cut)];
+        Outcome {
+            filtered: self.filtered,
+            dead_lettered: self.dead_lettered,
+            dropped: dropped
+                .into_iter()
+                .filter(|(_, count)| *count != Count::default())
+                .collect(),
+            ..Outcome::default()
+        }
+    }
+
+    fn of(&mut self, skip: Skip) -> &mut Count {
+        match skip {
+            Skip::Filtered => &mut self.filtered,
+            Skip::Dropped => &mut self.too_long,
+            Skip::Truncated => &mut self.cut,
+            Skip::DeadLettered => &mut self.dead_lettered,
+        }
+    }
+}
+
+impl AddAssign for Skipped {
+    fn add_assign(&mut self, other: Self) {
+        self.filtered += other.filtered;
+        self.too_long += other.too_long;
+        self.cut += other.cut;
+        self.truncated += other.truncated;
+        self.dead_lettered += other.dead_lettered;
+    }
+}
+
+/// The beginning of a line that is too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Aside {
+    /// As [`Record::value`].
+    pub value: Span,
+    /// As [`Record::at`].
+    pub at: u32,
 }
 
 impl Lines {
@@ -73,10 +168,20 @@ impl Lines {
 
     /// Pushes the records that `block` holds for certain, and says how far they reach.
     pub fn frame(&self, block: Block<'_>, half: Half, records: &mut Vec<Record>) -> Framed {
-        let Block { bytes, from, last } = block;
-        let push = |records: &mut Vec<Record>, start: usize, len: usize, ends_line: bool| {
-            records.push(record(from, start, len, ends_line));
-        };
+        let Block { bytes, from, rest } = block;
+        let push =
+            |records: &mut Vec<Record>, start: usize, len: usize, next: usize, ends: bool| {
+                let value = span(start, len);
+                let (at, bytes) = (small(start - from), small(next - start));
+                let lines = u32::from(ends);
+                records.push(Record {
+                    value,
+                    at,
+                    bytes,
+                    lines,
+                });
+            };
+        let first = records.len();
         let mut start = from;
         let mut inside = half.inside_line;
         let searched = (from + half.searched).min(bytes.len());
@@ -85,47 +190,55 @@ impl Lines {
             let cr = lf > start && bytes[lf - 1] == b'\r';
             let end = if cr { lf - 1 } else { lf };
             while end - start > self.size {
-                push(records, start, self.size, false);
+                push(records, start, self.size, start + self.size, false);
                 start += self.size;
                 inside = true;
             }
             if !(inside && start == end) {
-                push(records, start, end - start, true);
+                push(records, start, end - start, lf + 1, true);
+            } else if let Some(last) = records[first..].last_mut() {
+                last.bytes += small(lf + 1 - start);
             }
             start = lf + 1;
             inside = false;
         }
         // What follows holds no LF.
-        let rest = bytes.len() - start;
+        let left = bytes.len() - start;
         let mut known = if start == from {
-            rest.max(half.searched)
+            left.max(half.searched)
         } else {
-            rest
+            left
         };
         while bytes.len() - start >= self.size
             && (known >= self.lookahead()
                 || bytes.get(start + self.size).is_some_and(|&b| b != b'\r'))
         {
-            push(records, start, self.size, false);
+            push(records, start, self.size, start + self.size, false);
             start += self.size;
             known -= self.size;
             inside = true;
         }
-        if last {
-            while start < bytes.len() {
-                let len = (bytes.len() - start).min(self.size);
-                push(records, start, len, start + len == bytes.len());
+        if rest >= Rest::Line {
+            let cr = rest == Rest::Line && bytes.len() > start && bytes.ends_with(b"\r");
+            let end = bytes.len() - usize::from(cr);
+            while start < end {
+                let len = (end - start).min(self.size);
+                push(records, start, len, start + len, start + len == end);
                 start += len;
                 inside = true;
             }
-            known = 0;
+            known = bytes.len() - start;
         }
         Framed {
             consumed: start - from,
             half: Half {
                 inside_line: inside,
+                in_line: start < bytes.len(),
                 searched: known,
+                ..Half::default()
             },
+            skipped: Skipped::default(),
+            aside: None,
         }
     }
 }
@@ -135,21 +248,15 @@ pub fn find_line_end(bytes: &[u8]) -> Option<usize> {
     memchr(b'\n', bytes)
 }
 
-/// Where the last line end in `bytes` is.
-pub fn find_last_line_end(bytes: &[u8]) -> Option<usize> {
-    memrchr(b'\n', bytes)
+/// Arenas are far smaller than 4 GiB ([`LONGEST_LINE`]), so nothing is cut here.
+fn small(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-fn record(from: usize, start: usize, len: usize, ends_line: bool) -> Record {
-    // Arenas are far smaller than 4 GiB (LONGEST_LINE), so nothing is cut here.
-    let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Record {
-        value: Span {
-            start: small(start),
-            len: small(len),
-        },
-        at: small(start - from),
-        ends_line,
+fn span(start: usize, len: usize) -> Span {
+    Span {
+        start: small(start),
+        len: small(len),
     }
 }
 
@@ -164,7 +271,7 @@ mod tests {
     fn collect(bytes: &[u8], base: usize, records: &[Record], seen: &mut Vec<Seen>) {
         for record in records {
             let value = bytes[record.value.range()].to_vec();
-            seen.push((base + record.at as usize, value, record.ends_line));
+            seen.push((base + record.at as usize, value, record.lines == 1));
         }
     }
 
@@ -184,7 +291,7 @@ mod tests {
             let block = Block {
                 bytes,
                 from: 0,
-                last,
+                rest: if last { Rest::Last } else { Rest::Waits },
             };
             let framed = lines.frame(block, half, &mut records);
             collect(bytes, at, &records, &mut seen);
@@ -227,7 +334,7 @@ mod tests {
         let block = Block {
             bytes: b"one\ntw",
             from: 0,
-            last: false,
+            rest: Rest::Waits,
         };
         let framed = lines.frame(block, Half::default(), &mut records);
         assert_eq!((framed.consumed, framed.half.searched), (4, 2));
@@ -241,11 +348,12 @@ mod tests {
         let block = Block {
             bytes: b"a\nb\n",
             from: 0,
-            last: false,
+            rest: Rest::Waits,
         };
         let half = Half {
             inside_line: false,
             searched: 2,
+            ..Half::default()
         };
         assert_eq!(lines.frame(block, half, &mut records).consumed, 4);
         assert_eq!(records.len(), 1);
@@ -257,11 +365,12 @@ mod tests {
         let block = Block {
             bytes: b"abc",
             from: 0,
-            last: false,
+            rest: Rest::Waits,
         };
         let half = Half {
             inside_line: false,
             searched: 7,
+            ..Half::default()
         };
         let framed = lines.frame(block, half, &mut records);
         assert_eq!(framed.consumed, 3);
@@ -269,7 +378,9 @@ mod tests {
             framed.half,
             Half {
                 inside_line: true,
-                searched: 4
+                in_line: false,
+                searched: 4,
+                ..Half::default()
             }
         );
     }
@@ -280,6 +391,7 @@ mod tests {
             let half = Half {
                 inside_line: true,
                 searched: 0,
+                ..Half::default()
             };
             let text = format!("{end}next\n");
             let (seen, _) = read(Lines::new(9), text.as_bytes(), 0, half, &[]);
@@ -306,7 +418,7 @@ mod tests {
             let (seen, stood) = read(lines, &text, 0, Half::default(), &cuts);
             prop_assert_eq!(&seen, &whole);
             for (at, inside_line, count) in stood {
-                let half = Half { inside_line, searched: 0 };
+                let half = Half { inside_line, ..Half::default() };
                 let (rest, _) = read(lines, &text, at, half, &again);
                 prop_assert_eq!(&rest[..], &whole[count..]);
             }

@@ -34,9 +34,9 @@ use self::sweep::Known;
 use self::tail::{Source, Taken};
 use self::troubles::Troubles;
 use self::watch::Watch;
-use super::frame::Lines;
+use super::frame::framer::{Framer, LinesError};
 use super::outlet::{Ended, Ends, Outlet};
-use super::{Position, Report};
+use super::{Position, Report, SetAside};
 use crate::checkpoint::{Entry, FileKey};
 use crate::flow::SourceId;
 
@@ -64,13 +64,24 @@ pub struct FileInput {
     /// Read what is there now, deliver it and end.
     pub once: bool,
     pub ends: Ends,
+    /// Where `max_line.policy: dead_letter` puts lines.
+    pub set_aside: SetAside,
     pub facts: Arc<Facts>,
     pub timing: Timing,
 }
 
+/// Settings that cannot be obeyed.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    #[error(transparent)]
+    Lines(#[from] LinesError),
+}
+
 /// Follows files until the stop, or with `once` until everything that was there is handed on. Blocks its thread; ends also when nobody
 /// takes batches any more.
-pub fn run(input: FileInput) -> Result<Report, PatternError> {
+pub fn run(input: FileInput) -> Result<Report, SettingsError> {
     let mut follower = Follower::new(input)?;
     // Stopped or closed: either way there is nothing left to do here.
     let _ = follower.follow();
@@ -82,7 +93,10 @@ struct Follower {
     settings: FileSettings,
     once: bool,
     timing: Timing,
-    lines: Lines,
+    framer: Framer,
+    set_aside: SetAside,
+    /// Why the beginning of a long line cannot be set aside.
+    not_set_aside: Option<String>,
     discover: Discover,
     watch: Watch,
     facts: Arc<Facts>,
@@ -121,7 +135,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(input: FileInput) -> Result<Self, PatternError> {
+    fn new(input: FileInput) -> Result<Self, SettingsError> {
         let settings = input.settings;
         let mode = if input.once {
             Mode::Poll
@@ -133,7 +147,9 @@ impl Follower {
         let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         Ok(Self {
             discover: Discover::new(&settings.paths, &settings.exclude)?,
-            lines: Lines::new(settings.max_line.size),
+            framer: Framer::new(&settings.lines)?,
+            set_aside: input.set_aside,
+            not_set_aside: None,
             watch: Watch::new(mode, outlet.bell()),
             settings,
             name: input.name.into(),
@@ -345,13 +361,14 @@ impl Follower {
             Growth::Nothing | Growth::More => {}
         }
         source.saw(look);
+        source.note_growth(&self.framer, now);
         source.end = source.end.map(|end| end.min(look.size));
         let (mut brought, mut blocks) = (0, 0);
         let more = loop {
             if blocks == BLOCKS || self.outlet.stop().is_soft() {
                 break true;
             }
-            let wanted = match source.wanted(&self.lines, &mut self.scratch) {
+            let wanted = match source.wanted(&self.framer, &mut self.scratch) {
                 Ok(Some(wanted)) => wanted,
                 Ok(None) => break false,
                 Err(error) => return self.cannot_read(slot, &error),
@@ -360,12 +377,24 @@ impl Follower {
                 self.is_blocked = true;
                 break true;
             };
-            match source.read(&self.lines, filling) {
+            match source.read(&mut self.framer, filling, &mut self.set_aside) {
                 Ok(Taken::Bytes(bytes)) => {
                     brought += bytes;
+                    self.not_set_aside = None;
                     blocks += 1;
                 }
                 Ok(Taken::Half) => {}
+                Ok(Taken::NotSetAside(error)) => {
+                    if self.not_set_aside.as_ref() != Some(&error) {
+                        tracing::error!(
+                            input = %self.name, file = %source.path.display(), error,
+                            "the beginning of a line longer than max_line cannot be set aside; the input waits"
+                        );
+                        self.not_set_aside = Some(error);
+                    }
+                    self.is_blocked = true;
+                    break true;
+                }
                 Ok(Taken::Nothing) => break false,
                 Ok(Taken::Rewritten) => return self.start_over(slot, known, look),
                 Err(error) => return self.cannot_read(slot, &error),
@@ -377,6 +406,9 @@ impl Follower {
                 .brought(more || brought >= BUSY, now, &self.timing);
         } else {
             source.pace.brought_nothing(now, &self.timing);
+        }
+        if let Some((at, _)) = source.overdue(&self.framer) {
+            source.pace.due(at);
         }
         if self.once {
             source.pace.idle = !more;
