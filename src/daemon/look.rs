@@ -154,6 +154,7 @@ impl Look {
                 dead_lettered = entries.dead_lettered.lines,
                 filtered = entries.filtered.lines,
                 dropped,
+                truncated = entries.truncated,
                 in_flight = entries.in_flight.lines,
                 unread_bytes = entries.unread_bytes,
                 lost_bytes = lost,
@@ -236,6 +237,7 @@ impl Look {
                     )
                 })
                 .collect(),
+            truncated: entries.truncated,
             resent: entries.resent,
             rebuilds: entries.rebuilds,
             files: summary.files as u64,

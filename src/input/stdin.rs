@@ -309,8 +309,11 @@ mod tests {
     use crate::flow::{
         Arenas, Batch, Bell, Books, Budget, Outcome, Received, Receiver, Stop, Tracker, pipe,
     };
-    use crate::input::frame::settings::{LongLine, MaxLine};
+    use crate::input::frame::settings::{
+        FilterSettings, GroupRule, LongLine, MaxLine, MultilineSettings,
+    };
     use std::io::{PipeWriter, Write};
+    use std::sync::Mutex;
     use std::thread::JoinHandle;
 
     struct Rig {
@@ -321,24 +324,43 @@ mod tests {
         stop: Stop,
         tracker: Arc<Tracker<Position>>,
         lines: Vec<Vec<u8>>,
+        aside: Arc<Mutex<Vec<(u64, String)>>>,
     }
 
     fn start(max_line: u64, memory: u64) -> Rig {
+        let max_line = MaxLine {
+            size: max_line,
+            policy: LongLine::Split,
+        };
+        let lines = LineSettings {
+            max_line,
+            ..LineSettings::default()
+        };
+        start_with(lines, memory)
+    }
+
+    fn start_with(lines: LineSettings, memory: u64) -> Rig {
         let (reader, writer) = io::pipe().unwrap();
         let (ring, bell) = (Arc::new(Bell::new()), Arc::new(Bell::new()));
         let (sender, receiver) = pipe(2, bell.clone(), ring.clone());
         let tracker = Arc::new(Tracker::new(Arc::new(Books::new())));
         let stop = Stop::new();
+        let aside: Arc<Mutex<Vec<(u64, String)>>> = Arc::default();
         let input = StdinInput {
             name: "in".into(),
-            lines: LineSettings {
-                max_line: MaxLine {
-                    size: max_line,
-                    policy: LongLine::Split,
-                },
-                ..LineSettings::default()
+            lines,
+            set_aside: {
+                let (aside, mut refusals) = (aside.clone(), 1);
+                Box::new(move |long| {
+                    if refusals > 0 {
+                        refusals -= 1;
+                        return Err("full".into());
+                    }
+                    let value = String::from_utf8_lossy(long.value).into_owned();
+                    aside.lock().unwrap().push((long.offset, value));
+                    Ok(())
+                })
             },
-            set_aside: Box::new(|_| Ok(())),
             ends: Ends {
                 tracker: tracker.clone(),
                 share: Budget::split(memory, 1).1.remove(0),
@@ -356,6 +378,7 @@ mod tests {
             stop,
             tracker,
             lines: Vec::new(),
+            aside,
         }
     }
 
@@ -455,5 +478,64 @@ mod tests {
         rig.write(b"second\n");
         rig.stop.harden();
         rig.thread.join().unwrap();
+    }
+
+    #[test]
+    fn groups_and_half_lines_are_sent_when_nothing_comes_for_long() {
+        let mut rig = start_with(
+            LineSettings {
+                partial_line_timeout: Some(Duration::from_millis(50)),
+                multiline: Some(MultilineSettings {
+                    rule: GroupRule::Continue("^ ".into()),
+                    max_lines: 9,
+                    timeout: Duration::from_millis(50),
+                }),
+                encoding: "latin-1".into(),
+                ..LineSettings::default()
+            },
+            16 << 20,
+        );
+        rig.write(b"gr\xfcn\r\n at 1\n");
+        rig.until_lines(1);
+        rig.write(b"half");
+        rig.until_lines(2);
+        rig.write(b" and half\nlast\n at 2\n");
+        rig.writer = None;
+        let (lines, report) = rig.end();
+        assert_eq!(lines, ["grün\n at 1", "half", " and half", "last\n at 2"]);
+        assert_eq!(report.bytes, 37);
+    }
+
+    #[test]
+    fn what_cannot_be_set_aside_waits_and_what_follows_arrives() {
+        let mut rig = start_with(
+            LineSettings {
+                max_line: MaxLine {
+                    size: 4,
+                    policy: LongLine::DeadLetter,
+                },
+                filter: FilterSettings {
+                    include: None,
+                    exclude: Some("#".into()),
+                },
+                ..LineSettings::default()
+            },
+            16 << 20,
+        );
+        rig.write(b"one\n12345\ntwo\n#\n1234567\nthre");
+        rig.writer = None;
+        let (tracker, aside) = (rig.tracker.clone(), rig.aside.clone());
+        while rig.take() {
+            rig.bell.wait(Duration::from_millis(5));
+        }
+        rig.thread.join().unwrap();
+        assert_eq!(rig.lines, [&b"one"[..], b"two", b"thre"]);
+        let expected = [(4, "1234".to_owned()), (16, "1234".to_owned())];
+        assert_eq!(*aside.lock().unwrap(), expected);
+        let books = tracker.books().entries();
+        assert!(books.balanced());
+        assert_eq!((books.read.lines, books.read.bytes), (6, 28));
+        assert_eq!((books.dead_lettered.lines, books.filtered.lines), (2, 1));
+        assert_eq!(tracker.position(SOURCE).unwrap().offset, 28);
     }
 }

@@ -388,11 +388,10 @@ impl Follower {
                     if self.not_set_aside.as_ref() != Some(&error) {
                         tracing::error!(
                             input = %self.name, file = %source.path.display(), error,
-                            "the beginning of a line longer than max_line cannot be set aside; the input waits"
+                            "the beginning of a line longer than max_line cannot be set aside; the file waits, and it is tried again"
                         );
                         self.not_set_aside = Some(error);
                     }
-                    self.is_blocked = true;
                     break true;
                 }
                 Ok(Taken::Nothing) => break false,
@@ -408,7 +407,7 @@ impl Follower {
             source.pace.brought_nothing(now, &self.timing);
         }
         if let Some((at, _)) = source.overdue(&self.framer) {
-            source.pace.due(at);
+            source.pace.due(at, now, &self.timing);
         }
         if self.once {
             source.pace.idle = !more;

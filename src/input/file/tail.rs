@@ -136,6 +136,7 @@ impl Source {
         self.id = id;
         self.at = 0;
         self.half = Half::default();
+        self.grown = (0, Instant::now(), false);
         self.before.clear();
         self.head = Head::default();
     }
@@ -440,10 +441,12 @@ impl Pace {
         self.next = if more { now } else { now + self.wait };
     }
 
-    /// Something is due even if nothing comes.
-    pub fn due(&mut self, at: Instant) {
-        self.next = self.next.min(at);
-        self.idle = false;
+    /// Something is due then even if nothing comes. What is due late is left to sweeps.
+    pub fn due(&mut self, at: Instant, now: Instant, timing: &Timing) {
+        if at <= now + timing.idle_after {
+            self.next = self.next.min(at);
+            self.idle = false;
+        }
     }
 
     /// After a look that brought nothing.
