@@ -94,7 +94,7 @@ impl Encoding {
         }
     }
 
-    /// How many of the first `most` bytes of a line can be taken without taking a part of a character only.
+    /// How many of the first `most` bytes of a line are whole characters; under UTF-8, which is not decoded, all of them. 0 when there is none.
     pub fn cut(&self, bytes: &[u8], most: usize) -> usize {
         let most = most.min(bytes.len());
         let Self::Other(encoding) = self else {
@@ -103,11 +103,11 @@ impl Encoding {
         if encoding.is_single_byte() {
             return most;
         }
-        // No character has more than four bytes. Where none ends there, the bytes mean nothing anyway.
+        // No character has more than four bytes.
         let ends = (most.saturating_sub(3)..=most).rev();
         let mut ends = ends.filter(|end| end.is_multiple_of(self.unit()) && *end > 0);
         ends.find(|&end| is_whole(encoding, &bytes[..end]))
-            .unwrap_or(most)
+            .unwrap_or(0)
     }
 }
 
@@ -161,6 +161,7 @@ mod tests {
         assert_eq!(utf16.cut(&bytes, 4), 2);
         assert_eq!(utf16.cut(&bytes, 5), 2);
         assert_eq!(utf16.cut(&bytes, 6), 6);
+        assert_eq!(utf16.cut(&bytes[2..4], 2), 0);
         let sjis = Encoding::of("shift_jis").unwrap();
         let bytes = sjis.encode("日本").unwrap();
         assert_eq!((sjis.cut(&bytes, 3), sjis.cut(&bytes, 4)), (2, 4));

@@ -31,6 +31,8 @@ pub const LONGEST_LINE: u64 = 1 << 30;
 #[derive(Debug, Clone, Copy)]
 pub struct Lines {
     size: usize,
+    /// Pieces of a long line end where a UTF-8 character ends.
+    whole_characters: bool,
 }
 
 /// What is known about the line that a position lies in.
@@ -153,6 +155,15 @@ impl Lines {
         let size = size.clamp(1, LONGEST_LINE);
         Self {
             size: usize::try_from(size).unwrap_or(usize::MAX),
+            whole_characters: false,
+        }
+    }
+
+    /// As `self`; pieces of a long line are up to three bytes shorter where that keeps a UTF-8 character whole.
+    pub fn with_whole_characters(self, whole_characters: bool) -> Self {
+        Self {
+            whole_characters,
+            ..self
         }
     }
 
@@ -164,6 +175,14 @@ impl Lines {
     /// So many bytes without LF always decide that a line is split.
     pub fn lookahead(&self) -> usize {
         self.size + 2
+    }
+
+    /// The length of a piece from `start` on that has at most `most` bytes.
+    fn piece(&self, bytes: &[u8], start: usize, most: usize) -> usize {
+        match self.whole_characters {
+            true => whole_characters(&bytes[start..start + most]),
+            false => most,
+        }
     }
 
     /// Pushes the records that `block` holds for certain, and says how far they reach.
@@ -190,8 +209,9 @@ impl Lines {
             let cr = lf > start && bytes[lf - 1] == b'\r';
             let end = if cr { lf - 1 } else { lf };
             while end - start > self.size {
-                push(records, start, self.size, start + self.size, false);
-                start += self.size;
+                let len = self.piece(bytes, start, self.size);
+                push(records, start, len, start + len, false);
+                start += len;
                 inside = true;
             }
             if !(inside && start == end) {
@@ -213,19 +233,27 @@ impl Lines {
             && (known >= self.lookahead()
                 || bytes.get(start + self.size).is_some_and(|&b| b != b'\r'))
         {
-            push(records, start, self.size, start + self.size, false);
-            start += self.size;
-            known -= self.size;
+            let len = self.piece(bytes, start, self.size);
+            push(records, start, len, start + len, false);
+            start += len;
+            known -= len;
             inside = true;
         }
         if rest >= Rest::Line {
             let cr = rest == Rest::Line && bytes.len() > start && bytes.ends_with(b"\r");
             let end = bytes.len() - usize::from(cr);
             while start < end {
-                let len = (end - start).min(self.size);
-                push(records, start, len, start + len, start + len == end);
+                let left = end - start;
+                let len = match left > self.size || rest == Rest::Line {
+                    true => self.piece(bytes, start, left.min(self.size)),
+                    false => left,
+                };
+                push(records, start, len, start + len, left <= self.size);
                 start += len;
                 inside = true;
+                if left <= self.size {
+                    break;
+                }
             }
             known = bytes.len() - start;
         }
@@ -241,6 +269,26 @@ impl Lines {
             aside: None,
         }
     }
+}
+
+/// How many of `bytes` are left when a UTF-8 character that does not end in them is cut off; all of them if nothing else is there.
+pub fn whole_characters(bytes: &[u8]) -> usize {
+    for (back, &byte) in (1..=3).zip(bytes.iter().rev()) {
+        let len = match byte {
+            0x80..=0xbf => continue,
+            0xc2..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf4 => 4,
+            _ => 1,
+        };
+        let whole = bytes.len() - back;
+        return if len > back && whole > 0 {
+            whole
+        } else {
+            bytes.len()
+        };
+    }
+    bytes.len()
 }
 
 /// Where the first line end in `bytes` is.
@@ -329,6 +377,24 @@ mod tests {
     }
 
     #[test]
+    fn pieces_end_where_characters_end_if_asked_to() {
+        let lines = Lines::new(4).with_whole_characters(true);
+        let (seen, _) = read(lines, "abcü€😀😀x\n".as_bytes(), 0, Half::default(), &[]);
+        let pieces: Vec<_> = seen.iter().map(|(_, piece, _)| piece.as_slice()).collect();
+        let expected = ["abc", "ü", "€", "😀", "😀", "x"].map(str::as_bytes);
+        assert_eq!(pieces, expected);
+        // What is no UTF-8 is cut like anything else.
+        let (seen, _) = read(
+            lines,
+            b"\x80\x80\x80\x80\xff\xffab\n",
+            0,
+            Half::default(),
+            &[],
+        );
+        assert_eq!(seen[0].1.len(), 4);
+    }
+
+    #[test]
     fn a_half_line_waits_for_its_end() {
         let (lines, mut records) = (Lines::new(100), Vec::new());
         let block = Block {
@@ -404,12 +470,13 @@ mod tests {
 
         #[test]
         fn blocks_and_restarts_change_nothing(
-            text in proptest::collection::vec(prop_oneof![4 => Just(b'x'), 2 => Just(b'\n'), 1 => Just(b'\r')], 0..60),
+            text in proptest::collection::vec(prop_oneof![4 => Just(b'x'), 2 => Just(b'\n'), 1 => Just(b'\r'), 1 => Just(0xe2), 2 => Just(0x82)], 0..60),
             size in 1..9u64,
+            is_whole in any::<bool>(),
             cuts in proptest::collection::btree_set(0..60usize, 0..20),
             again in proptest::collection::btree_set(0..60usize, 0..20),
         ) {
-            let lines = Lines::new(size);
+            let lines = Lines::new(size).with_whole_characters(is_whole);
             let within = |cuts: std::collections::BTreeSet<usize>| -> Vec<usize> {
                 cuts.into_iter().filter(|&cut| cut < text.len()).collect()
             };

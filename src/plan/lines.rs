@@ -13,6 +13,8 @@ pub(super) fn settings(lines: &Lines) -> LineSettings {
     };
     LineSettings {
         max_line: lines.max_line.value,
+        // `raw`, the only format, is about bytes.
+        whole_characters: false,
         line_end: match lines.line_end.value.as_str() {
             "lf" => LineEndText::Lf,
             "nul" => LineEndText::Nul,

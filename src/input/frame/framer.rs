@@ -37,7 +37,8 @@ impl Framer {
     /// # Errors
     /// When a setting cannot be obeyed; rules of the plan report each of them before.
     pub fn new(settings: &LineSettings) -> Result<Self, LinesError> {
-        let lines = Lines::new(settings.max_line.size);
+        let lines =
+            Lines::new(settings.max_line.size).with_whole_characters(settings.whole_characters);
         let general = General::new(settings, lines.size())?;
         let rewrites = *general.encoding() != crate::input::encoding::Encoding::Utf8;
         Ok(Self {

@@ -10,7 +10,7 @@
 
 use super::line_end::LineEnd;
 use super::settings::{LineSettings, LongLine};
-use super::{Aside, Block, Framed, Half, Rest, Skipped, small, span};
+use super::{Aside, Block, Framed, Half, Rest, Skipped, small, span, whole_characters};
 use crate::checkpoint::Skip;
 use crate::flow::{Count, Record};
 use crate::input::encoding::Encoding;
@@ -23,6 +23,7 @@ use crate::input::multiline::Multiline;
 pub struct General {
     size: usize,
     policy: LongLine,
+    whole_characters: bool,
     encoding: Encoding,
     line_end: LineEnd,
     filter: Filter,
@@ -43,6 +44,7 @@ impl General {
         Ok(Self {
             size,
             policy: settings.max_line.policy,
+            whole_characters: settings.whole_characters,
             encoding,
             line_end,
             filter: Filter::new(&settings.filter)?,
@@ -71,6 +73,16 @@ impl General {
     /// So many bytes always decide something.
     pub fn lookahead(&self) -> usize {
         self.size + self.line_end.longest()
+    }
+
+    /// How many of the first `most` bytes are whole characters.
+    fn characters(&self, bytes: &[u8], most: usize) -> usize {
+        match self.encoding {
+            Encoding::Utf8 if self.whole_characters => {
+                whole_characters(&bytes[..most.min(bytes.len())])
+            }
+            encoding => encoding.cut(bytes, most),
+        }
     }
 
     /// Pushes the records that `block` holds for certain, and says how far they reach.
@@ -189,7 +201,7 @@ impl Pass<'_> {
             // A part of a long line is over when it is long enough.
             _ if left.len() >= self.rules.lookahead() => return Next::Long,
             Rest::Line => {
-                until = (self.rules.encoding).cut(left, left.len() - line_end.begun(left));
+                until = (self.rules).characters(left, left.len() - line_end.begun(left));
             }
             Rest::Waits | Rest::Group => return Next::Nothing,
         }
@@ -255,7 +267,13 @@ impl Pass<'_> {
 
     /// Where a record of at most `size` bytes from `start` on ends.
     fn cut(&self) -> usize {
-        self.start + (self.rules.encoding).cut(&self.bytes[self.start..], self.rules.size)
+        let (left, size) = (&self.bytes[self.start..], self.rules.size);
+        self.start
+            + match self.rules.characters(left, size) {
+                // Bytes that mean nothing.
+                0 => (size - size % self.rules.line_end.unit()).max(1),
+                cut => cut,
+            }
     }
 
     /// A line is too long, or a split one goes on for another piece: what it begins with meets its end.

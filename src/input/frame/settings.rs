@@ -6,6 +6,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineSettings {
     pub max_line: MaxLine,
+    /// A cut never goes through a UTF-8 character, so a record may be up to three bytes shorter: for formats that write text.
+    pub whole_characters: bool,
     pub line_end: LineEndText,
     /// A label that [`crate::input::encoding::Encoding::of`] knows.
     pub encoding: String,
@@ -84,6 +86,7 @@ impl Default for LineSettings {
                 size: 256 * 1024,
                 policy: LongLine::Split,
             },
+            whole_characters: false,
             line_end: LineEndText::Lf,
             encoding: "utf-8".into(),
             partial_line_timeout: None,

@@ -355,6 +355,7 @@ fn settings() -> impl Strategy<Value = LineSettings> {
     (4..12u64, policy, line_end, encoding, multiline, filter).prop_map(
         |(size, policy, line_end, encoding, multiline, (include, exclude))| LineSettings {
             max_line: MaxLine { size, policy },
+            whole_characters: size % 2 == 0,
             line_end: match encoding {
                 "shift_jis" => LineEndText::Lf,
                 _ => line_end,
@@ -456,5 +457,49 @@ proptest! {
             .collect();
         let plain: Vec<String> = plain.into_iter().map(|seen| seen.value).collect();
         prop_assert_eq!(seen, plain);
+    }
+
+    #[test]
+    fn what_is_sent_early_is_neither_lost_nor_sent_twice(
+        mut settings in settings(),
+        text in text(),
+        cuts in proptest::collection::btree_set(0..100usize, 0..20),
+        rest in prop_oneof![Just(Rest::Group), Just(Rest::Line)],
+    ) {
+        settings.max_line.policy = LongLine::Split;
+        settings.filter = FilterSettings::default();
+        let cuts: Vec<usize> = cuts.into_iter().filter(|&cut| cut < text.len()).collect();
+        // Each part is all that is there for long.
+        let (mut stood, mut seen) = (START, Vec::new());
+        for end in cuts.into_iter().chain([text.len()]) {
+            let part = read(&settings, &text[..end], stood, &[], usize::MAX / 2, rest);
+            stood = *part.stood.last().unwrap();
+            seen.extend(part.seen);
+        }
+        let mut at = 0;
+        let is_line_end = |bytes: &[u8]| bytes.iter().all(|byte| b"\n\r\0x\xef\xbb\xbf\xff\xfe".contains(byte));
+        for record in seen {
+            prop_assert!(record.at >= at && is_line_end(&text[at..record.at]), "{} {:?}", at, record);
+            at = record.at + record.bytes as usize;
+        }
+        prop_assert!(at <= stood.0 && is_line_end(&text[at..stood.0]));
+    }
+
+    #[test]
+    fn nothing_sent_early_makes_an_empty_record(
+        text in proptest::collection::vec(prop_oneof![2 => Just(b'x'), 2 => Just(b'\n'), 1 => Just(b'\r')], 0..40),
+        cuts in proptest::collection::btree_set(0..40usize, 0..20),
+    ) {
+        let settings = LineSettings::default();
+        let cuts: Vec<usize> = cuts.into_iter().filter(|&cut| cut < text.len()).collect();
+        let (mut stood, mut seen) = (START, Vec::new());
+        for end in cuts.into_iter().chain([text.len()]) {
+            let part = read(&settings, &text[..end], stood, &[], usize::MAX / 2, Rest::Line);
+            stood = *part.stood.last().unwrap();
+            seen.extend(part.seen);
+        }
+        let lines = text.split_inclusive(|&byte| byte == b'\n');
+        let empty = lines.filter(|line| [&b"\n"[..], b"\r\n"].contains(line)).count();
+        prop_assert_eq!(seen.iter().filter(|seen| seen.value.is_empty()).count(), empty);
     }
 }
