@@ -167,7 +167,8 @@ impl Outlet {
                 if let Some(hand) = hand {
                     // It cannot be read again: it shows in the books as what was not delivered.
                     self.ends.tracker.reads(hand.count());
-                    self.ends.tracker.skips(&hand.skipped.outcome(), 0);
+                    let outcome = hand.skipped.outcome();
+                    self.ends.tracker.skips(&outcome, hand.skipped.truncated);
                 }
                 return Err(Ended::Stopped);
             }

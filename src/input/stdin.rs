@@ -106,7 +106,7 @@ struct Reader {
     at: u64,
     /// When bytes came last.
     grown: Instant,
-    /// What was left then was sent.
+    /// The unterminated line that was left then was sent.
     sent: bool,
 }
 
@@ -200,7 +200,7 @@ impl Reader {
     fn send_overdue(&mut self) -> Result<(), Ended> {
         match self.framer.patience(&self.half) {
             Some((patience, rest)) if !self.sent && self.grown.elapsed() >= patience => {
-                self.sent = true;
+                self.sent = rest >= Rest::Line;
                 self.frame_carry(rest)
             }
             _ => Ok(()),

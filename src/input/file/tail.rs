@@ -57,7 +57,7 @@ pub struct Source {
     half: Half,
     /// What becomes of the rest of the next block.
     due: Rest,
-    /// The size that it last grew to, when that was seen, and whether what was left then was sent.
+    /// The size that it last grew to, when that was seen, and whether its unterminated line was sent then.
     grown: (u64, Instant, bool),
     /// The bytes before `at`, up to [`TAIL`].
     before: Vec<u8>,
@@ -293,13 +293,14 @@ impl Source {
             return Ok(Taken::Nothing);
         }
         let until = self.at + got as u64;
+        let due = std::mem::take(&mut self.due);
         let rest = match self.end {
             Some(end) if end == until => Rest::Last,
             // Unless more came meanwhile.
-            _ if until == self.grown.0 => std::mem::take(&mut self.due),
+            _ if until == self.grown.0 => due,
             _ => Rest::Waits,
         };
-        self.grown.2 |= rest > Rest::Waits;
+        self.grown.2 |= rest >= Rest::Line;
         self.look.size = self.look.size.max(until);
         self.seen = self.look.size;
         filling.arena.advance(got);

@@ -65,7 +65,7 @@ impl General {
     pub fn is_plain(&self) -> bool {
         self.policy == LongLine::Split
             && self.encoding == Encoding::Utf8
-            && self.line_end.longest() == 2
+            && self.line_end.is_plain()
             && self.filter.is_off()
             && self.multiline.is_none()
     }

@@ -49,6 +49,11 @@ impl LineEnd {
         self.bytes.is_empty()
     }
 
+    /// LF in one byte, and a CR before it is cut.
+    pub fn is_plain(&self) -> bool {
+        self.bytes == b"\n" && self.cr == b"\r"
+    }
+
     /// With what may be cut before it, in bytes.
     pub fn longest(&self) -> usize {
         self.bytes.len() + self.cr.len()

@@ -243,6 +243,20 @@ fn a_group_is_over_when_nothing_came_for_long() {
 }
 
 #[test]
+fn a_group_and_the_half_line_after_it_have_times_of_their_own() {
+    let mut rig = rig(|lines| {
+        lines.multiline = multiline(AT_ONCE);
+        lines.partial_line_timeout = Some(2 * AT_ONCE);
+    });
+    rig.append("a.log", "one\n at 1\nhalf");
+    rig.start();
+    rig.until_lines(2);
+    rig.until_read();
+    assert_eq!(rig.lines(), ["one\n at 1", "half"]);
+    rig.stop();
+}
+
+#[test]
 fn once_sends_the_last_group_too() {
     let mut rig = rig(|lines| lines.multiline = multiline(FOR_EVER));
     rig.append("a.log", "one\n at 1\n at 2");

@@ -198,6 +198,11 @@ fn lines_end_as_they_are_said_to() {
         of(LineEndText::Nul, b"a\r\0b\nc\0\0d"),
         ["a\r", "b\nc", "", "d"]
     );
+    assert_eq!(
+        of(LineEndText::Text("xx".into()), b"a\nxxxb"),
+        ["a\n", "xb"]
+    );
+    assert_eq!(of(LineEndText::Text("\n".into()), b"a\r\nb"), ["a\r", "b"]);
     let text = LineEndText::Text("--\n".into());
     assert_eq!(of(text, b"a\nb--\n--\nc--"), ["a\nb", "", "c--"]);
 }
@@ -501,5 +506,60 @@ proptest! {
         let lines = text.split_inclusive(|&byte| byte == b'\n');
         let empty = lines.filter(|line| [&b"\n"[..], b"\r\n"].contains(line)).count();
         prop_assert_eq!(seen.iter().filter(|seen| seen.value.is_empty()).count(), empty);
+    }
+
+    #[test]
+    fn lines_and_groups_are_what_a_simple_reading_says(
+        text in "[x#\n\r ]{0,40}",
+        end in prop_oneof![Just(None), Just(Some("\n")), Just(Some("xx")), Just(Some("\r\n#"))],
+        encoding in prop_oneof![Just("utf-8"), Just("utf-16le"), Just("windows-1252")],
+        rule in proptest::option::of(0..3usize),
+        max_lines in 1..5u32,
+    ) {
+        let mut lines: Vec<&str> = text.split(end.unwrap_or("\n")).collect();
+        if lines.last() == Some(&"") {
+            lines.pop();
+        }
+        let is_ended = |at: usize| at + 1 < lines.len() || text.ends_with(end.unwrap_or("\n"));
+        let cut = |(at, line): (usize, &&str)| match line.strip_suffix('\r') {
+            Some(cut) if end.is_none() && is_ended(at) => cut.to_owned(),
+            _ => (*line).to_owned(),
+        };
+        let lines: Vec<String> = lines.iter().enumerate().map(cut).collect();
+        let mut groups: Vec<Vec<String>> = Vec::new();
+        let mut is_open = false;
+        for line in lines {
+            let begins = match rule {
+                Some(0) => line.starts_with('#'),
+                Some(1) => !line.starts_with(' '),
+                Some(_) => false,
+                None => true,
+            };
+            let ends = rule == Some(2) && line.ends_with('#');
+            if !is_open || begins {
+                groups.push(Vec::new());
+            }
+            let group = groups.last_mut().unwrap();
+            group.push(line);
+            is_open = !ends && group.len() < max_lines as usize;
+        }
+        let expected: Vec<String> = groups.iter().map(|group| group.join("\n")).collect();
+        let rules = [
+            GroupRule::Start("^#".into()),
+            GroupRule::Continue("^ ".into()),
+            GroupRule::End("#$".into()),
+        ];
+        let settings = LineSettings {
+            line_end: end.map_or(LineEndText::Lf, |end| LineEndText::Text(end.into())),
+            encoding: encoding.into(),
+            multiline: rule.map(|rule| MultilineSettings {
+                rule: rules[rule].clone(),
+                max_lines,
+                timeout: Duration::from_secs(1),
+            }),
+            ..LineSettings::default()
+        };
+        let bytes = crate::input::encoding::Encoding::of(encoding).unwrap().encode(&text).unwrap();
+        prop_assert_eq!(values(&settings, &bytes), expected);
     }
 }
