@@ -74,6 +74,8 @@ pub struct InputSnapshot {
     pub unread_bytes: u64,
     /// Gone before it could be read, by reason: `truncated`, `deleted`, `unreadable`. Where only the bytes are known, `lines` is 0.
     pub lost: Vec<(&'static str, Count)>,
+    /// Lines of which only the beginning was kept.
+    pub truncated: u64,
     /// Records that were sent again, which readers may see twice.
     pub resent: u64,
     /// How often the Kafka client was built anew.
@@ -172,6 +174,7 @@ pub(crate) mod sample {
                     in_flight: count(10),
                     unread_bytes: 5,
                     lost: vec![("truncated", Count { lines: 0, bytes: 7 })],
+                    truncated: 8,
                     resent: 6,
                     rebuilds: 1,
                     files: 3,

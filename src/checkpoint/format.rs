@@ -17,7 +17,7 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::state::Inputs;
-use super::{Change, Entry, Print};
+use super::{Change, Entry, Print, Skip};
 
 /// The version of these formats, in each snapshot.
 pub const FORMAT: u32 = 1;
@@ -242,6 +242,7 @@ pub struct EntryText {
     offset: u64,
     #[serde(default)]
     inside_line: bool,
+    skip: Option<Skip>,
     head: Option<Print>,
     tail: Option<Print>,
     updated: i64,
@@ -265,6 +266,7 @@ impl TryFrom<EntryText> for Entry {
             birth: text.birth,
             offset: text.offset,
             inside_line: text.inside_line,
+            skip: text.skip,
             head: text.head,
             tail: text.tail,
             updated: text.updated,
@@ -274,7 +276,7 @@ impl TryFrom<EntryText> for Entry {
 
 impl Serialize for Entry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Entry", 10)?;
+        let mut fields = serializer.serialize_struct("Entry", 11)?;
         serialize_path(&self.path, &mut fields)?;
         fields.serialize_field("dev", &self.dev)?;
         fields.serialize_field("inode", &self.inode)?;
@@ -284,6 +286,9 @@ impl Serialize for Entry {
         fields.serialize_field("offset", &self.offset)?;
         if self.inside_line {
             fields.serialize_field("inside_line", &true)?;
+        }
+        if let Some(skip) = &self.skip {
+            fields.serialize_field("skip", skip)?;
         }
         if let Some(head) = &self.head {
             fields.serialize_field("head", head)?;
@@ -337,12 +342,13 @@ mod tests {
             numbers in any::<(u64, u64, u64)>(),
             birth in any::<Option<i64>>(),
             inside_line in any::<bool>(),
+            skip in proptest::option::of(prop_oneof![Just(Skip::Filtered), Just(Skip::DeadLettered)]),
             head in print(),
             tail in print(),
             updated in any::<i64>(),
         ) -> Entry {
             let (dev, inode, offset) = numbers;
-            Entry { path, dev, inode, birth, offset, inside_line, head, tail, updated }
+            Entry { path, dev, inode, birth, offset, inside_line, skip, head, tail, updated }
         }
     }
 
@@ -491,6 +497,7 @@ mod tests {
             birth: None,
             offset: 30,
             inside_line: true,
+            skip: None,
             head: Some(Print { len: 4, crc: 5 }),
             tail: None,
             updated: 1_795_246_085_401,

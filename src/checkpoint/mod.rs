@@ -58,12 +58,28 @@ pub struct Entry {
     pub offset: u64,
     /// Framing state: the position is inside a line that was split.
     pub inside_line: bool,
+    /// Framing state: the rest of that line is in no record.
+    pub skip: Option<Skip>,
     /// The file's first bytes.
     pub head: Option<Print>,
     /// The bytes just before the position.
     pub tail: Option<Print>,
     /// When the position was reached, in milliseconds since 1970.
     pub updated: i64,
+}
+
+/// Why the rest of a line that was begun is in no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Skip {
+    /// A filter sorted the line out.
+    Filtered,
+    /// It is too long: what it begins with was sent, ...
+    Truncated,
+    /// ... or dropped, ...
+    Dropped,
+    /// ... or set aside.
+    DeadLettered,
 }
 
 /// What some bytes looked like.

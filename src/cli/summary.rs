@@ -20,6 +20,7 @@ pub fn of(look: &Look) -> String {
         );
         for (count, what) in [
             (books.unconfirmed.lines, "sent unconfirmed"),
+            (books.filtered.lines, "filtered"),
             (
                 books.dead_lettered.lines,
                 "set aside in data_dir/dead-letters",
@@ -28,6 +29,7 @@ pub fn of(look: &Look) -> String {
                 books.dropped.values().map(|count| count.lines).sum(),
                 "dropped",
             ),
+            (books.truncated, "truncated"),
             (books.in_flight.lines, "NOT delivered"),
         ] {
             if count > 0 {

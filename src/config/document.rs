@@ -4,10 +4,11 @@
 
 use super::fields::Fields;
 use super::{
-    Cluster, Config, Consume, FileInput, FileOutput, From, Input, Log, LogFormat, Output, Property,
-    Route, keys,
+    Cluster, Config, Consume, FileInput, FileOutput, From, Input, Lines, Log, LogFormat, Multiline,
+    Output, Property, Route, keys,
 };
-use crate::input::file::settings::{LongLine, MaxLine, StartAt, Watch};
+use crate::input::file::settings::{StartAt, Watch};
+use crate::input::frame::settings::{LongLine, MaxLine};
 use crate::kafka::settings::{
     Acks, Brokers, Codec, Compression, ConsumeFrom, Isolation, Linger, OnRefused, OutOfRange,
     Partitioner, SaslSettings, TlsSettings,
@@ -127,11 +128,11 @@ fn input(entry: &Entry) -> Input {
             exclude: from.texts("exclude"),
             start_at: from.word("start_at", start_at).unwrap_or_default(),
             watch: from.word("watch", watch).unwrap_or_default(),
-            max_line: max_line(&from),
+            lines: lines(&from),
         })),
         Some(("stdin", from)) => Some(From::Stdin {
             span: from.span(),
-            max_line: max_line(&from),
+            lines: lines(&from),
         }),
         _ => None,
     };
@@ -161,14 +162,43 @@ fn watch(word: &str) -> Option<Watch> {
     })
 }
 
-fn max_line(from: &Fields<'_>) -> Spanned<MaxLine> {
-    let fields = from.table("max_line", keys::MAX_LINE);
-    let size = fields
+fn lines(from: &Fields<'_>) -> Lines {
+    let max_line = from.table("max_line", keys::MAX_LINE);
+    let size = max_line
         .size("size")
-        .unwrap_or_else(|| Spanned::new(0, fields.span()));
-    size.map(|size| MaxLine {
-        size,
-        policy: LongLine::Split,
+        .unwrap_or_else(|| Spanned::new(0, max_line.span()));
+    let policy = max_line.word("policy", policy).unwrap_or_default();
+    let text = |name: &str, default: &str| {
+        (from.text(name)).unwrap_or_else(|| Spanned::new(default.to_owned(), from.span()))
+    };
+    let filter = from.table("filter", keys::FILTER);
+    Lines {
+        max_line: size.map(|size| MaxLine { size, policy }),
+        line_end: text("line_end", "lf"),
+        encoding: text("encoding", "utf-8"),
+        partial_line_timeout: from.duration("partial_line_timeout"),
+        multiline: from
+            .table_if_present("multiline", keys::MULTILINE)
+            .map(|fields| Multiline {
+                span: fields.span(),
+                start: fields.text("start"),
+                r#continue: fields.text("continue"),
+                end: fields.text("end"),
+                max_lines: fields.parsed("max_lines").map_or(0, |lines| lines.value),
+                timeout: fields.duration("timeout").unwrap_or_default(),
+            }),
+        include: filter.text("include"),
+        exclude: filter.text("exclude"),
+    }
+}
+
+fn policy(word: &str) -> Option<LongLine> {
+    Some(match word {
+        "split" => LongLine::Split,
+        "truncate" => LongLine::Truncate,
+        "drop" => LongLine::Drop,
+        "dead_letter" => LongLine::DeadLetter,
+        _ => return None,
     })
 }
 

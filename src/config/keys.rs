@@ -260,23 +260,23 @@ const INPUT_FILE: &[Key] = &[
         "auto: inotify, with a sweep as authority. poll: the sweep alone.",
     ),
     Key::optional("max_line", Shape::Table(MAX_LINE), "The longest line."),
+    LINE_END,
+    ENCODING,
+    PARTIAL_LINE_TIMEOUT,
+    MULTILINE_KEY,
+    FILTER_KEY,
     Key::later("ignore_older", &[]),
-    Key::later("line_end", &["lf"]),
-    Key::later("encoding", &["utf-8"]),
-    Key::later("partial_line_timeout", &[]),
-    Key::later("multiline", &[]),
-    Key::later("filter", &[]),
     Key::later("max_open_files", &[]),
     Key::later("hold_deleted", &[]),
 ];
 
 const INPUT_STDIN: &[Key] = &[
     Key::optional("max_line", Shape::Table(MAX_LINE), "The longest line."),
-    Key::later("line_end", &["lf"]),
-    Key::later("encoding", &["utf-8"]),
-    Key::later("partial_line_timeout", &[]),
-    Key::later("multiline", &[]),
-    Key::later("filter", &[]),
+    LINE_END,
+    ENCODING,
+    PARTIAL_LINE_TIMEOUT,
+    MULTILINE_KEY,
+    FILTER_KEY,
     Key::later("spool", &[]),
 ];
 
@@ -294,12 +294,98 @@ pub(super) const MAX_LINE: &[Key] = &[
         "policy",
         Shape::Word(&[
             word("split"),
-            later("truncate"),
-            later("drop"),
-            later("dead_letter"),
+            word("truncate"),
+            word("drop"),
+            word("dead_letter"),
         ]),
         "split",
-        "split: a longer line becomes several records.",
+        "split: a longer line becomes several records. truncate: its first bytes are sent. dead_letter: they are set aside.",
+    ),
+];
+
+const LINE_END: Key = Key::default(
+    "line_end",
+    Shape::Text,
+    "lf",
+    "lf (a CR before it is cut), nul, or the text that stands between lines.",
+);
+
+const ENCODING: Key = Key::default(
+    "encoding",
+    Shape::Text,
+    "utf-8",
+    "utf-8, utf-16le, utf-16be, latin-1 or another label of the WHATWG's Encoding Standard. Records are UTF-8.",
+);
+
+const PARTIAL_LINE_TIMEOUT: Key = Key::optional(
+    "partial_line_timeout",
+    Shape::Duration {
+        least: 1,
+        most: 24 * HOUR,
+        word: None,
+    },
+    "An unterminated last line is sent after this time. Left out: it waits for its end.",
+);
+
+const MULTILINE_KEY: Key = Key::optional(
+    "multiline",
+    Shape::Table(MULTILINE),
+    "Lines that make one record, by exactly one of start, continue and end.",
+);
+
+pub(super) const MULTILINE: &[Key] = &[
+    Key::optional(
+        "start",
+        Shape::Text,
+        "Regular expression: a line that matches begins a record.",
+    ),
+    Key::optional(
+        "continue",
+        Shape::Text,
+        "Regular expression: a line that matches belongs to the line before it.",
+    ),
+    Key::optional(
+        "end",
+        Shape::Text,
+        "Regular expression: a line that matches ends a record.",
+    ),
+    Key::default(
+        "max_lines",
+        Shape::Count {
+            least: 1,
+            most: 1_000_000,
+        },
+        "500",
+        "A record has at most so many lines; the next line begins another one.",
+    ),
+    Key::default(
+        "timeout",
+        Shape::Duration {
+            least: 1,
+            most: 24 * HOUR,
+            word: None,
+        },
+        "1s",
+        "A record is over when nothing came for this long.",
+    ),
+];
+
+const FILTER_KEY: Key = Key::optional(
+    "filter",
+    Shape::Table(FILTER),
+    "Which records are sent. The others are counted as filtered.",
+);
+
+pub(super) const FILTER: &[Key] = &[
+    Key::optional(
+        "include",
+        Shape::Text,
+        "Regular expression: only what matches is sent.",
+    ),
+    Key::optional(
+        "exclude",
+        Shape::Text,
+        "Regular expression: what matches is not sent.",
     ),
 ];
 

@@ -15,7 +15,8 @@ pub mod shape;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::input::file::settings::{MaxLine, StartAt, Watch};
+use crate::input::file::settings::{StartAt, Watch};
+use crate::input::frame::settings::MaxLine;
 use crate::kafka::settings::{
     Acks, Brokers, Compression, ConsumeFrom, Isolation, Linger, OnRefused, OutOfRange, Partitioner,
     SaslSettings, TlsSettings,
@@ -94,17 +95,41 @@ pub enum From {
     Stdin {
         /// Where `type: stdin` stands.
         span: Span,
-        max_line: Spanned<MaxLine>,
+        lines: Lines,
     },
 }
 
 impl From {
-    pub fn max_line(&self) -> Spanned<MaxLine> {
+    pub fn lines(&self) -> &Lines {
         match self {
-            Self::File(file) => file.max_line.clone(),
-            Self::Stdin { max_line, .. } => max_line.clone(),
+            Self::File(file) => &file.lines,
+            Self::Stdin { lines, .. } => lines,
         }
     }
+}
+
+/// What an input is told about lines.
+#[derive(Debug, Clone)]
+pub struct Lines {
+    pub max_line: Spanned<MaxLine>,
+    pub line_end: Spanned<String>,
+    pub encoding: Spanned<String>,
+    pub partial_line_timeout: Option<Duration>,
+    pub multiline: Option<Multiline>,
+    pub include: Option<Spanned<String>>,
+    pub exclude: Option<Spanned<String>>,
+}
+
+/// `multiline:`
+#[derive(Debug, Clone)]
+pub struct Multiline {
+    /// Where the section begins.
+    pub span: Span,
+    pub start: Option<Spanned<String>>,
+    pub r#continue: Option<Spanned<String>>,
+    pub end: Option<Spanned<String>>,
+    pub max_lines: u32,
+    pub timeout: Duration,
 }
 
 /// `from:` of an input with `type: file`.
@@ -114,7 +139,7 @@ pub struct FileInput {
     pub exclude: Vec<Spanned<String>>,
     pub start_at: StartAt,
     pub watch: Watch,
-    pub max_line: Spanned<MaxLine>,
+    pub lines: Lines,
 }
 
 /// `to:` of an input.
@@ -230,7 +255,7 @@ outputs:
         assert_eq!(config.dead_letters_max_size, 1 << 30);
         let input = &config.inputs[0];
         assert_eq!(
-            input.from.as_ref().unwrap().max_line().value.size,
+            input.from.as_ref().unwrap().lines().max_line.value.size,
             256 << 10
         );
         let to = input.to.as_ref().unwrap();
@@ -301,8 +326,6 @@ outputs:
         }
         for on in [
             "ignore_older: 7d",
-            "encoding: utf-16le",
-            "multiline: { start: x }",
             "hold_deleted: { age: 24h }",
             "max_open_files: 4096",
         ] {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::dead_letter::{DeadLetter, DeadLetterError, DeadLetters, Header, Source};
 use crate::disk::Disk;
+use crate::input::{self, LongLine};
 use crate::kafka::producer::SetAside;
 use crate::output::file::writer::{Refuse, Refused};
 
@@ -69,6 +70,32 @@ pub fn set_aside_input(aside: Aside, pipeline: String) -> SetAside {
             source,
             reason: refused.error.clone(),
             code: refused.reason.to_owned(),
+        };
+        aside.set_aside(letter).map_err(|error| error.to_string())
+    })
+}
+
+/// For what lines begin with that are too long for an input.
+pub fn set_aside_long(aside: Aside, pipeline: String) -> input::SetAside {
+    Box::new(move |long: &LongLine<'_>| {
+        let offset = long.offset;
+        let source = match long.path {
+            Some(path) => Source::File {
+                path: path.to_owned(),
+                offset,
+            },
+            None => Source::Stdin { offset },
+        };
+        let letter = DeadLetter {
+            time: Timestamp::now(),
+            pipeline: pipeline.clone(),
+            topic: None,
+            key: None,
+            value: Some(long.value.to_vec()),
+            headers: Vec::new(),
+            source,
+            reason: "the line is longer than max_line.size; this is what it begins with".into(),
+            code: "line_too_long".to_owned(),
         };
         aside.set_aside(letter).map_err(|error| error.to_string())
     })

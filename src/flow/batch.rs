@@ -28,8 +28,10 @@ pub struct Record {
     pub value: Span,
     /// Where the record begins in its source, in source bytes after its run's `base`.
     pub at: u32,
-    /// Whether a line ends with this record; `false` for all pieces of a split line but the last.
-    pub ends_line: bool,
+    /// Source bytes that it stands for, line ends included.
+    pub bytes: u32,
+    /// How many lines end with it: one, several for a group of lines, none for all pieces of a split line but the last.
+    pub lines: u32,
 }
 
 /// Where records come from, as far as templates, messages and dead letters tell of it.
@@ -41,14 +43,12 @@ pub struct Origin {
     pub path: Option<PathBuf>,
 }
 
-/// Records of one source that follow each other in it without a gap.
+/// Records of one source in its order. What was filtered or dropped between them is no part of it.
 #[derive(Debug, Clone)]
 pub struct Run {
     pub origin: Arc<Origin>,
     /// Source position of the run's first byte.
     pub base: u64,
-    /// Source bytes that the run covers, line ends and what was skipped included.
-    pub bytes: u64,
     /// Which of the batch's records.
     pub records: Range<u32>,
 }
@@ -84,30 +84,31 @@ impl Batch {
         self.run_of(record).base + u64::from(self.records[record].at)
     }
 
-    /// What a record counts for in the books: its line if it ends one, and its source bytes up to the next record.
+    /// What a record counts for in the books: the lines that end with it, and its source bytes.
     pub fn count_of(&self, record: usize) -> Count {
-        let run = self.run_of(record);
-        let at = u64::from(self.records[record].at);
-        let end = if record + 1 < run.records.end as usize {
-            u64::from(self.records[record + 1].at)
-        } else {
-            run.bytes
-        };
-        Count {
-            lines: u64::from(self.records[record].ends_line),
-            bytes: end.saturating_sub(at),
-        }
+        self.records[record].count()
     }
 
     /// What the whole batch counts for.
     pub fn count(&self) -> Count {
+        count(&self.records)
+    }
+}
+
+impl Record {
+    fn count(&self) -> Count {
         Count {
-            lines: self
-                .records
-                .iter()
-                .filter(|record| record.ends_line)
-                .count() as u64,
-            bytes: self.runs.iter().map(|run| run.bytes).sum(),
+            lines: u64::from(self.lines),
+            bytes: u64::from(self.bytes),
         }
     }
+}
+
+/// What `records` count for.
+pub fn count(records: &[Record]) -> Count {
+    let mut sum = Count::default();
+    for record in records {
+        sum += record.count();
+    }
+    sum
 }

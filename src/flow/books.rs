@@ -47,6 +47,8 @@ pub struct Entries {
     pub unread_bytes: u64,
     /// Bytes that vanished before they could be read, by cause (`truncated`, `deleted`, `unreadable`). Nobody counted their lines.
     pub lost: BTreeMap<&'static str, u64>,
+    /// Lines of which only the beginning was kept.
+    pub truncated: u64,
     /// Lines that were handed to Kafka again by this process, and may therefore stand there twice.
     pub resent: u64,
     /// How often the Kafka client was built anew.
@@ -70,6 +72,17 @@ impl Entries {
             settled += *part;
         }
         settled == self.read
+    }
+
+    fn settle(&mut self, outcome: &Outcome) {
+        self.acked += outcome.acked;
+        self.unconfirmed += outcome.unconfirmed;
+        self.dead_lettered += outcome.dead_lettered;
+        self.filtered += outcome.filtered;
+        for (reason, count) in &outcome.dropped {
+            *self.dropped.entry(reason).or_default() += *count;
+        }
+        self.in_flight -= outcome.total();
     }
 
     /// Everything that this input ever saw, in bytes.
@@ -100,16 +113,20 @@ impl Books {
         entries.in_flight += count;
     }
 
+    /// Lines were read and accounted for at once. `truncated`: how many others were cut.
+    pub fn skipped(&self, outcome: &Outcome, truncated: u64) {
+        let mut entries = self.lock();
+        let count = outcome.total();
+        entries.unread_bytes = entries.unread_bytes.saturating_sub(count.bytes);
+        entries.read += count;
+        entries.in_flight += count;
+        entries.truncated += truncated;
+        entries.settle(outcome);
+    }
+
     /// What was on its way is accounted for.
     pub fn settled(&self, outcome: &Outcome) {
-        let mut entries = self.lock();
-        entries.acked += outcome.acked;
-        entries.unconfirmed += outcome.unconfirmed;
-        entries.dead_lettered += outcome.dead_lettered;
-        for (reason, count) in &outcome.dropped {
-            *entries.dropped.entry(reason).or_default() += *count;
-        }
-        entries.in_flight -= outcome.total();
+        self.lock().settle(outcome);
     }
 
     /// How many bytes are known to exist and were not read yet.

@@ -14,6 +14,7 @@ pub struct Outcome {
     /// Sent, with nobody asked to confirm.
     pub unconfirmed: Count,
     pub dead_lettered: Count,
+    pub filtered: Count,
     pub dropped: Vec<(&'static str, Count)>,
 }
 
@@ -31,6 +32,7 @@ impl Outcome {
         let mut total = self.acked;
         total += self.unconfirmed;
         total += self.dead_lettered;
+        total += self.filtered;
         for (_, count) in &self.dropped {
             total += *count;
         }

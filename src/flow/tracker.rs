@@ -89,6 +89,11 @@ impl<P: Clone> Tracker<P> {
         self.books.read(count);
     }
 
+    /// Lines were read that are in no batch: they are settled at once. `truncated` of those that are in one were cut.
+    pub fn skips(&self, outcome: &Outcome, truncated: u64) {
+        self.books.skipped(outcome, truncated);
+    }
+
     /// The settled position of a source.
     pub fn position(&self, source: SourceId) -> Option<P> {
         self.lock()

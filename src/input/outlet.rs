@@ -12,11 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Position;
+use super::frame::Skipped;
 use crate::flow::arena::ARENA_BYTES;
+use crate::flow::batch;
 use crate::flow::budget::RECORD_OVERHEAD;
 use crate::flow::{
-    Arena, Arenas, Batch, Bell, Charge, Count, Origin, Receipt, Record, Ring, Run, Sender, Share,
-    SourceId, Stop, Tracker, TrySend,
+    Arena, Arenas, Batch, Bell, Charge, Count, Origin, Outcome, Receipt, Record, Ring, Run, Sender,
+    Share, SourceId, Stop, Tracker, TrySend,
 };
 
 /// A waiting input looks up so often even when nobody rings.
@@ -57,6 +59,8 @@ pub struct Filling {
     pub arena: Arena,
     pub records: Vec<Record>,
     runs: Vec<Run>,
+    /// What is in no record.
+    skipped: Skipped,
     ends: Vec<(SourceId, Position)>,
     charge: Charge,
 }
@@ -145,12 +149,14 @@ impl Outlet {
 
     /// Whether something is in hand that was not sent.
     pub fn holds_records(&self) -> bool {
-        self.hand.as_ref().is_some_and(|hand| !hand.runs.is_empty())
+        self.hand.as_ref().is_some_and(|hand| !hand.ends.is_empty())
     }
 
     /// Source bytes in hand that were not sent.
     pub fn holds_bytes(&self) -> u64 {
-        self.hand.as_ref().map_or(0, |hand| hand.count().bytes)
+        self.hand.as_ref().map_or(0, |hand| {
+            hand.count().bytes + hand.skipped.outcome().total().bytes
+        })
     }
 
     /// Sends what is in hand, and waits until it is gone.
@@ -161,6 +167,8 @@ impl Outlet {
                 if let Some(hand) = hand {
                     // It cannot be read again: it shows in the books as what was not delivered.
                     self.ends.tracker.reads(hand.count());
+                    let outcome = hand.skipped.outcome();
+                    self.ends.tracker.skips(&outcome, hand.skipped.truncated);
                 }
                 return Err(Ended::Stopped);
             }
@@ -171,7 +179,7 @@ impl Outlet {
 
     /// As [`Outlet::flush`], but `false` where that would wait; the bell rings when it is worth another try.
     pub fn try_flush(&mut self) -> Result<bool, Ended> {
-        if self.hand.as_ref().is_some_and(|hand| hand.runs.is_empty()) {
+        if self.hand.as_ref().is_some_and(|hand| hand.ends.is_empty()) {
             self.hand = None;
         }
         if self.hand.is_none() {
@@ -193,6 +201,7 @@ impl Outlet {
             arena,
             records,
             runs,
+            skipped,
             ends,
             mut charge,
         } = hand;
@@ -203,6 +212,15 @@ impl Outlet {
             .filter_map(|(source, end)| Some((source, self.ends.tracker.open(source, end)?)))
             .collect();
         let receipt = Receipt::new(self.ends.tracker.clone(), entries);
+        if !skipped.is_empty() {
+            let tracker = &self.ends.tracker;
+            tracker.skips(&skipped.outcome(), skipped.truncated);
+        }
+        if records.is_empty() {
+            // Nobody else has to answer for it.
+            receipt.settle(&Outcome::default());
+            return Ok(());
+        }
         let mut batch = Batch {
             arena,
             records,
@@ -252,6 +270,7 @@ impl Outlet {
             arena: self.ends.arenas.take(capacity),
             records: Vec::new(),
             runs: Vec::new(),
+            skipped: Skipped::default(),
             ends: Vec::new(),
             charge,
         });
@@ -262,29 +281,31 @@ impl Outlet {
 impl Filling {
     /// As [`Batch::count`].
     fn count(&self) -> Count {
-        let ends = self.records.iter().filter(|record| record.ends_line);
-        Count {
-            lines: ends.count() as u64,
-            bytes: self.runs.iter().map(|run| run.bytes).sum(),
-        }
+        batch::count(&self.records)
     }
 
-    /// Notes that `records` are what `bytes` source bytes after `base` hold, and that the source stands at `end` after them.
+    /// Notes that `records` are what the source holds after `base`, but for what was `skipped`, and that it stands at `end` after them.
     pub fn add_run(
         &mut self,
         origin: &Arc<Origin>,
         source: SourceId,
-        span: Range<u64>,
+        base: u64,
         records: Range<usize>,
+        skipped: &Skipped,
         end: Position,
     ) {
+        if records.is_empty() && skipped.is_empty() {
+            return;
+        }
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        self.runs.push(Run {
-            origin: origin.clone(),
-            base: span.start,
-            bytes: span.end - span.start,
-            records: small(records.start)..small(records.end),
-        });
+        if !records.is_empty() {
+            self.runs.push(Run {
+                origin: origin.clone(),
+                base,
+                records: small(records.start)..small(records.end),
+            });
+        }
+        self.skipped += *skipped;
         self.ends.push((source, end));
     }
 }

@@ -8,13 +8,16 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::frame::{Block, Half, Lines};
+use super::frame::framer::Framer;
+use super::frame::settings::LineSettings;
+use super::frame::{Block, Half, Rest};
 use super::outlet::{Ended, Ends, Outlet};
-use super::{Position, Report};
+use super::{LongLine, Position, Report, SetAside};
 use crate::flow::{Count, Origin, SourceId};
 
 /// The only source of this input.
@@ -26,6 +29,8 @@ const PATIENCE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
+/// How often it is tried again to set something aside.
+const RETRY: Duration = Duration::from_millis(500);
 const AT_ONCE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 0,
@@ -34,9 +39,10 @@ const AT_ONCE: Timespec = Timespec {
 /// What the standard input needs to run.
 pub struct StdinInput {
     pub name: String,
-    /// The longest record, in bytes.
-    pub max_line: u64,
+    pub lines: LineSettings,
     pub ends: Ends,
+    /// Where `max_line.policy: dead_letter` puts lines.
+    pub set_aside: SetAside,
 }
 
 /// Reads standard input to its end, or until the stop. Blocks its thread.
@@ -49,6 +55,7 @@ pub fn run(input: StdinInput) -> io::Result<Report> {
 
 /// As [`run`], from any descriptor.
 pub fn read_from(descriptor: impl AsFd, input: StdinInput) -> io::Result<Report> {
+    let framer = Framer::new(&input.lines).map_err(io::Error::other)?;
     input.ends.tracker.add(SOURCE, Position::default());
     let origin = Arc::new(Origin {
         input: input.name.into(),
@@ -56,11 +63,14 @@ pub fn read_from(descriptor: impl AsFd, input: StdinInput) -> io::Result<Report>
     });
     let mut reader = Reader {
         origin,
-        lines: Lines::new(input.max_line),
+        framer,
+        set_aside: input.set_aside,
         outlet: Outlet::new(input.ends).reading_on_after_a_soft_stop(),
         carry: Vec::new(),
         half: Half::default(),
         at: 0,
+        grown: Instant::now(),
+        sent: false,
     };
     let read = reader.read(descriptor.as_fd());
     if matches!(read, Err(End::Outlet)) && !reader.carry.is_empty() {
@@ -86,13 +96,18 @@ pub fn read_from(descriptor: impl AsFd, input: StdinInput) -> io::Result<Report>
 
 struct Reader {
     origin: Arc<Origin>,
-    lines: Lines,
+    framer: Framer,
+    set_aside: SetAside,
     outlet: Outlet,
     /// The half line that the last read ended with.
     carry: Vec<u8>,
     half: Half,
     /// Bytes before the half line.
     at: u64,
+    /// When bytes came last.
+    grown: Instant,
+    /// The unterminated line that was left then was sent.
+    sent: bool,
 }
 
 enum End {
@@ -124,6 +139,7 @@ impl Reader {
                 PATIENCE
             };
             if !is_ready(&descriptor, &patience) {
+                self.send_overdue()?;
                 self.outlet.flush()?;
                 if waiting.is_some() {
                     break;
@@ -135,29 +151,31 @@ impl Reader {
                 Ok(Some(bytes)) => waiting = waiting.map(|left| left.saturating_sub(bytes)),
                 Ok(None) => {}
                 Err(End::Descriptor(error)) => {
-                    self.frame_rest()?;
+                    self.frame_carry(Rest::Last)?;
                     return Err(End::Descriptor(error));
                 }
                 Err(end) => return Err(end),
             }
         }
-        self.frame_rest()?;
+        self.frame_carry(Rest::Last)?;
         Ok(())
     }
 
     /// One read, at most `most` bytes: `Some(0)` at the end of the input, `None` when nothing came after all.
     fn take(&mut self, descriptor: impl AsFd, most: Option<u64>) -> Result<Option<u64>, End> {
-        let filling = self.outlet.room(self.carry.len() + READ)?;
+        let expansion = self.framer.expansion();
+        let filling = self.outlet.room((self.carry.len() + READ) * expansion)?;
         let from = filling.arena.len();
+        let room = filling.arena.room() / expansion;
         if !filling.arena.push(&self.carry) {
             // The room was asked for.
             return Ok(None);
         }
-        let spare = filling.arena.spare();
-        let most = most.map_or(spare.len(), |most| {
-            usize::try_from(most).map_or(spare.len(), |most| most.min(spare.len()))
+        let spare = room.saturating_sub(self.carry.len());
+        let most = most.map_or(spare, |most| {
+            usize::try_from(most).map_or(spare, |most| most.min(spare))
         });
-        let got = match rustix::io::read(&descriptor, &mut spare[..most]) {
+        let got = match rustix::io::read(&descriptor, &mut filling.arena.spare()[..most]) {
             Ok(got) => got,
             Err(Errno::INTR | Errno::AGAIN) => {
                 filling.arena.truncate(from);
@@ -173,46 +191,100 @@ impl Reader {
             filling.arena.truncate(from);
             return Ok(Some(0));
         }
-        self.frame(from, false);
+        (self.grown, self.sent) = (Instant::now(), false);
+        self.frame(from, Rest::Waits)?;
         Ok(Some(got as u64))
     }
 
-    /// What is carried is the last line.
-    fn frame_rest(&mut self) -> Result<(), Ended> {
+    /// Sends what waited long enough for more.
+    fn send_overdue(&mut self) -> Result<(), Ended> {
+        match self.framer.patience(&self.half) {
+            Some((patience, rest)) if !self.sent && self.grown.elapsed() >= patience => {
+                self.sent = rest >= Rest::Line;
+                self.frame_carry(rest)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing comes after what is carried, or nothing came for long.
+    fn frame_carry(&mut self, rest: Rest) -> Result<(), Ended> {
         if !self.carry.is_empty() {
-            let filling = self.outlet.room(self.carry.len())?;
+            let wanted = self.carry.len() * self.framer.expansion();
+            let filling = self.outlet.room(wanted)?;
             let from = filling.arena.len();
             if filling.arena.push(&self.carry) {
-                self.frame(from, true);
+                self.frame(from, rest)?;
             }
         }
         self.outlet.flush()
     }
 
-    /// Frames the arena in hand from `from` on.
-    fn frame(&mut self, from: usize, last: bool) {
-        let Some(filling) = self.outlet.hand() else {
-            return;
-        };
-        let first = filling.records.len();
-        let bytes = filling.arena.filled();
-        let block = Block { bytes, from, last };
-        let framed = self.lines.frame(block, self.half, &mut filling.records);
-        self.carry.clear();
-        self.carry
-            .extend_from_slice(&bytes[from + framed.consumed..]);
-        filling.arena.truncate(from + framed.consumed);
-        self.half = framed.half;
-        let base = self.at;
-        self.at += framed.consumed as u64;
-        let records = first..filling.records.len();
-        if !records.is_empty() {
+    /// Frames the arena in hand from `from` on; what is left is carried.
+    fn frame(&mut self, mut from: usize, rest: Rest) -> Result<(), Ended> {
+        let mut said = false;
+        loop {
+            let Some(filling) = self.outlet.hand() else {
+                return Ok(());
+            };
+            let first = filling.records.len();
+            let bytes = filling.arena.filled();
+            let block = Block { bytes, from, rest };
+            let records = &mut filling.records;
+            let framed = self.framer.frame(block, self.at == 0, self.half, records);
+            if let Some(aside) = framed.aside {
+                let long = LongLine {
+                    path: None,
+                    offset: self.at + u64::from(aside.at),
+                    value: self.framer.value(bytes, aside.value),
+                };
+                if let Err(error) = (self.set_aside)(&long) {
+                    if !said {
+                        tracing::error!(
+                            input = %self.origin.input, error,
+                            "the beginning of a line longer than max_line cannot be set aside; the input waits"
+                        );
+                        said = true;
+                    }
+                    records.truncate(first);
+                    if self.outlet.stop().is_hard() {
+                        if let Some(filling) = self.outlet.hand() {
+                            self.carry.clear();
+                            self.carry
+                                .extend_from_slice(&filling.arena.filled()[from..]);
+                            filling.arena.truncate(from);
+                        }
+                        return Err(Ended::Stopped);
+                    }
+                    self.outlet.bell().wait(RETRY);
+                    continue;
+                }
+            }
+            self.carry.clear();
+            self.carry
+                .extend_from_slice(&bytes[from + framed.consumed..]);
+            let new = &mut filling.records[first..];
+            self.framer.settle(&mut filling.arena, from, &framed, new);
+            self.half = framed.half;
+            let base = self.at;
+            self.at += framed.consumed as u64;
             let end = Position {
                 offset: self.at,
                 inside_line: self.half.inside_line,
+                skip: self.half.skip,
                 tail: None,
             };
-            filling.add_run(&self.origin, SOURCE, base..self.at, records, end);
+            let records = first..filling.records.len();
+            filling.add_run(&self.origin, SOURCE, base, records, &framed.skipped, end);
+            if framed.aside.is_none() {
+                return Ok(());
+            }
+            // The block was framed up to there only.
+            from = filling.arena.len();
+            if !filling.arena.push(&self.carry) {
+                // It had room before.
+                return Ok(());
+            }
         }
     }
 }
@@ -237,9 +309,12 @@ mod tests {
     use crate::flow::{
         Arenas, Batch, Bell, Books, Budget, Outcome, Received, Receiver, Stop, Tracker, pipe,
     };
+    use crate::input::frame::settings::{
+        FilterSettings, GroupRule, LongLine, MaxLine, MultilineSettings,
+    };
     use std::io::{PipeWriter, Write};
+    use std::sync::Mutex;
     use std::thread::JoinHandle;
-    use std::time::Duration;
 
     struct Rig {
         writer: Option<PipeWriter>,
@@ -249,17 +324,43 @@ mod tests {
         stop: Stop,
         tracker: Arc<Tracker<Position>>,
         lines: Vec<Vec<u8>>,
+        aside: Arc<Mutex<Vec<(u64, String)>>>,
     }
 
     fn start(max_line: u64, memory: u64) -> Rig {
+        let max_line = MaxLine {
+            size: max_line,
+            policy: LongLine::Split,
+        };
+        let lines = LineSettings {
+            max_line,
+            ..LineSettings::default()
+        };
+        start_with(lines, memory)
+    }
+
+    fn start_with(lines: LineSettings, memory: u64) -> Rig {
         let (reader, writer) = io::pipe().unwrap();
         let (ring, bell) = (Arc::new(Bell::new()), Arc::new(Bell::new()));
         let (sender, receiver) = pipe(2, bell.clone(), ring.clone());
         let tracker = Arc::new(Tracker::new(Arc::new(Books::new())));
         let stop = Stop::new();
+        let aside: Arc<Mutex<Vec<(u64, String)>>> = Arc::default();
         let input = StdinInput {
             name: "in".into(),
-            max_line,
+            lines,
+            set_aside: {
+                let (aside, mut refusals) = (aside.clone(), 1);
+                Box::new(move |long| {
+                    if refusals > 0 {
+                        refusals -= 1;
+                        return Err("full".into());
+                    }
+                    let value = String::from_utf8_lossy(long.value).into_owned();
+                    aside.lock().unwrap().push((long.offset, value));
+                    Ok(())
+                })
+            },
             ends: Ends {
                 tracker: tracker.clone(),
                 share: Budget::split(memory, 1).1.remove(0),
@@ -277,6 +378,7 @@ mod tests {
             stop,
             tracker,
             lines: Vec::new(),
+            aside,
         }
     }
 
@@ -376,5 +478,64 @@ mod tests {
         rig.write(b"second\n");
         rig.stop.harden();
         rig.thread.join().unwrap();
+    }
+
+    #[test]
+    fn groups_and_half_lines_are_sent_when_nothing_comes_for_long() {
+        let mut rig = start_with(
+            LineSettings {
+                partial_line_timeout: Some(Duration::from_millis(50)),
+                multiline: Some(MultilineSettings {
+                    rule: GroupRule::Continue("^ ".into()),
+                    max_lines: 9,
+                    timeout: Duration::from_millis(50),
+                }),
+                encoding: "latin-1".into(),
+                ..LineSettings::default()
+            },
+            16 << 20,
+        );
+        rig.write(b"gr\xfcn\r\n at 1\n");
+        rig.until_lines(1);
+        rig.write(b"half");
+        rig.until_lines(2);
+        rig.write(b" and half\nlast\n at 2\n");
+        rig.writer = None;
+        let (lines, report) = rig.end();
+        assert_eq!(lines, ["grün\n at 1", "half", " and half", "last\n at 2"]);
+        assert_eq!(report.bytes, 37);
+    }
+
+    #[test]
+    fn what_cannot_be_set_aside_waits_and_what_follows_arrives() {
+        let mut rig = start_with(
+            LineSettings {
+                max_line: MaxLine {
+                    size: 4,
+                    policy: LongLine::DeadLetter,
+                },
+                filter: FilterSettings {
+                    include: None,
+                    exclude: Some("#".into()),
+                },
+                ..LineSettings::default()
+            },
+            16 << 20,
+        );
+        rig.write(b"one\n12345\ntwo\n#\n1234567\nthre");
+        rig.writer = None;
+        let (tracker, aside) = (rig.tracker.clone(), rig.aside.clone());
+        while rig.take() {
+            rig.bell.wait(Duration::from_millis(5));
+        }
+        rig.thread.join().unwrap();
+        assert_eq!(rig.lines, [&b"one"[..], b"two", b"thre"]);
+        let expected = [(4, "1234".to_owned()), (16, "1234".to_owned())];
+        assert_eq!(*aside.lock().unwrap(), expected);
+        let books = tracker.books().entries();
+        assert!(books.balanced());
+        assert_eq!((books.read.lines, books.read.bytes), (6, 28));
+        assert_eq!((books.dead_lettered.lines, books.filtered.lines), (2, 1));
+        assert_eq!(tracker.position(SOURCE).unwrap().offset, 28);
     }
 }

@@ -6,6 +6,7 @@
 //! | `logferry_input_{lines,bytes}_total` | input, outcome | what became of it: acked, unconfirmed, dead_lettered, filtered, dropped |
 //! | `logferry_input_{spooled,in_flight}_{lines,bytes}` | input | what is still under way |
 //! | `logferry_input_{dropped,lost}_{lines,bytes}_total` | input, reason | |
+//! | `logferry_input_truncated_lines_total` | input | lines of which only the beginning was kept |
 //! | `logferry_output_{consumed,written,synced,committed}_{records,bytes}_total` | output | |
 //! | `logferry_output_lag_records` | output, topic, partition | |
 //! | `logferry_producer_*` | cluster, producer | |
@@ -153,6 +154,12 @@ fn inputs_of(families: &mut Families, inputs: &[InputSnapshot]) {
         "Age of the oldest line that is not settled",
         "seconds",
         oldest,
+    );
+    families.counter(
+        "input_truncated",
+        "Longer than max_line.size: only their beginning was kept",
+        Some("lines"),
+        each(|input| input.truncated),
     );
     families.counter(
         "input_resent",

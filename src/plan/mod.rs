@@ -2,6 +2,7 @@
 //!
 //! Invariant: pure. The host's name and the current folder are handed in; nothing is read, nothing is touched.
 
+mod lines;
 mod names;
 mod notes;
 mod overlap;
@@ -15,7 +16,8 @@ use std::time::Duration;
 
 pub use crate::config::LogFormat;
 use crate::config::{self, Config};
-use crate::input::file::settings::{FileSettings, MaxLine};
+use crate::input::file::settings::FileSettings;
+use crate::input::frame::settings::LineSettings;
 use crate::kafka::settings::{
     Brokers, ClusterSettings, ConsumerSettings, ProducerSettings, RouteSettings,
 };
@@ -86,7 +88,7 @@ pub enum SourceSettings {
 /// `from:` with `type: stdin`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StdinSettings {
-    pub max_line: MaxLine,
+    pub lines: LineSettings,
 }
 
 /// One output.
@@ -181,10 +183,10 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
                 .collect(),
             start_at: file.start_at,
             watch: file.watch,
-            max_line: file.max_line.value,
+            lines: lines::settings(&file.lines),
         }),
-        config::From::Stdin { max_line, .. } => SourceSettings::Stdin(StdinSettings {
-            max_line: max_line.value,
+        config::From::Stdin { lines, .. } => SourceSettings::Stdin(StdinSettings {
+            lines: lines::settings(lines),
         }),
     };
     let route = RouteSettings {

@@ -6,6 +6,7 @@
 
 mod amounts;
 mod files;
+mod lines;
 mod texts;
 
 use super::names::{Names, broker};
@@ -19,6 +20,9 @@ use amounts::{
 use files::{
     data_dir_is_left_alone, globs_are_globs, inputs_do_not_read_what_outputs_write,
     outputs_do_not_share_files, paths_are_templates,
+};
+use lines::{
+    encodings_are_known, expressions_are_regular, groups_have_one_rule, line_ends_can_be_found,
 };
 use texts::{
     consumer_options_are_templates, groups_are_names, keys_are_templates,
@@ -44,6 +48,10 @@ pub(super) const RULES: &[Rule] = &[
     consumer_options_are_templates,
     paths_are_templates,
     standard_input_is_read_once,
+    encodings_are_known,
+    line_ends_can_be_found,
+    groups_have_one_rule,
+    expressions_are_regular,
     levels_fit_their_codec,
     lines_fit_into_records,
     lines_fit_into_their_share,

@@ -21,6 +21,7 @@ fn entry(offset: u64) -> Entry {
         birth: Some(1_795_246_085_401_000_000),
         offset,
         inside_line: offset % 2 == 1,
+        skip: None,
         head: Some(Print { len: 4, crc: 5 }),
         tail: None,
         updated: 1_795_246_085_401,

@@ -22,6 +22,7 @@ fn put(offset: u64) -> Change {
             birth: None,
             offset,
             inside_line: false,
+            skip: None,
             head: None,
             tail: None,
             updated: 0,

@@ -7,6 +7,8 @@ use crate::checkpoint::{Entry, FileKey, Input, Inputs};
 use crate::cli::table::{Align, Table, plain};
 use crate::input::file::seek::{Target, find};
 use crate::input::frame::LONGEST_LINE;
+use crate::input::frame::framer::Framer;
+use crate::input::frame::settings::LineSettings;
 use crate::plan::{Plan, SourceSettings};
 
 pub(super) fn reset(args: &ResetArgs) -> Result<String, Refusal> {
@@ -18,21 +20,22 @@ pub(super) fn reset(args: &ResetArgs) -> Result<String, Refusal> {
         ),
         None => None,
     };
-    let longest = longest_line(&plan, &args.input);
+    let framer = framer(&plan, &args.input)?;
     change(&plan.data_dir, args.execute, |inputs| match args.to {
-        Some(target) => put(inputs, &args.input, file.as_deref(), target, longest),
+        Some(target) => put(inputs, &args.input, file.as_deref(), target, &framer),
         None => forget(inputs, &args.input, file.as_deref(), args.cluster),
     })
 }
 
-/// Of an input that is not configured any more nobody knows: then the last line's beginning is looked for all the further.
-fn longest_line(plan: &Plan, input: &str) -> usize {
+/// What tells where lines begin. Of an input that is not configured any more nobody knows: then they are plain ones, and the last line's
+/// beginning is looked for all the further.
+fn framer(plan: &Plan, input: &str) -> Result<Framer, Refusal> {
     let from = plan.inputs.iter().find(|known| known.name == input);
-    let size = match from.map(|input| &input.from) {
-        Some(SourceSettings::File(settings)) => settings.max_line.size,
-        Some(SourceSettings::Stdin(_)) | None => LONGEST_LINE,
+    let settings = match from.map(|input| &input.from) {
+        Some(SourceSettings::File(settings)) => settings.lines.clone(),
+        Some(SourceSettings::Stdin(_)) | None => LineSettings::plain(LONGEST_LINE),
     };
-    usize::try_from(size).unwrap_or(usize::MAX)
+    Framer::new(&settings).map_err(|error| Refusal::usage(error.to_string()))
 }
 
 /// The entries that are meant, by path.
@@ -62,7 +65,7 @@ fn put(
     name: &str,
     file: Option<&Path>,
     target: Target,
-    longest: usize,
+    framer: &Framer,
 ) -> Result<String, Refusal> {
     let input = known(inputs, name)?;
     let entries = meant(input, name, file)?;
@@ -107,7 +110,7 @@ fn put(
             }
         };
         let new = sighting
-            .moved(target, longest, now)
+            .moved(target, framer, now)
             .map_err(|error| Refusal::usage(format!("{error}; nothing was changed")))?;
         table.push([
             path,

@@ -155,6 +155,7 @@ impl Look {
                 dead_lettered = entries.dead_lettered.lines,
                 filtered = entries.filtered.lines,
                 dropped,
+                truncated = entries.truncated,
                 in_flight = entries.in_flight.lines,
                 unread_bytes = entries.unread_bytes,
                 lost_bytes = lost,

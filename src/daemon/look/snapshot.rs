@@ -68,6 +68,7 @@ impl Look {
                     )
                 })
                 .collect(),
+            truncated: entries.truncated,
             resent: entries.resent,
             rebuilds: entries.rebuilds,
             files: summary.files as u64,

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use super::Wiring;
 use super::producers::Making;
 use crate::checkpoint::{Change, Entry, FileKey};
-use crate::daemon::aside::set_aside_input;
+use crate::daemon::aside::{set_aside_input, set_aside_long};
 use crate::daemon::ending::StartError;
 use crate::daemon::look::{InputLook, Life};
 use crate::daemon::saver::{Collect, SharedStore};
@@ -68,11 +68,13 @@ impl Wiring<'_> {
             ),
             life: Life::default(),
         };
+        let set_aside = set_aside_long(self.aside.clone(), plan.name.clone());
         match &plan.from {
             SourceSettings::Stdin(settings) => {
                 let input = StdinInput {
                     name: plan.name.clone(),
-                    max_line: settings.max_line.size,
+                    lines: settings.lines.clone(),
+                    set_aside,
                     ends,
                 };
                 self.tasks.start(Part::Input(at), &thread, move || {
@@ -95,6 +97,7 @@ impl Wiring<'_> {
                     next_key,
                     once: self.once,
                     ends,
+                    set_aside,
                     facts: facts.clone(),
                     timing: Timing::default(),
                 };

@@ -63,16 +63,11 @@ impl Follower {
         let now = Instant::now();
         let id = start.id;
         let mut source = Source::new(id, origin(&self.name, &path), path.clone(), look, now);
-        if start.position.offset > 0 || start.position.inside_line {
-            let Position {
-                offset,
-                inside_line,
-                ..
-            } = start.position;
-            if let Err(error) = source.seek(offset, inside_line, &file) {
-                self.cannot_adopt(path, &error);
-                return Ok(());
-            }
+        if (start.position.offset > 0 || start.position.inside_line)
+            && let Err(error) = source.seek(&start.position, &file)
+        {
+            self.cannot_adopt(path, &error);
+            return Ok(());
         }
         self.saved.take(FileKey(id.0));
         if name.is_none() {
@@ -142,8 +137,9 @@ impl Follower {
         let mut position = Position::default();
         let existed = self.first_start || self.late.remove(path);
         if existed && self.settings.start_at == StartAt::End {
+            let longest = self.framer.lookahead();
             (position.offset, position.inside_line) =
-                end_of_lines(file, look.size, self.lines.size())?;
+                end_of_lines(file, look.size, longest, &self.framer)?;
         }
         let id = self.new_id();
         Ok((Start { id, position }, true))
@@ -169,6 +165,7 @@ fn position(entry: &Entry) -> Position {
     Position {
         offset: entry.offset,
         inside_line: entry.inside_line,
+        skip: entry.skip,
         tail: entry.tail,
     }
 }

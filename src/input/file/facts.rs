@@ -231,6 +231,7 @@ fn entry(fact: &Fact, position: &Position, now: i64) -> Entry {
         birth: fact.id.birth,
         offset: position.offset,
         inside_line: position.inside_line,
+        skip: position.skip,
         head: fact.head,
         tail: position.tail,
         updated: now,

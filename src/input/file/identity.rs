@@ -173,6 +173,7 @@ mod tests {
             birth: Some(100),
             offset: offset as u64,
             inside_line: false,
+            skip: None,
             head: print(&TEXT[..offset]),
             tail: print(&TEXT[..offset]),
             updated: 0,

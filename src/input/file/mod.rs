@@ -40,9 +40,9 @@ use self::sweep::Known;
 use self::tail::Source;
 use self::troubles::Troubles;
 use self::watch::Watch;
-use super::Report;
-use super::frame::Lines;
+use super::frame::framer::{Framer, LinesError};
 use super::outlet::{Ended, Ends, Outlet};
+use super::{Report, SetAside};
 use crate::checkpoint::{Entry, FileKey};
 use crate::flow::SourceId;
 
@@ -64,13 +64,24 @@ pub struct FileInput {
     /// Read what is there now, deliver it and end.
     pub once: bool,
     pub ends: Ends,
+    /// Where `max_line.policy: dead_letter` puts lines.
+    pub set_aside: SetAside,
     pub facts: Arc<Facts>,
     pub timing: Timing,
 }
 
+/// Settings that cannot be obeyed.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    #[error(transparent)]
+    Lines(#[from] LinesError),
+}
+
 /// Follows files until the stop, or with `once` until everything that was there is handed on. Blocks its thread; ends also when nobody
 /// takes batches any more.
-pub fn run(input: FileInput) -> Result<Report, PatternError> {
+pub fn run(input: FileInput) -> Result<Report, SettingsError> {
     let mut follower = Follower::new(input)?;
     // Stopped or closed: either way there is nothing left to do here.
     let _ = follower.follow();
@@ -82,7 +93,10 @@ struct Follower {
     settings: FileSettings,
     once: bool,
     timing: Timing,
-    lines: Lines,
+    framer: Framer,
+    set_aside: SetAside,
+    /// Why the beginning of a long line cannot be set aside.
+    not_set_aside: Option<String>,
     discover: Discover,
     watch: Watch,
     facts: Arc<Facts>,
@@ -121,7 +135,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(input: FileInput) -> Result<Self, PatternError> {
+    fn new(input: FileInput) -> Result<Self, SettingsError> {
         let settings = input.settings;
         let mode = if input.once {
             Mode::Poll
@@ -132,7 +146,9 @@ impl Follower {
         let predecessors = predecessors(&input.saved);
         Ok(Self {
             discover: Discover::new(&settings.paths, &settings.exclude)?,
-            lines: Lines::new(settings.max_line.size),
+            framer: Framer::new(&settings.lines)?,
+            set_aside: input.set_aside,
+            not_set_aside: None,
             watch: Watch::new(mode, outlet.bell()),
             settings,
             name: input.name.into(),

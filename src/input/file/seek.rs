@@ -17,7 +17,7 @@ use super::look::{Kind, Look, open};
 use super::pursue::names_of_inode;
 use super::tail::end_of_lines;
 use crate::checkpoint::Entry;
-use crate::input::frame::{find_last_line_end, find_line_end};
+use crate::input::frame::framer::Framer;
 
 /// How far from a place that is inside a line the line's ends are looked for, in bytes.
 const SEARCH: u64 = 1 << 20;
@@ -129,17 +129,17 @@ fn sight(entry: &Entry, path: &Path) -> io::Result<Option<Sighting>> {
 }
 
 impl Sighting {
-    /// The entry of this file with its position at `target`. `longest` is the input's longest line in bytes, `now` in milliseconds
+    /// The entry of this file with its position at `target`. `framer` knows the input's lines, `now` is in milliseconds
     /// since 1970.
     ///
     /// # Errors
     /// There is no such place, it is inside a line, or the file cannot be read.
-    pub fn moved(&self, target: Target, longest: usize, now: i64) -> Result<Entry, Misplaced> {
+    pub fn moved(&self, target: Target, framer: &Framer, now: i64) -> Result<Entry, Misplaced> {
         let (offset, inside_line) = match target {
             Target::Beginning => (0, false),
-            Target::End => end_of_lines(&self.file, self.look.size, longest)
+            Target::End => end_of_lines(&self.file, self.look.size, framer.lookahead(), framer)
                 .map_err(|source| self.unreadable(source))?,
-            Target::Offset(offset) => (offset, self.check(offset)?),
+            Target::Offset(offset) => (offset, self.check(offset, framer)?),
         };
         let mut bytes = [0; HEAD];
         let mut print_of = |start: u64, len: u64| {
@@ -158,6 +158,7 @@ impl Sighting {
             birth: self.look.id.birth,
             offset,
             inside_line,
+            skip: None,
             head,
             tail,
             updated: now,
@@ -165,7 +166,7 @@ impl Sighting {
     }
 
     /// Whether the file's end, which `offset` is, is inside a line; anywhere else a line must begin there.
-    fn check(&self, offset: u64) -> Result<bool, Misplaced> {
+    fn check(&self, offset: u64, framer: &Framer) -> Result<bool, Misplaced> {
         let (path, size) = (self.path.clone(), self.look.size);
         if offset > size {
             return Err(Misplaced::BeyondEnd { path, offset, size });
@@ -174,24 +175,23 @@ impl Sighting {
             return Ok(false);
         }
         let failed = |source| self.unreadable(source);
-        let mut before = [0];
-        self.file
-            .read_exact_at(&mut before, offset - 1)
-            .map_err(failed)?;
-        if find_line_end(&before).is_some() {
+        let from = offset.saturating_sub(SEARCH);
+        let near = self.some(from, offset - from).map_err(failed)?;
+        let before = framer.find_last_line_end(&near, from);
+        if before == Some(near.len()) {
             return Ok(false);
         }
         if offset == size {
             return Ok(true);
         }
-        let from = offset.saturating_sub(SEARCH);
-        let near = self.some(from, offset - from).map_err(failed)?;
-        let start = match find_last_line_end(&near) {
-            Some(at) => Some(from + at as u64 + 1),
+        let start = match before {
+            Some(at) => Some(from + at as u64),
             None => (from == 0).then_some(0),
         };
-        let near = self.some(offset, SEARCH).map_err(failed)?;
-        let end = find_line_end(&near).map(|at| offset + at as u64 + 1);
+        // What follows is looked at from the line's beginning, or a line end of several bytes could be missed.
+        let line = start.unwrap_or(offset);
+        let near = self.some(line, offset - line + SEARCH).map_err(failed)?;
+        let end = framer.find_line_end(&near).map(|at| line + at as u64);
         Err(Misplaced::InsideLine {
             path,
             offset,
@@ -223,6 +223,7 @@ impl Sighting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::frame::settings::LineSettings;
 
     const TEXT: &[u8] = b"one\ntwo\nthree\nhalf";
 
@@ -243,6 +244,7 @@ mod tests {
             birth: look.id.birth,
             offset: 0,
             inside_line: false,
+            skip: None,
             head: None,
             tail: None,
             updated: 0,
@@ -250,7 +252,8 @@ mod tests {
     }
 
     fn moved(entry: &Entry, target: Target) -> Result<Entry, Misplaced> {
-        find(entry).unwrap().unwrap().moved(target, 1000, 7)
+        let framer = Framer::new(&LineSettings::plain(1000)).unwrap();
+        find(entry).unwrap().unwrap().moved(target, &framer, 7)
     }
 
     #[test]

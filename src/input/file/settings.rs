@@ -1,5 +1,7 @@
 //! What a `file` input can be told. Each key is documented where it is obeyed.
 
+use crate::input::frame::settings::LineSettings;
+
 /// The keys of `from:` with `type: file`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSettings {
@@ -11,8 +13,7 @@ pub struct FileSettings {
     pub start_at: StartAt,
     /// How growth and new files are noticed.
     pub watch: Watch,
-    /// What becomes of a line longer than this.
-    pub max_line: MaxLine,
+    pub lines: LineSettings,
 }
 
 /// Where a file that exists at the input's very first start is begun.
@@ -31,19 +32,4 @@ pub enum Watch {
     Auto,
     /// The sweep alone.
     Poll,
-}
-
-/// The longest line, in bytes without its line end, and what is done with a longer one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MaxLine {
-    pub size: u64,
-    pub policy: LongLine,
-}
-
-/// What is done with a line longer than `max_line.size`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LongLine {
-    /// It becomes several records of `size` bytes, the last one shorter.
-    #[default]
-    Split,
 }

@@ -20,8 +20,10 @@ use crate::checkpoint::Print;
 use crate::flow::arena::ARENA_BYTES;
 use crate::flow::{Origin, SourceId};
 use crate::input::Position;
-use crate::input::frame::{Block, Half, Lines, find_last_line_end, find_line_end};
+use crate::input::frame::framer::Framer;
+use crate::input::frame::{Block, Half, Rest, find_line_end};
 use crate::input::outlet::Filling;
+use crate::input::{LongLine, SetAside};
 
 /// A half line of at least this many bytes is searched for its end before it is read again.
 const LONG_HALF: usize = 4096;
@@ -53,6 +55,10 @@ pub struct Source {
     pub counted: u64,
     at: u64,
     half: Half,
+    /// What becomes of the rest of the next block.
+    due: Rest,
+    /// The size that it last grew to, when that was seen, and whether its unterminated line was sent then.
+    grown: (u64, Instant, bool),
     /// The bytes before `at`, up to [`TAIL`].
     before: Vec<u8>,
     head: Head,
@@ -72,6 +78,8 @@ pub enum Taken {
     Bytes(u64),
     /// No line ends in what is there.
     Half,
+    /// The beginning of a long line could not be set aside; nothing was read.
+    NotSetAside(String),
     /// There was nothing.
     Nothing,
     /// What stands before the position is not what was read.
@@ -96,13 +104,16 @@ impl Source {
             counted: 0,
             at: 0,
             half: Half::default(),
+            due: Rest::Waits,
+            grown: (look.size, now, false),
             before: Vec::new(),
             head: Head::default(),
         }
     }
 
     /// Goes to a position that is not the beginning. Reads the bytes before it, to know them again.
-    pub fn seek(&mut self, offset: u64, inside_line: bool, file: &File) -> io::Result<()> {
+    pub fn seek(&mut self, position: &Position, file: &File) -> io::Result<()> {
+        let offset = position.offset;
         let len = usize::try_from(offset).map_or(TAIL, |offset| offset.min(TAIL));
         self.before.resize(len, 0);
         file.read_exact_at(&mut self.before, offset - len as u64)?;
@@ -113,8 +124,9 @@ impl Source {
         self.head.add(0, first);
         self.at = offset;
         self.half = Half {
-            inside_line,
-            searched: 0,
+            inside_line: position.inside_line,
+            skip: position.skip,
+            ..Half::default()
         };
         Ok(())
     }
@@ -124,6 +136,7 @@ impl Source {
         self.id = id;
         self.at = 0;
         self.half = Half::default();
+        self.grown = (0, Instant::now(), false);
         self.before.clear();
         self.head = Head::default();
     }
@@ -137,6 +150,7 @@ impl Source {
         Position {
             offset: self.at,
             inside_line: self.half.inside_line,
+            skip: self.half.skip,
             tail: print(&self.before),
         }
     }
@@ -162,6 +176,24 @@ impl Source {
         self.seen = look.size;
     }
 
+    /// Notes how long nothing came, and whether what is left is to be sent for that.
+    pub fn note_growth(&mut self, framer: &Framer, now: Instant) {
+        if self.grown.0 != self.look.size {
+            self.grown = (self.look.size, now, false);
+        }
+        self.due = match self.overdue(framer) {
+            Some((at, rest)) if at <= now => rest,
+            _ => Rest::Waits,
+        };
+    }
+
+    /// When what is left is to be sent even if nothing comes, and what of it.
+    pub fn overdue(&self, framer: &Framer) -> Option<(Instant, Rest)> {
+        let (_, since, sent) = self.grown;
+        let (patience, rest) = framer.patience(&self.half).filter(|_| !sent)?;
+        Some((since + patience, rest))
+    }
+
     /// The half line may have changed: what was searched is searched again.
     pub fn distrust_half(&mut self) {
         self.half.searched = 0;
@@ -183,12 +215,19 @@ impl Source {
 
     /// How much room the next read needs so that it brings something, at most one line more than an ordinary arena; `None` while
     /// there is nothing to bring. `scratch` is for searching.
-    pub fn wanted(&mut self, lines: &Lines, scratch: &mut [u8]) -> io::Result<Option<usize>> {
+    pub fn wanted(&mut self, framer: &Framer, scratch: &mut [u8]) -> io::Result<Option<usize>> {
         let end = self.end.unwrap_or(self.look.size);
         let available = usize::try_from(end.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        if available == 0 || (available <= self.half.searched && self.end.is_none()) {
+        let is_last = self.end.is_some() || self.due > Rest::Waits;
+        if available == 0 || (available <= self.half.searched && !is_last) {
             return Ok(None);
         }
+        let Some(lines) = framer.plain().filter(|_| self.half.skip.is_none()) else {
+            let ordinary = ARENA_BYTES / framer.expansion();
+            let most = framer.lookahead().max(ordinary);
+            let wanted = (2 * self.half.searched).clamp(ordinary, most);
+            return Ok(Some(available.min(wanted) * framer.expansion()));
+        };
         if self.half.searched < LONG_HALF {
             return Ok(Some(available.min(ARENA_BYTES)));
         }
@@ -206,8 +245,8 @@ impl Source {
                 _ => file.read_at(&mut scratch[..ahead], self.at + searched as u64)?,
             };
             if got == 0 {
-                let last = self.end.is_some() && available <= searched;
-                return Ok(last.then_some(available));
+                let is_last = is_last && available <= searched;
+                return Ok(is_last.then_some(available));
             }
             match find_line_end(&scratch[..got]) {
                 Some(line_end) => {
@@ -220,7 +259,12 @@ impl Source {
     }
 
     /// Reads on into `filling`, as much as it has room for.
-    pub fn read(&mut self, lines: &Lines, filling: &mut Filling) -> io::Result<Taken> {
+    pub fn read(
+        &mut self,
+        framer: &mut Framer,
+        filling: &mut Filling,
+        set_aside: &mut SetAside,
+    ) -> io::Result<Taken> {
         let Some(file) = &self.file else {
             return Ok(Taken::Nothing);
         };
@@ -228,7 +272,7 @@ impl Source {
         let before = &mut before[..self.before.len()];
         let from = filling.arena.len();
         let until_end = self.end.map_or(u64::MAX, |end| end.saturating_sub(self.at));
-        let room = filling.arena.room();
+        let room = filling.arena.room() / framer.expansion();
         let room = usize::try_from(until_end).map_or(room, |end| end.min(room));
         let offset = self.at - before.len() as u64;
         let got = {
@@ -248,55 +292,84 @@ impl Source {
         if got == 0 {
             return Ok(Taken::Nothing);
         }
-        self.look.size = self.look.size.max(self.at + got as u64);
+        let until = self.at + got as u64;
+        let due = std::mem::take(&mut self.due);
+        let rest = match self.end {
+            Some(end) if end == until => Rest::Last,
+            // Unless more came meanwhile.
+            _ if until == self.grown.0 => due,
+            _ => Rest::Waits,
+        };
+        self.grown.2 |= rest >= Rest::Line;
+        self.look.size = self.look.size.max(until);
         self.seen = self.look.size;
         filling.arena.advance(got);
         let first = filling.records.len();
         let block = Block {
             bytes: filling.arena.filled(),
             from,
-            last: self.end == Some(self.at + got as u64),
+            rest,
         };
-        let framed = lines.frame(block, self.half, &mut filling.records);
-        filling.arena.truncate(from + framed.consumed);
-        self.half = framed.half;
+        let framed = framer.frame(block, self.at == 0, self.half, &mut filling.records);
         if framed.consumed == 0 {
+            self.half = framed.half;
+            filling.arena.truncate(from);
             return Ok(Taken::Half);
         }
-        let consumed = &filling.arena.filled()[from..];
+        if let Some(aside) = framed.aside {
+            let long = LongLine {
+                path: self.origin.path.as_deref(),
+                offset: self.at + u64::from(aside.at),
+                value: framer.value(filling.arena.filled(), aside.value),
+            };
+            if let Err(error) = set_aside(&long) {
+                filling.records.truncate(first);
+                filling.arena.truncate(from);
+                return Ok(Taken::NotSetAside(error));
+            }
+        }
+        self.half = framed.half;
+        let consumed = &filling.arena.filled()[from..from + framed.consumed];
         self.head.add(self.at, consumed);
         remember(&mut self.before, consumed);
         let base = self.at;
         self.at += framed.consumed as u64;
-        // A line end that belongs to what was sent before is no part of the run: its records begin after it.
-        let skipped = filling.records.get(first).map_or(0, |record| record.at);
-        if skipped > 0 {
-            for record in &mut filling.records[first..] {
-                record.at -= skipped;
-            }
-        }
+        framer.settle(
+            &mut filling.arena,
+            from,
+            &framed,
+            &mut filling.records[first..],
+        );
         let records = first..filling.records.len();
-        if !records.is_empty() {
-            let span = base + u64::from(skipped)..self.at;
-            filling.add_run(&self.origin, self.id, span, records, self.position());
-        }
+        let end = self.position();
+        filling.add_run(&self.origin, self.id, base, records, &framed.skipped, end);
         Ok(Taken::Bytes(framed.consumed as u64))
     }
 }
 
 /// Where the last line that is complete within `size` bytes ends, and whether that is inside a line because none ends within the last
 /// `longest` bytes.
-pub fn end_of_lines(file: &File, size: u64, longest: usize) -> io::Result<(u64, bool)> {
+pub fn end_of_lines(
+    file: &File,
+    size: u64,
+    longest: usize,
+    framer: &Framer,
+) -> io::Result<(u64, bool)> {
     let mut block = vec![0; ARENA_BYTES];
     let mut end = size;
     while end > 0 && size - end < longest as u64 {
         let len = usize::try_from(end).map_or(block.len(), |end| end.min(block.len()));
         let start = end - len as u64;
         file.read_exact_at(&mut block[..len], start)?;
-        if let Some(line_end) = find_last_line_end(&block[..len]) {
-            return Ok((start + line_end as u64 + 1, false));
+        if let Some(line_end) = framer.find_last_line_end(&block[..len], start) {
+            return Ok((start + line_end as u64, false));
         }
-        end = start;
+        if start == 0 {
+            end = 0;
+            break;
+        }
+        // It may lie across two blocks.
+        end = start + framer.line_end() as u64 - 1;
     }
     Ok(if end == 0 { (0, false) } else { (size, true) })
 }
@@ -369,6 +442,14 @@ impl Pace {
         self.next = if more { now } else { now + self.wait };
     }
 
+    /// Something is due then even if nothing comes. What is due late is left to sweeps.
+    pub fn due(&mut self, at: Instant, now: Instant, timing: &Timing) {
+        if at <= now + timing.idle_after {
+            self.next = self.next.min(at);
+            self.idle = false;
+        }
+    }
+
     /// After a look that brought nothing.
     pub fn brought_nothing(&mut self, now: Instant, timing: &Timing) {
         self.wait = (self.wait * 2).clamp(timing.poll_first, timing.poll_most);
@@ -380,6 +461,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::frame::settings::LineSettings;
 
     #[test]
     fn the_last_bytes_are_kept_over_short_and_long_reads() {
@@ -402,12 +484,13 @@ mod tests {
     #[test]
     fn the_end_of_lines_is_found_from_behind() {
         let mut file = tempfile::tempfile().unwrap();
+        let framer = Framer::new(&LineSettings::default()).unwrap();
         let mut end = |text: &[u8], longest| {
             use std::io::{Seek, Write};
             file.set_len(0).unwrap();
             file.rewind().unwrap();
             file.write_all(text).unwrap();
-            end_of_lines(&file, text.len() as u64, longest).unwrap()
+            end_of_lines(&file, text.len() as u64, longest, &framer).unwrap()
         };
         assert_eq!(end(b"", 10), (0, false));
         assert_eq!(end(b"half", 10), (0, false));

@@ -5,20 +5,24 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::facts::{Facts, FileStatus};
 use super::rotate::Timing;
-use super::settings::{FileSettings, LongLine, MaxLine, StartAt, Watch};
+use super::settings::{FileSettings, StartAt, Watch};
 use super::{FileInput, run};
 use crate::checkpoint::{Change, Entry, FileKey};
 use crate::flow::{
     Arenas, Batch, Bell, Books, Budget, Outcome, Received, Receiver, Stop, Tracker, pipe,
 };
+use crate::input::frame::settings::LineSettings;
 use crate::input::outlet::Ends;
-use crate::input::{Position, Report};
+use crate::input::{Position, Report, SetAside};
+
+mod lines;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -34,6 +38,9 @@ struct Rig {
     running: Option<Running>,
     /// Values in the order of arrival, over all runs, with the paths that they came with.
     arrived: Vec<(PathBuf, String)>,
+    /// What was set aside, with where it began; nothing can be while `is_full`.
+    aside: Arc<Mutex<Vec<(u64, String)>>>,
+    is_full: Arc<AtomicBool>,
 }
 
 struct Running {
@@ -55,10 +62,7 @@ impl Rig {
             exclude: Vec::new(),
             start_at: StartAt::Beginning,
             watch: Watch::Auto,
-            max_line: MaxLine {
-                size: 256 * 1024,
-                policy: LongLine::Split,
-            },
+            lines: LineSettings::default(),
         };
         Self {
             folder,
@@ -80,7 +84,21 @@ impl Rig {
             next_key: 1,
             running: None,
             arrived: Vec::new(),
+            aside: Arc::default(),
+            is_full: Arc::default(),
         }
+    }
+
+    fn set_aside(&self) -> SetAside {
+        let (aside, is_full) = (self.aside.clone(), self.is_full.clone());
+        Box::new(move |long| {
+            if is_full.load(Ordering::SeqCst) {
+                return Err("full".into());
+            }
+            let value = String::from_utf8_lossy(long.value).into_owned();
+            aside.lock().unwrap().push((long.offset, value));
+            Ok(())
+        })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -125,6 +143,7 @@ impl Rig {
                 bell: reader,
                 stop: stop.clone(),
             },
+            set_aside: self.set_aside(),
             facts: facts.clone(),
             timing: self.timing,
         };
@@ -701,7 +720,7 @@ fn a_file_without_permission_is_tried_again() {
 #[test]
 fn long_lines_of_any_length_arrive_in_pieces_and_within_the_budget() {
     let mut rig = Rig::new(&["a.log"]);
-    rig.settings.max_line.size = 400_000;
+    rig.settings.lines.max_line.size = 400_000;
     rig.memory = 2 << 20;
     let sizes = [0, 399_999, 400_000, 400_001, 5_000_000, 10];
     for (at, size) in sizes.into_iter().enumerate() {
@@ -831,7 +850,7 @@ fn random_steps(seed: u64) {
     // Half of the time the patterns find rotated files too.
     let pattern = ["app*.log*", "app*.log"][usize::from(seed & 2 > 0)];
     let mut rig = Rig::new(&[pattern]);
-    rig.settings.max_line.size = 64;
+    rig.settings.lines.max_line.size = 64;
     if seed & 1 > 0 {
         rig.settings.watch = Watch::Poll;
     }

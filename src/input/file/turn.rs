@@ -57,13 +57,14 @@ impl Follower {
             Growth::Nothing | Growth::More => {}
         }
         source.saw(look);
+        source.note_growth(&self.framer, now);
         source.end = source.end.map(|end| end.min(look.size));
         let (mut brought, mut blocks) = (0, 0);
         let more = loop {
             if blocks == BLOCKS || self.outlet.stop().is_soft() {
                 break true;
             }
-            let wanted = match source.wanted(&self.lines, &mut self.scratch) {
+            let wanted = match source.wanted(&self.framer, &mut self.scratch) {
                 Ok(Some(wanted)) => wanted,
                 Ok(None) => break false,
                 Err(error) => return self.cannot_read(slot, &error),
@@ -72,12 +73,23 @@ impl Follower {
                 self.is_blocked = true;
                 break true;
             };
-            match source.read(&self.lines, filling) {
+            match source.read(&mut self.framer, filling, &mut self.set_aside) {
                 Ok(Taken::Bytes(bytes)) => {
                     brought += bytes;
+                    self.not_set_aside = None;
                     blocks += 1;
                 }
                 Ok(Taken::Half) => {}
+                Ok(Taken::NotSetAside(error)) => {
+                    if self.not_set_aside.as_ref() != Some(&error) {
+                        tracing::error!(
+                            input = %self.name, file = %source.path.display(), error,
+                            "the beginning of a line longer than max_line cannot be set aside; the file waits, and it is tried again"
+                        );
+                        self.not_set_aside = Some(error);
+                    }
+                    break true;
+                }
                 Ok(Taken::Nothing) => break false,
                 Ok(Taken::Rewritten) => return self.start_over(slot, known, look),
                 Err(error) => return self.cannot_read(slot, &error),
@@ -89,6 +101,9 @@ impl Follower {
                 .brought(more || brought >= BUSY, now, &self.timing);
         } else {
             source.pace.brought_nothing(now, &self.timing);
+        }
+        if let Some((at, _)) = source.overdue(&self.framer) {
+            source.pace.due(at, now, &self.timing);
         }
         if self.once {
             source.pace.idle = !more;

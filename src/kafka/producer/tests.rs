@@ -114,7 +114,8 @@ impl Bench {
                     len: line.len() as u32,
                 },
                 at: start,
-                ends_line: true,
+                bytes: line.len() as u32,
+                lines: 1,
             });
         }
         let bytes = arena.len() as u64;
@@ -127,7 +128,6 @@ impl Bench {
         let run = Run {
             origin,
             base: self.sent,
-            bytes,
             records: 0..records.len() as u32,
         };
         let receipt = Receipt::new(self.tracker.clone(), vec![(SourceId(0), entry)]);

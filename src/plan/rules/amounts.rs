@@ -1,12 +1,15 @@
 //! Rules about amounts: lines, records, batches and the memory that holds them.
 
 use crate::config::From;
+use crate::input::encoding::Encoding;
+use crate::input::frame::settings::MaxLine;
 use crate::kafka::settings::Codec;
+use crate::plan::lines::settings;
 use crate::plan::names::Names;
 use crate::plan::share;
 use crate::template::{Part, Template};
 use crate::value::show_size;
-use crate::yaml::Problem;
+use crate::yaml::{Problem, Spanned};
 
 /// What Kafka adds to a record, generously: varints of the record and the header of a batch that holds only it.
 const RECORD_OVERHEAD: u64 = 100;
@@ -43,25 +46,21 @@ pub(super) fn lines_fit_into_records(names: &Names<'_>, problems: &mut Vec<Probl
         let (Some(from), Some(to)) = (&input.from, &input.to) else {
             continue;
         };
-        let line = from.max_line();
+        let (line, size) = longest_record(from);
         let key = match names.key(input) {
-            Ok(Some(key)) => longest(&key, line.value.size),
+            Ok(Some(key)) => longest(&key, size),
             Ok(None) => 0,
             // Reported by the rule about keys.
             Err(_) => continue,
         };
-        let needed = line
-            .value
-            .size
-            .saturating_add(key)
-            .saturating_add(RECORD_OVERHEAD);
+        let needed = size.saturating_add(key).saturating_add(RECORD_OVERHEAD);
         if needed > to.max_record.value {
             problems.push(
                 Problem::new(
                     line.span,
                     format!(
                         "a line of {} with its key does not fit into `max_record`, {}",
-                        show_size(line.value.size),
+                        show_size(size),
                         show_size(to.max_record.value)
                     ),
                 )
@@ -72,6 +71,19 @@ pub(super) fn lines_fit_into_records(names: &Names<'_>, problems: &mut Vec<Probl
             );
         }
     }
+}
+
+/// Where the longest line is told, and how many bytes a record of it may have: a byte of another encoding may become three.
+fn longest_record(from: &From) -> (&Spanned<MaxLine>, u64) {
+    let lines = from.lines();
+    let size = lines.max_line.value.size;
+    let is_utf8 = Encoding::of(&lines.encoding.value).is_none_or(|it| it == Encoding::Utf8);
+    let size = if is_utf8 {
+        size
+    } else {
+        size.saturating_mul(3)
+    };
+    (&lines.max_line, size)
 }
 
 /// The longest text that a key can become, in bytes.
@@ -98,9 +110,12 @@ pub(super) fn lines_fit_into_their_share(names: &Names<'_>, problems: &mut Vec<P
         .inputs
         .iter()
         .filter_map(|input| input.from.as_ref())
-        .map(From::max_line)
+        .map(From::lines)
     {
-        if line.value.size > half {
+        let needed = settings(line).expansion();
+        let line = &line.max_line;
+        let needed = line.value.size.saturating_mul(needed);
+        if needed > half {
             problems.push(
                 Problem::new(
                     line.span,
@@ -109,7 +124,7 @@ pub(super) fn lines_fit_into_their_share(names: &Names<'_>, problems: &mut Vec<P
                         show_size(line.value.size)
                     ),
                 )
-                .hint(memory_hint(names, line.value.size)),
+                .hint(memory_hint(names, needed)),
             );
         }
     }

@@ -2,6 +2,7 @@
 
 use regex::Regex;
 
+use super::lines::not_regular;
 use crate::plan::names::Names;
 use crate::template::TemplateError;
 use crate::yaml::{Problem, Span, Spanned};
@@ -77,19 +78,7 @@ pub(super) fn topics_of_outputs_are_names(names: &Names<'_>, problems: &mut Vec<
     for topic in consumed_topics(names) {
         if topic.value.starts_with('^') {
             if let Err(error) = Regex::new(&topic.value) {
-                let text = error.to_string();
-                let reason = text
-                    .lines()
-                    .last()
-                    .unwrap_or_default()
-                    .trim_start_matches("error: ");
-                problems.push(
-                    Problem::new(
-                        topic.span,
-                        format!("`{}` is not a regular expression", topic.value),
-                    )
-                    .hint(reason.to_owned()),
-                );
+                problems.push(not_regular(topic, &error));
             }
         } else if !is_topic(&topic.value) {
             problems.push(
