@@ -144,19 +144,26 @@ impl Charge {
         self.bytes += bytes;
     }
 
+    /// Gives back what is above `bytes`, and wakes whoever may wait for it.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        if let Some(surplus) = self.bytes.checked_sub(bytes).filter(|it| *it > 0) {
+            self.give_back(surplus);
+        }
+    }
+
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
-}
 
-impl Drop for Charge {
-    fn drop(&mut self) {
+    /// Gives back `bytes`, at most all.
+    fn give_back(&mut self, bytes: u64) {
+        self.bytes -= bytes;
         let bells: Vec<Arc<dyn Ring>> = {
             let mut guard = self.share.budget.lock();
             let pool = &mut *guard;
             let state = &mut pool.shares[self.share.index];
-            state.used = state.used.saturating_sub(self.bytes);
-            let returned = self.bytes.min(state.borrowed);
+            state.used = state.used.saturating_sub(bytes);
+            let returned = bytes.min(state.borrowed);
             state.borrowed -= returned;
             pool.free += returned;
             if returned > 0 {
@@ -174,10 +181,20 @@ impl Drop for Charge {
     }
 }
 
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.give_back(self.bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::flow::Bell;
 
     #[test]
     fn a_pipeline_that_takes_everything_leaves_the_others_their_share() {
@@ -201,6 +218,25 @@ mod tests {
         assert!(shares[0].try_take(1).is_some());
     }
 
+    #[test]
+    fn a_charge_that_shrinks_gives_the_rest_back_and_rings() {
+        let (_, shares) = Budget::split(100, 1);
+        let bell = Arc::new(Bell::new());
+        shares[0].rings(bell.clone());
+        let mut charge = shares[0].try_take(100).unwrap();
+        assert!(shares[0].try_take(1).is_none());
+        charge.shrink_to(100);
+        charge.shrink_to(200);
+        assert_eq!((charge.bytes(), shares[0].used()), (100, 100));
+        charge.shrink_to(30);
+        assert_eq!((charge.bytes(), shares[0].used()), (30, 30));
+        // It would wait for an hour.
+        bell.wait(Duration::from_secs(3600));
+        assert!(shares[0].try_take(70).is_some());
+        drop(charge);
+        assert_eq!(shares[0].used(), 0);
+    }
+
     proptest! {
         #[test]
         fn everything_given_back_is_there_again(steps in proptest::collection::vec((0..3usize, 0..60u64, any::<bool>()), 0..200)) {
@@ -212,7 +248,11 @@ mod tests {
                 } else if !out.is_empty() {
                     let at = bytes as usize % out.len();
                     out[at].grow(3);
-                    out.swap_remove(at);
+                    if bytes % 2 == 0 {
+                        out[at].shrink_to(bytes / 2);
+                    } else {
+                        out.swap_remove(at);
+                    }
                 }
                 let sum: u64 = out.iter().map(Charge::bytes).sum();
                 prop_assert_eq!(budget.used(), sum);

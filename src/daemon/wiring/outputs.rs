@@ -16,6 +16,7 @@ use crate::kafka::consumer::{self, Consumer, ConsumerState, End};
 use crate::kafka::settings::Brokers;
 use crate::output::books::OutputBooks;
 use crate::output::file::confined::ConfinedDisk;
+use crate::output::file::settings::OutputFormat;
 use crate::output::file::{self as file_output, FileOutput, Setup, journal_path};
 use crate::plan::OutputPlan;
 use crate::template::PathTemplate;
@@ -51,6 +52,7 @@ impl Wiring<'_> {
                 .remove(&journal_path(&self.plan.data_dir, &plan.name));
         }
         let template = PathTemplate::parse(&plan.to.path).map_err(|error| error.to_string())?;
+        let with_time = template.time_step().is_some() || plan.to.format == OutputFormat::Json;
         let setup = Setup {
             name: plan.name.clone(),
             settings: plan.to.clone(),
@@ -82,6 +84,7 @@ impl Wiring<'_> {
             bootstrap: bootstrap.to_owned(),
             client_id: self.plan.id.clone(),
             prefetch_bytes: share.guaranteed() / 8,
+            with_time,
             pipe,
             share,
             tracker: Arc::new(Tracker::new(consumed)),

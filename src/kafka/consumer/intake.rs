@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rdkafka::types::RDKafkaErrorCode;
 
-use crate::flow::{Consumed, Count, RecordView, SourceId};
+use crate::flow::{Consumed, Count, RecordView, SourceId, TimestampKind};
 use crate::kafka::commit::Key;
 use crate::kafka::native::{Message, MessageBatch};
 use crate::kafka::rebalance::Assignment;
@@ -16,6 +16,7 @@ pub const RECORD_OVERHEAD: u64 = 320;
 pub struct Records {
     batch: MessageBatch,
     runs: Vec<Run>,
+    with_time: bool,
 }
 
 /// Records of one partition that follow each other in the batch.
@@ -58,7 +59,8 @@ struct Open {
 }
 
 /// Sorts a batch. Records of partitions that are not held, that leave, or that are older than their assignment are destroyed at once.
-pub fn sort(mut batch: MessageBatch, assignment: &mut Assignment) -> Intake {
+/// `with_time`: whether anybody asks for the records' times.
+pub fn sort(mut batch: MessageBatch, assignment: &mut Assignment, with_time: bool) -> Intake {
     let (mut runs, mut news) = (Vec::new(), Vec::new());
     let mut count = Count::default();
     let mut kept = 0;
@@ -101,7 +103,11 @@ pub fn sort(mut batch: MessageBatch, assignment: &mut Assignment) -> Intake {
         }
     }
     Intake {
-        records: Records { batch, runs },
+        records: Records {
+            batch,
+            runs,
+            with_time,
+        },
         ends,
         count,
         news,
@@ -217,7 +223,11 @@ impl Consumed for Records {
 
     fn get(&self, index: usize) -> RecordView<'_> {
         let message = self.batch.get(index);
-        let (timestamp_ms, timestamp_kind) = message.timestamp();
+        let (timestamp_ms, timestamp_kind) = if self.with_time {
+            message.timestamp()
+        } else {
+            (0, TimestampKind::None)
+        };
         let run = match &self.runs[..] {
             [only] => only,
             runs => &runs[runs.partition_point(|run| run.end <= index)],

@@ -62,6 +62,9 @@ pub struct Consumer {
     pub client_id: String,
     /// How much librdkafka may hold that was not read yet, in bytes.
     pub prefetch_bytes: u64,
+    /// Whether the output asks for the records' times; without, they have none. Looking one up reaches for memory that is not in the
+    /// processor's cache.
+    pub with_time: bool,
     /// To the output. Its bell for "there is room" is `bell`.
     pub pipe: Sender<Fetched>,
     pub share: Share,
@@ -259,7 +262,7 @@ impl Worker {
             return false;
         };
         session.idle_since = None;
-        let intake = intake::sort(batch, &mut self.assignment);
+        let intake = intake::sort(batch, &mut self.assignment, self.consumer.with_time);
         self.answers(session);
         for news in intake.news {
             self.hear(session, news);

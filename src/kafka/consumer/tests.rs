@@ -134,6 +134,7 @@ impl Rig {
             bootstrap: kafka.at.clone(),
             client_id: "test".into(),
             prefetch_bytes: 8 << 20,
+            with_time: true,
             pipe,
             share: shares.remove(0),
             tracker: rig.tracker.clone(),

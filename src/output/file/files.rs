@@ -2,10 +2,11 @@
 //!
 //! Records are encoded into a buffer per file; a full buffer is one write. A descriptor is needed only to write and to sync, so thousands
 //! of files share a few. The *window* is what was buffered or written since the last sync of the whole output. It is either synced whole
-//! ([`Files::sync`], then [`Files::commit`] when the journal has it) or taken back whole ([`Files::cut_back`]).
+//! ([`Files::sync`], then [`Files::commit`] when the journal has it) or taken back whole ([`Files::cut_back`]). What was *released*
+//! ([`Files::release`]) is kept in memory until then, and waits to be written again when it was taken back.
 //!
 //! Invariants: no byte is written into a file before the journal knows the length it had; no descriptor is closed over bytes that were
-//! not fdatasynced, unless they are taken back.
+//! not fdatasynced, unless they are taken back; a file of which bytes were released is never refused, for their records are gone.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -14,15 +15,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::chunks::{Chunks, Pool};
 use super::entry::FileLine;
 use super::journal::Journal;
 use super::trouble::{Fault, Refusal, Trouble};
 use crate::disk::{Disk, DiskFile, Open, create_dirs, parent_of};
 
-/// A buffer that holds this much is written. More saves nothing: what was encoded should still be in the processor's cache when it is
-/// written, for many files too.
-pub const FULL: usize = 64 * 1024;
-/// Buffers of more files than these are given back after each sync.
+/// Buffers of more files than these are given back after each sync, and a window of more is not released.
 const KEPT_BUFFERS: usize = 64;
 /// More files than these are forgotten together after a sync.
 const KEPT_FILES: usize = 16_384;
@@ -45,6 +44,7 @@ pub struct Files {
     /// Files of the window.
     changed: Vec<usize>,
     open: Vec<usize>,
+    pool: Pool,
     /// Counts writes, to find what was used least recently.
     writes: u64,
     syncs: u64,
@@ -53,8 +53,8 @@ pub struct Files {
 #[derive(Debug)]
 struct OutputFile {
     path: PathBuf,
-    /// Encoded records of the window that are not written yet.
-    buffer: Vec<u8>,
+    /// Encoded records of the window.
+    chunks: Chunks,
     handle: Option<Box<dyn DiskFile>>,
     /// What was found when it was opened; absent before.
     found: Option<Found>,
@@ -99,6 +99,7 @@ impl Files {
             by_path: HashMap::new(),
             changed: Vec::new(),
             open: Vec::new(),
+            pool: Pool::default(),
             writes: 0,
             syncs: 0,
         }
@@ -113,7 +114,7 @@ impl Files {
         self.by_path.insert(path.to_vec(), file);
         self.files.push(OutputFile {
             path: PathBuf::from(OsStr::from_bytes(path)),
-            buffer: Vec::new(),
+            chunks: Chunks::default(),
             handle: None,
             found: None,
             changed: false,
@@ -125,7 +126,7 @@ impl Files {
         file
     }
 
-    /// Where the next record of a file is to be appended. When it is [`FULL`] afterwards, it is to be written.
+    /// Where the next record of a file is to be appended. When it is [`FULL`](super::chunks::FULL) afterwards, it is to be written.
     ///
     /// # Errors
     /// When it is known that this file cannot be.
@@ -139,11 +140,39 @@ impl Files {
             entry.changed = true;
             self.changed.push(file);
         }
-        Ok(&mut entry.buffer)
+        Ok(entry.chunks.buffer())
     }
 
     pub fn open_files(&self) -> usize {
         self.open.len()
+    }
+
+    /// Opens the files of the window that are not written yet, and tells the journal, so that the window can be released.
+    ///
+    /// # Errors
+    /// Then the window is to be taken back.
+    pub fn prepare(&mut self, journal: &mut Journal) -> Result<(), Fault> {
+        if self.may_release() {
+            self.announce(journal)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what the window has up to here even when it is taken back, so that its records can be dropped. `false` when they cannot:
+    /// a file that was never open may still turn out to be refused, and of too many files nothing is kept.
+    pub fn release(&mut self) -> bool {
+        let found = |file: &usize| self.files[*file].found.is_some();
+        if !self.may_release() || !self.changed.iter().all(found) {
+            return false;
+        }
+        for file in &self.changed {
+            self.files[*file].chunks.release();
+        }
+        true
+    }
+
+    fn may_release(&self) -> bool {
+        self.changed.len() <= KEPT_BUFFERS
     }
 
     /// Writes all buffers.
@@ -158,12 +187,12 @@ impl Files {
         Ok(())
     }
 
-    /// Writes the buffer of a file.
+    /// Writes what waits for a file.
     ///
     /// # Errors
     /// Then the window is to be taken back.
     pub fn write(&mut self, file: usize, journal: &mut Journal) -> Result<(), Fault> {
-        if self.files[file].buffer.is_empty() {
+        if self.files[file].chunks.waiting().is_none() {
             return Ok(());
         }
         self.open(file, journal)?;
@@ -171,16 +200,19 @@ impl Files {
             self.announce(journal)?;
             self.open(file, journal)?;
         }
+        let keep = self.may_release();
         let entry = &mut self.files[file];
         let (Some(handle), Some(found)) = (&entry.handle, &mut entry.found) else {
             return Ok(());
         };
         (entry.written, entry.unsynced) = (true, true);
-        handle
-            .write_at(&entry.buffer, found.len)
-            .map_err(Trouble::with("write to", &entry.path))?;
-        found.len += entry.buffer.len() as u64;
-        entry.buffer.clear();
+        while let Some(bytes) = entry.chunks.waiting() {
+            handle
+                .write_at(bytes, found.len)
+                .map_err(Trouble::with("write to", &entry.path))?;
+            found.len += bytes.len() as u64;
+            entry.chunks.wrote(keep, &mut self.pool);
+        }
         self.writes += 1;
         entry.used = (self.writes, self.syncs);
         Ok(())
@@ -235,16 +267,14 @@ impl Files {
     /// The journal has what [`Files::sync`] gave: a new window begins. `true` when the numbers of files are forgotten.
     pub fn commit(&mut self) -> bool {
         self.syncs += 1;
-        let keep = self.changed.len() <= KEPT_BUFFERS;
+        let keep = self.may_release();
         for file in self.changed.drain(..) {
             let entry = &mut self.files[file];
             (entry.changed, entry.written) = (false, false);
             if let Some(found) = &mut entry.found {
                 (found.base, found.named) = (found.len, true);
             }
-            if !keep {
-                entry.buffer = Vec::new();
-            }
+            entry.chunks.commit(keep, &mut self.pool);
         }
         let (files, syncs) = (&mut self.files, self.syncs);
         self.open.retain(|file| {
@@ -264,24 +294,30 @@ impl Files {
         forget
     }
 
-    /// Takes the window back: buffers are emptied, files that were written are closed and cut to what they had before it.
+    /// Takes the window back: files that were written are closed and cut to what they had before it. What was released waits to be
+    /// written again, the rest is forgotten.
     ///
     /// # Errors
     /// Then it is to be done again.
     pub fn cut_back(&mut self) -> Result<(), Trouble> {
-        while let Some(file) = self.changed.last().copied() {
-            let entry = &mut self.files[file];
-            entry.buffer.clear();
+        for file in &self.changed {
+            let entry = &mut self.files[*file];
+            entry.chunks.take_back();
             entry.handle = None;
-            self.open.retain(|open| *open != file);
+            self.open.retain(|open| open != file);
             if let Some(found) = entry.found.filter(|_| entry.written) {
                 cut(&*self.disk, &entry.path, found)
                     .map_err(Trouble::with("cut back", &entry.path))?;
             }
             entry.found = None;
-            (entry.changed, entry.written, entry.unsynced) = (false, false, false);
-            self.changed.pop();
+            (entry.written, entry.unsynced) = (false, false);
         }
+        let files = &mut self.files;
+        self.changed.retain(|file| {
+            let entry = &mut files[*file];
+            entry.changed = entry.chunks.released() > 0;
+            entry.changed
+        });
         Ok(())
     }
 
@@ -299,7 +335,7 @@ impl Files {
         let mut lines = Vec::new();
         for at in 0..self.changed.len() {
             let file = self.changed[at];
-            if self.files[file].written || self.files[file].buffer.is_empty() {
+            if self.files[file].written || self.files[file].chunks.waiting().is_none() {
                 continue;
             }
             self.open(file, journal)?;
@@ -339,7 +375,8 @@ impl Files {
         let (meta, handle) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                if let Some(refusal) = Refusal::from_error(&error).filter(|_| self.by_key) {
+                let may_refuse = self.by_key && entry.chunks.released() == 0;
+                if let Some(refusal) = Refusal::from_error(&error).filter(|_| may_refuse) {
                     entry.refused = Some(refusal);
                     return Err(Fault::Refused);
                 }

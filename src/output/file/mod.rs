@@ -6,12 +6,13 @@
 //!            └─ receipts settled ◄─ journal: lengths and offsets ◄─┘      recover: at start, back to the journal
 //! ```
 //!
-//! Reading order: `writer` (the order of a sync), `files`, `journal`, `recover`, `path`. `confined` is the disk that data cannot lead out
+//! Reading order: `writer` (the order of a sync), `files`, `chunks`, `journal`, `recover`, `path`. `confined` is the disk that data cannot lead out
 //! of the output's folder.
 //!
 //! Invariant: what is settled is durable and in the journal. A file that cannot be written pauses its output, and only that one: it takes
 //! nothing more from the pipe, keeps what it has, says so once, tries again, and goes on by itself.
 
+pub mod chunks;
 pub mod confined;
 pub mod entry;
 pub mod files;

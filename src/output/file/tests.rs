@@ -836,3 +836,252 @@ fn files_that_are_gone_shorter_or_replaced_are_counted_once() {
     assert_eq!(recovered(&disk).entries().missing_files, 1);
     assert_eq!(disk.read(path).unwrap(), b"another file\n");
 }
+
+/// Tells when it is dropped.
+struct Watched(MadeBatch, Arc<Mutex<usize>>);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        *self.1.lock().unwrap() += 1;
+    }
+}
+
+impl Consumed for Watched {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn get(&self, index: usize) -> RecordView<'_> {
+        self.0.get(index)
+    }
+
+    fn headers(&self, index: usize, each: &mut dyn FnMut(&str, Option<&[u8]>)) {
+        self.0.headers(index, each);
+    }
+}
+
+/// An output with batches that tell when they are dropped.
+struct Watch {
+    output: FileOutput,
+    ledgers: Ledgers,
+    dropped: Arc<Mutex<usize>>,
+}
+
+impl Watch {
+    fn new(template: &str, disk: &ModelDisk) -> Self {
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        Self::of(setup(template, 2, disk.clone(), disk))
+    }
+
+    fn of(setup: Setup) -> Self {
+        Self {
+            output: FileOutput::open(setup).unwrap(),
+            ledgers: Ledgers::new(&[0; PARTITIONS]),
+            dropped: Arc::default(),
+        }
+    }
+
+    fn take(&mut self, records: Vec<Made>, charge: Option<crate::flow::Charge>) {
+        let receipt = self.ledgers.receipt(&records);
+        let watched = Watched(MadeBatch(records), self.dropped.clone());
+        self.output.writer.take(Box::new(watched), receipt, charge);
+    }
+
+    fn dropped(&self) -> usize {
+        *self.dropped.lock().unwrap()
+    }
+
+    /// Does it until it does not fail. How often it failed.
+    fn until_done(&mut self, mut what: impl FnMut(&mut Writer) -> Result<(), Fault>) -> usize {
+        for failures in 0..20 {
+            let begun = self.output.writer.begin_again().map_err(Fault::from);
+            if begun.and_then(|()| what(&mut self.output.writer)).is_ok() {
+                return failures;
+            }
+        }
+        panic!("it fails for ever");
+    }
+}
+
+/// Record `offset` of every partition.
+fn row(offset: i64) -> Vec<Made> {
+    (0..PARTITIONS as i32)
+        .map(|partition| Made {
+            timestamp_ms: SEVEN,
+            key: Some(partition.to_string().into_bytes()),
+            ..record(partition, offset)
+        })
+        .collect()
+}
+
+#[test]
+fn records_are_dropped_before_the_sync_and_a_failure_after_that_loses_and_doubles_nothing() {
+    for template in ["/srv/all.log", "/srv/{partition}.log", "/srv/{key}.log"] {
+        for (second_window, at) in [false, true]
+            .into_iter()
+            .flat_map(|second| (0..40).map(move |at| (second, at)))
+        {
+            let disk = ModelDisk::new();
+            let mut watch = Watch::new(template, &disk);
+            let mut offset = 0;
+            if second_window {
+                watch.take(row(0), None);
+                watch.until_done(Writer::sync);
+                offset = 1;
+            }
+            // In the first window the files are not known before something is written.
+            watch.take(row(offset), None);
+            watch.output.writer.encode().unwrap();
+            assert_eq!(watch.dropped() > offset as usize, second_window);
+            watch.output.writer.write_buffers().unwrap();
+            assert_eq!(watch.dropped(), offset as usize + 1);
+            // Released from the buffer.
+            watch.take(row(offset + 1), None);
+            watch.output.writer.encode().unwrap();
+            assert_eq!(watch.dropped(), offset as usize + 2);
+            assert_eq!(watch.ledgers.settled(0), offset);
+            let bytes = watch.output.writer.window_bytes();
+            assert_eq!(bytes, 2 * 4 * PARTITIONS as u64);
+
+            disk.fail_after(at, 1 + at % 3, Errno::IO);
+            let mut failures = watch.until_done(Writer::write_buffers);
+            assert_eq!(watch.output.writer.window_bytes(), bytes);
+            watch.take(row(offset + 2), None);
+            failures += watch.until_done(Writer::sync);
+            assert_eq!(failures > 0, watch.output.books.entries().rewinds > 0);
+            disk.heal();
+            for partition in 0..PARTITIONS as u64 {
+                assert_eq!(watch.ledgers.settled(partition), offset + 3);
+            }
+            let entries = watch.output.books.entries();
+            let lines = (offset as u64 + 3) * PARTITIONS as u64;
+            assert_eq!(entries.consumed.lines, lines);
+            assert_eq!(entries.written.lines, lines);
+            assert_eq!(entries.file_bytes, lines * 4);
+            for disk in [disk.crash_with(|_| Fate::Lost), disk.restart()] {
+                let plain: Arc<dyn Disk> = Arc::new(disk.clone());
+                let again = FileOutput::open(setup(template, 2, plain.clone(), plain));
+                files_hold(&disk, &*again.unwrap().durable());
+            }
+        }
+    }
+}
+
+#[test]
+fn released_records_go_into_the_file_that_stands_there_after_a_failure() {
+    let home = tempfile::tempdir().unwrap();
+    let inside = home.path().join("in");
+    std::fs::create_dir(&inside).unwrap();
+    let path = inside.join("k.log");
+    let template = format!("{}/{{key}}.log", inside.display());
+    let confined = Arc::new(ConfinedDisk::new(&inside));
+    let mut setup = setup(&template, 2, Arc::new(RealDisk), confined);
+    setup.data_dir = home.path().join("data");
+    let mut watch = Watch::of(setup);
+    watch.take(vec![keyed(0, b"k")], None);
+    watch.output.writer.encode().unwrap();
+    watch.output.writer.write_buffers().unwrap();
+    assert_eq!(watch.dropped(), 1);
+    std::fs::remove_file(&path).unwrap();
+    assert!(watch.output.writer.sync().is_err());
+    watch.output.writer.begin_again().unwrap();
+    // A folder in its place is not the record's fault any more: nobody has the record.
+    std::fs::create_dir(&path).unwrap();
+    for _ in 0..3 {
+        let result = watch.output.writer.sync();
+        assert!(matches!(result, Err(Fault::Trouble(_))), "{result:?}");
+        watch.output.writer.begin_again().unwrap();
+    }
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::write(&path, "another\n").unwrap();
+    watch.take(vec![keyed(1, b"k")], None);
+    watch.until_done(Writer::sync);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "another\n0\n1\n");
+    assert_eq!(watch.ledgers.settled(0), 2);
+    assert_eq!(watch.output.books.entries().refused.lines, 0);
+}
+
+#[test]
+fn a_refused_path_after_a_release_takes_back_only_what_was_not_released() {
+    let disk = ModelDisk::new();
+    crate::disk::create_dirs(&disk, Path::new("/srv/folder.log"), 0o700).unwrap();
+    let mut watch = Watch::new("/srv/{key}.log", &disk);
+    watch.take(vec![keyed(0, b"k")], None);
+    watch.output.writer.encode().unwrap();
+    watch.output.writer.write_buffers().unwrap();
+    watch.take(
+        vec![keyed(1, b"k"), keyed(2, b"folder"), keyed(3, b"k")],
+        None,
+    );
+    watch.output.writer.encode().unwrap();
+    assert_eq!(watch.dropped(), 1);
+    assert_eq!(watch.until_done(Writer::sync), 1);
+    assert_eq!(
+        lines(&disk, Path::new("/srv"))[Path::new("/srv/k.log")],
+        ["0", "1", "3"]
+    );
+    let entries = watch.output.books.entries();
+    assert_eq!((entries.written.lines, entries.refused.lines), (3, 1));
+    assert_eq!(watch.ledgers.settled(0), 4);
+}
+
+#[test]
+fn a_released_batch_is_charged_for_its_encoded_bytes_and_given_up_as_its_records() {
+    let (_, shares) = Budget::split(1 << 20, 1);
+    let mut watch = Watch::new("/srv/all.log", &ModelDisk::new());
+    watch.take(row(0), shares[0].try_take(5000));
+    watch.output.writer.encode().unwrap();
+    assert_eq!(watch.output.writer.charged(), 5000);
+    watch.output.writer.write_buffers().unwrap();
+    assert_eq!(watch.output.writer.charged(), 12);
+    assert_eq!(shares[0].used(), 12);
+    watch.take(row(1), shares[0].try_take(100));
+    assert_eq!(watch.output.writer.charged(), 112);
+    assert_eq!(watch.output.writer.forgo(), 2 * PARTITIONS);
+    assert_eq!(shares[0].used(), 0);
+}
+
+#[test]
+fn a_new_file_beside_a_busy_one_does_not_hold_records_back() {
+    let mut watch = Watch::new("/srv/{key}.log", &ModelDisk::new());
+    let large = |offset| Made {
+        value: vec![b'x'; 600 * 1024],
+        ..keyed(offset, b"busy")
+    };
+    watch.take(vec![large(0), keyed(1, b"busy")], None);
+    watch.output.writer.encode().unwrap();
+    assert_eq!(watch.dropped(), 1);
+    watch.take(vec![keyed(2, b"new")], None);
+    watch.output.writer.encode().unwrap();
+    assert_eq!(watch.dropped(), 1);
+    for offset in [3, 4] {
+        watch.take(vec![large(offset)], None);
+        watch.output.writer.encode().unwrap();
+    }
+    assert_eq!(watch.dropped(), 4);
+    watch.output.writer.sync().unwrap();
+    assert_eq!(watch.ledgers.settled(0), 5);
+}
+
+#[test]
+fn a_window_of_many_files_is_not_released_further_and_survives_a_failure() {
+    let disk = ModelDisk::new();
+    let mut watch = Watch::new("/srv/{key}.log", &disk);
+    watch.take(vec![keyed(0, b"0")], None);
+    watch.output.writer.encode().unwrap();
+    watch.output.writer.write_buffers().unwrap();
+    let many = (1..200).map(|n| keyed(n, (n % 100).to_string().as_bytes()));
+    watch.take(many.collect(), None);
+    watch.output.writer.encode().unwrap();
+    watch.output.writer.write_buffers().unwrap();
+    assert_eq!(watch.dropped(), 1);
+    disk.fail_after(9, 1, Errno::IO);
+    assert_eq!(watch.until_done(Writer::sync), 1);
+    let files = lines(&disk, Path::new("/srv"));
+    assert_eq!(files.len(), 100);
+    for n in 0..100 {
+        let path = PathBuf::from(format!("/srv/{n}.log"));
+        assert_eq!(files[&path], [n.to_string(), (n + 100).to_string()]);
+    }
+    assert_eq!(watch.ledgers.settled(0), 200);
+}

@@ -1,6 +1,8 @@
 //! Turns consumed records into durable bytes, and settles their receipts.
 //!
-//! Batches are held from when they come until the sync that covers them: that is the window. A sync does, in exactly this order:
+//! Batches are held from when they come until the sync that covers them: that is the window. As soon as a batch is encoded and none of its
+//! records can be refused any more it is *released*: its records are dropped while they are still in the processor's cache, and the files
+//! keep its encoded bytes. Batches are released in order. A sync does, in exactly this order:
 //!
 //! 1. (before the first byte into a file that the journal does not know) an intent record in the journal, fdatasynced;
 //! 2. the buffers are written;
@@ -10,16 +12,17 @@
 //! 6. the receipts are settled, and only then may the consumer commit.
 //!
 //! Invariant: whatever fails before 6, nothing of the window is settled. The journal is repaired first, then the files are cut back to what
-//! the journal knows (through new handles: a failed fdatasync is never tried again on the same one), and the window is encoded again from the
-//! records that are still held.
+//! the journal knows (through new handles: a failed fdatasync is never tried again on the same one), what was released is written again from
+//! the bytes that were kept, and the rest of the window is encoded again from the records that are still held.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::chunks::FULL;
 use super::entry::PlaceLine;
-use super::files::{FULL, Files};
+use super::files::Files;
 use super::journal::Journal;
 use super::path::PathMaker;
 use super::trouble::{Fault, Refusal, Trouble};
@@ -29,6 +32,8 @@ use crate::output::codec::Codec;
 
 /// When all buffers together hold this much, in bytes, they are written.
 const MOST_BUFFERED: u64 = 32 * 1024 * 1024;
+/// When so many bytes were encoded since the last release, new files are opened for the next one.
+const MOST_UNRELEASED: u64 = 1024 * 1024;
 /// No record of the lane in the window.
 const NONE: i64 = i64::MIN;
 
@@ -58,6 +63,10 @@ pub struct Writer {
     held: Vec<Held>,
     /// Which of `held` is encoded next.
     next: usize,
+    /// How many of `held` are released.
+    released: usize,
+    /// What the window was when they were.
+    point: Point,
     /// By lane: the offset after the last record of the window.
     ends: Vec<i64>,
     /// Lanes that have records in the window.
@@ -70,7 +79,8 @@ pub struct Writer {
 
 /// A batch of the window.
 struct Held {
-    records: Box<dyn Consumed>,
+    /// Absent when released.
+    records: Option<Box<dyn Consumed>>,
     receipt: Receipt,
     charge: Option<Charge>,
     /// What it counts for, as soon as it was encoded once.
@@ -79,6 +89,16 @@ struct Held {
     refused_count: Count,
     /// Which records were set aside already, in order, when the window is encoded again.
     refused: Vec<usize>,
+    /// Bytes in the files, as soon as it was encoded.
+    encoded: u64,
+}
+
+/// Where the window is taken back to.
+#[derive(Default)]
+struct Point {
+    /// Lanes and their ends.
+    ends: Vec<(usize, i64)>,
+    tally: Tally,
 }
 
 /// What was encoded in the window.
@@ -95,6 +115,8 @@ impl Writer {
             parts,
             held: Vec::new(),
             next: 0,
+            released: 0,
+            point: Point::default(),
             ends: Vec::new(),
             lanes: Vec::new(),
             tally: Tally::default(),
@@ -113,13 +135,14 @@ impl Writer {
         self.since.get_or_insert_with(Instant::now);
         self.charged += charge.as_ref().map_or(0, Charge::bytes);
         self.held.push(Held {
-            records,
+            records: Some(records),
             receipt,
             charge,
             count: Count::default(),
             counted: false,
             refused_count: Count::default(),
             refused: Vec::new(),
+            encoded: 0,
         });
     }
 
@@ -138,7 +161,7 @@ impl Writer {
         self.tally.file_bytes
     }
 
-    /// What the held batches have taken from the budget, in bytes.
+    /// What the held batches have taken from the budget, in bytes; for released ones that is what their encoded bytes take.
     pub fn charged(&self) -> u64 {
         self.charged
     }
@@ -154,6 +177,14 @@ impl Writer {
                 return Err(fault);
             }
             self.next += 1;
+            self.release();
+        }
+        let unreleased = self.tally.file_bytes - self.point.tally.file_bytes;
+        if self.released < self.next && unreleased > MOST_UNRELEASED {
+            let prepared = self.parts.files.prepare(&mut self.parts.journal);
+            self.failed |= prepared.is_err();
+            prepared?;
+            self.release();
         }
         if self.tally.buffered > MOST_BUFFERED {
             return self.write_buffers();
@@ -169,7 +200,9 @@ impl Writer {
         self.tally.buffered = 0;
         let written = self.parts.files.write_all(&mut self.parts.journal);
         self.failed |= written.is_err();
-        written
+        written?;
+        self.release();
+        Ok(())
     }
 
     /// Encodes what was taken, makes all of it durable and settles it. The order stands at the top of this file.
@@ -194,13 +227,15 @@ impl Writer {
     pub fn forgo(&mut self) -> usize {
         let mut records = 0;
         for held in self.held.drain(..) {
-            records += held.records.len();
+            // A batch counts its records as lines.
+            let released = || held.count.lines as usize;
+            records += held.records.as_ref().map_or_else(released, |it| it.len());
             held.receipt.forgo();
         }
         records
     }
 
-    /// After a failure: repairs the journal, takes the window back from the files, and makes it wait to be encoded again.
+    /// After a failure: repairs the journal, takes the window back from the files, and makes it wait to be written or encoded again.
     ///
     /// # Errors
     /// Then it is to be done again.
@@ -213,10 +248,37 @@ impl Writer {
         repaired.map_err(Trouble::with("write the journal", journal.path()))?;
         self.parts.files.cut_back()?;
         self.clear_window();
-        self.next = 0;
+        for (lane, end) in &self.point.ends {
+            self.ends[*lane] = *end;
+            self.lanes.push(*lane);
+        }
+        self.tally = self.point.tally;
+        // None of it is in the files now.
+        self.tally.buffered = self.tally.file_bytes;
+        self.next = self.released;
         self.failed = false;
         self.parts.books.change(|entries| entries.rewinds += 1);
         Ok(())
+    }
+
+    /// Drops the records of what was encoded, when the files answer for it from now on.
+    fn release(&mut self) {
+        if self.released == self.next || !self.parts.files.release() {
+            return;
+        }
+        for held in &mut self.held[self.released..self.next] {
+            (held.records, held.refused) = (None, Vec::new());
+            if let Some(charge) = &mut held.charge {
+                let before = charge.bytes();
+                charge.shrink_to(held.encoded);
+                self.charged -= before - charge.bytes();
+            }
+        }
+        self.released = self.next;
+        self.point.ends.clear();
+        let ends = self.lanes.iter().map(|lane| (*lane, self.ends[*lane]));
+        self.point.ends.extend(ends);
+        self.point.tally = self.tally;
     }
 
     fn encode_batch(&mut self) -> Result<(), Fault> {
@@ -230,7 +292,9 @@ impl Writer {
         } = &mut self.parts;
         let held = &mut self.held[self.next];
         held.refused_count = Count::default();
-        let records = &*held.records;
+        let Some(records) = held.records.as_deref() else {
+            return Ok(());
+        };
         let mut tally = Tally::default();
         let mut count = Count::default();
         for index in 0..records.len() {
@@ -276,7 +340,7 @@ impl Writer {
             }
             self.ends[lane] = record.offset.saturating_add(1);
         }
-        held.count = count;
+        (held.count, held.encoded) = (count, tally.file_bytes);
         if !std::mem::replace(&mut held.counted, true) {
             books.change(|entries| entries.consumed += count);
         }
@@ -343,7 +407,9 @@ impl Writer {
             drop(held.charge);
         }
         self.clear_window();
-        (self.next, self.charged, self.since) = (0, 0, None);
+        self.point.ends.clear();
+        self.point.tally = Tally::default();
+        (self.next, self.released, self.charged, self.since) = (0, 0, 0, None);
     }
 
     fn clear_window(&mut self) {
