@@ -62,7 +62,7 @@ impl Wiring<'_> {
             disk: self.disk.clone(),
             refuse: refuse_output(self.aside.clone(), plan.name.clone()),
             books,
-            hold: share.guaranteed() / 2,
+            hold: share.guaranteed() / 4,
         };
         let output = match FileOutput::open(setup) {
             Ok(output) => output,
