@@ -5,12 +5,13 @@
 //! cargo bench --bench end_to_end                           5,000,000 lines of 200 bytes, each contender three times
 //! cargo bench --bench end_to_end -- --lines 200000         a quick look
 //! cargo bench --bench end_to_end -- --only kcat,logferry   some of the contenders
-//! cargo bench --bench end_to_end -- --rows delay           some of the rows: produce, consume, rate, delay
+//! cargo bench --bench end_to_end -- --rows delay           some of the rows: produce, delay, consume, rate, shared
 //! ```
 //!
 //! Contenders run in turn, and each figure is the median of its runs: one run differs from the next by more than the
 //! contenders do. Every run is judged by the broker: one that did not deliver every line has no figures. Clients run on one half of
-//! the processors and the broker on the other where `taskset` is there. It needs `java` and `mvn`; kcat, rsyslogd,
+//! the processors and the broker on the other where `taskset` is there; consuming is measured once more with all processors for all, as on
+//! most hosts. It needs `java` and `mvn`; kcat, rsyslogd,
 //! vector and fluent-bit are left out, aloud, where they are missing.
 #![allow(
     clippy::unwrap_used,
@@ -71,7 +72,7 @@ fn main() {
         return;
     };
     let processors = Processors::split(kafka.pid());
-    let bench = Bench {
+    let mut bench = Bench {
         kafka,
         processors,
         options,
@@ -102,10 +103,15 @@ fn main() {
         std::fs::remove_file(file).expect("to remove the lines");
     }
     if bench.options.wants_row("consume") {
-        bench.consume();
+        bench.consume("Kafka -> file");
     }
     if bench.options.wants_row("rate") {
         bench.rate();
+    }
+    // Last, because the processors stay shared.
+    if bench.options.wants_row("shared") {
+        bench.processors = Processors::shared(bench.kafka.pid());
+        bench.consume("Kafka -> file, processors shared with the broker");
     }
 }
 
@@ -195,7 +201,7 @@ impl Bench {
         println!("{}", table.markdown(self.options.lines));
     }
 
-    fn consume(&self) {
+    fn consume(&self, title: &str) {
         let topic = self.topic();
         let mut line = Vec::new();
         self.kafka.produce(&topic, self.options.lines, |number| {
@@ -204,10 +210,7 @@ impl Bench {
             (None, line[..LINE - 1].to_vec())
         });
         let present = self.options.present(CONSUMERS);
-        let mut table = Table::new(
-            "Kafka -> file",
-            present.iter().map(|contender| contender.name),
-        );
+        let mut table = Table::new(title, present.iter().map(|contender| contender.name));
         for _ in 0..self.options.runs {
             for contender in &present {
                 let folder = support::temp_dir();

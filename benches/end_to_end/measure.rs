@@ -66,6 +66,22 @@ impl Processors {
         }
     }
 
+    /// All processors for everybody, the broker included.
+    pub fn shared(broker: Pid) -> Self {
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let all = format!("0-{}", count.saturating_sub(1));
+        let broker = broker.as_raw_nonzero().to_string();
+        // Where taskset is missing nothing was pinned.
+        let _ = Command::new("taskset")
+            .args(["-a", "-c", "-p", &all, &broker])
+            .stdout(Stdio::null())
+            .status();
+        Self {
+            clients: None,
+            broker: None,
+        }
+    }
+
     fn command(&self, words: &[String]) -> Command {
         let taskset = ["taskset", "-c"].map(str::to_owned).into_iter();
         let pin = self
