@@ -198,7 +198,7 @@ mod tests {
     fn site() -> Site {
         Site {
             host: "web-1".to_owned(),
-            folder: "/work".into(),
+            folder: "/srv/here".into(),
         }
     }
 
@@ -384,7 +384,7 @@ outputs:
         )
         .unwrap();
         assert_eq!(plan.id, "web-1-x");
-        assert_eq!(plan.data_dir, PathBuf::from("/work/data"));
+        assert_eq!(plan.data_dir, PathBuf::from("/srv/here/data"));
         assert_eq!(plan.producers.len(), 2);
         assert_eq!(
             plan.inputs
@@ -401,13 +401,16 @@ outputs:
         let plan::SourceSettings::File(file) = &plan.inputs[0].from else {
             panic!("file")
         };
-        assert_eq!(file.paths, ["/work/logs/*.log"]);
+        assert_eq!(file.paths, ["/srv/here/logs/*.log"]);
         assert_eq!(plan.outputs[0].from.group, "g-web-1");
         assert_eq!(
             plan.outputs[0].from.options["group.instance.id"],
             "web-1-x-d"
         );
-        assert_eq!(plan.outputs[0].to.path, "/work/out/web-1/{topic}-%Y.log");
+        assert_eq!(
+            plan.outputs[0].to.path,
+            "/srv/here/out/web-1/{topic}-%Y.log"
+        );
         assert_eq!(plan.share(), (64 << 20) / 2 / 4);
     }
 
