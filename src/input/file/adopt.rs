@@ -12,14 +12,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::copies::Past;
 use super::discover::{Name, is_absent};
+use super::facts::Fact;
 use super::identity::{Found, Verdict, judge};
 use super::look::{Kind, Look, is_shared, open};
 use super::rotate::Standing;
 use super::settings::StartAt;
 use super::tail::{Source, end_of_lines};
 use super::{Follower, fact};
-use crate::checkpoint::{Entry, FileKey};
+use crate::checkpoint::{Entry, FileKey, Print};
 use crate::flow::{Origin, SourceId};
 use crate::input::Position;
 use crate::input::outlet::Ended;
@@ -52,23 +54,44 @@ impl Follower {
         {
             self.adopt_between(&path, &before, &look.id)?;
         }
-        let (start, save) = match self.start_of(&path, &look, &file) {
-            Ok(start) => start,
+        if name.is_some() {
+            self.look_at_originals(&path)?;
+            // Then it may be followed already, as the copy that it is.
+            if self.slot_of(&look).is_some() {
+                self.must_walk = true;
+                return Ok(());
+            }
+        }
+        let start = match self.start_of(&path, name, &look, &file) {
+            Ok(Some(start)) => start,
+            Ok(None) => return Ok(()),
             Err(error) => {
                 self.cannot_adopt(path, &error);
                 return Ok(());
             }
         };
-        self.troubles.over(&path);
+        self.follow_from(path, name, look, file, start);
+        Ok(())
+    }
+
+    /// Follows a file from where it is begun.
+    pub(super) fn follow_from(
+        &mut self,
+        path: PathBuf,
+        name: Option<Name>,
+        look: Look,
+        file: File,
+        start: Start,
+    ) {
         let now = Instant::now();
         let id = start.id;
         let mut source = Source::new(id, origin(&self.name, &path), path.clone(), look, now);
         if (start.position.offset > 0 || start.position.inside_line)
             && let Err(error) = source.seek(&start.position, &file)
         {
-            self.cannot_adopt(path, &error);
-            return Ok(());
+            return self.cannot_adopt(path, &error);
         }
+        self.troubles.over(&path);
         self.saved.take(FileKey(id.0));
         if name.is_none() {
             source.standing = Standing::Named.out_of_sight(look.links, now);
@@ -79,10 +102,19 @@ impl Follower {
         source.is_shared = is_shared(&file);
         source.end = self.once.then_some(look.size);
         source.file = Some(file);
+        source.sweep = self.sweeps;
         self.open += 1;
         self.followed += 1;
-        self.outlet.tracker().add(id, source.position());
-        self.facts.add(id, fact(&source), save);
+        let fact = Fact {
+            ceiling: start.ceiling,
+            ..fact(&source)
+        };
+        if start.is_open {
+            self.facts.goes_on_in(id, fact);
+        } else {
+            self.outlet.tracker().add(id, source.position());
+            self.facts.add(id, fact, start.save);
+        }
         let slot = self.next_slot;
         self.next_slot += 1;
         self.by_id.insert((look.id.dev, look.id.inode), slot);
@@ -96,11 +128,16 @@ impl Follower {
             // It is opened again when it is its turn.
             self.close(slot);
         }
-        Ok(())
     }
 
-    /// Where a file is begun, and whether that has to be saved at once.
-    fn start_of(&mut self, path: &Path, look: &Look, file: &File) -> io::Result<(Start, bool)> {
+    /// Where a file is begun; `None` when it waits, because what it holds is read elsewhere.
+    fn start_of(
+        &mut self,
+        path: &Path,
+        name: Option<Name>,
+        look: &Look,
+        file: &File,
+    ) -> io::Result<Option<Start>> {
         let found = Found {
             path,
             id: look.id,
@@ -117,22 +154,31 @@ impl Follower {
             }
         }
         for key in rewritten {
-            self.saved.take(key);
-            self.facts.forget(key);
-            if same.is_none() {
-                tracing::warn!(
-                    input = %self.name, file = %path.display(),
-                    "the file was cut or rewritten since it was read; it is read again from its beginning"
-                );
+            // Its content may stand in a copy.
+            if let Some(entry) = self.saved.take(key) {
+                self.remember(Past::of_saved(key, &entry));
             }
         }
         if let Some((key, entry)) = same.and_then(|key| Some((key, self.saved.get(key)?))) {
-            let moved = entry.path != path || entry.dev != look.id.dev;
-            let start = Start {
+            return Ok(Some(Start {
                 id: SourceId(key.0),
                 position: position(entry),
-            };
-            return Ok((start, moved));
+                ceiling: None,
+                is_open: false,
+                save: entry.path != path || entry.dev != look.id.dev,
+            }));
+        }
+        if let Some(start) = self.copied_start(path, look, file) {
+            tracing::info!(
+                input = %self.name, file = %path.display(), read = start.position.offset,
+                "the file is a copy of one that was read; it is read on from there"
+            );
+            return Ok(Some(start));
+        }
+        if let Some(name) = name
+            && self.waits_as_copy(path, name, look, file)
+        {
+            return Ok(None);
         }
         let mut position = Position::default();
         let existed = self.first_start || self.late.remove(path);
@@ -141,8 +187,13 @@ impl Follower {
             (position.offset, position.inside_line) =
                 end_of_lines(file, look.size, longest, &self.framer)?;
         }
-        let id = self.new_id();
-        Ok((Start { id, position }, true))
+        Ok(Some(Start {
+            id: self.new_id(),
+            position,
+            ceiling: None,
+            is_open: false,
+            save: true,
+        }))
     }
 
     /// A name that is looked for leads to something that cannot be read now.
@@ -156,12 +207,18 @@ impl Follower {
 }
 
 /// Where a file is begun, and what it is called in the ledgers.
-struct Start {
-    id: SourceId,
-    position: Position,
+pub(super) struct Start {
+    pub(super) id: SourceId,
+    pub(super) position: Position,
+    /// As [`Fact::ceiling`].
+    pub(super) ceiling: Option<(u64, Option<Print>)>,
+    /// Its ledger is open already.
+    pub(super) is_open: bool,
+    /// It has to be saved before anything of it is settled.
+    pub(super) save: bool,
 }
 
-fn position(entry: &Entry) -> Position {
+pub(super) fn position(entry: &Entry) -> Position {
     Position {
         offset: entry.offset,
         inside_line: entry.inside_line,

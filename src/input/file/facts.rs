@@ -46,6 +46,8 @@ pub struct Fact {
     pub read: u64,
     /// Since when the byte at `read` has been known to exist.
     pub behind_since: Option<Instant>,
+    /// It is a copy that holds less than was read: positions beyond its end are saved as its end, with the bytes before that.
+    pub ceiling: Option<(u64, Option<Print>)>,
 }
 
 /// How one file stands.
@@ -130,7 +132,11 @@ impl Facts {
             path: fact.path.clone(),
             size: fact.size,
             read: fact.read,
-            settled: self.tracker.position(*source).map_or(0, |at| at.offset),
+            settled: self
+                .tracker
+                .position(*source)
+                .map_or(0, |at| at.offset)
+                .min(fact.ceiling.map_or(u64::MAX, |(end, _)| end)),
         };
         inner.files.iter().map(status).collect()
     }
@@ -156,6 +162,13 @@ impl Facts {
         if save {
             inner.changed.push(source);
         }
+    }
+
+    /// What was read of one file is read on in another: it holds the same.
+    pub(super) fn goes_on_in(&self, source: SourceId, fact: Fact) {
+        let mut inner = self.lock();
+        inner.files.insert(source, fact);
+        inner.changed.push(source);
     }
 
     /// A file has another name.
@@ -224,6 +237,13 @@ impl Fact {
 }
 
 fn entry(fact: &Fact, position: &Position, now: i64) -> Entry {
+    let end = fact.ceiling.filter(|(end, _)| *end < position.offset);
+    let end = end.map(|(offset, tail)| Position {
+        offset,
+        tail,
+        ..Position::default()
+    });
+    let position = end.as_ref().unwrap_or(position);
     Entry {
         path: fact.path.clone(),
         dev: fact.id.dev,
@@ -260,6 +280,7 @@ mod tests {
             size: 20,
             read: 0,
             behind_since: None,
+            ceiling: None,
         }
     }
 

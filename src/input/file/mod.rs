@@ -9,6 +9,7 @@
 //! sweeping, so that files which are rotated during an outage are found, and held open, before their names are gone.
 
 mod adopt;
+mod copies;
 pub mod discover;
 pub mod facts;
 mod handles;
@@ -20,6 +21,7 @@ pub mod seek;
 pub mod settings;
 mod sweep;
 pub mod tail;
+mod trace;
 mod troubles;
 mod turn;
 pub mod watch;
@@ -29,6 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::copies::{Past, Waiting};
 use self::discover::{Discover, PatternError};
 use self::facts::{Fact, Facts};
 use self::handles::most_open;
@@ -116,6 +119,10 @@ struct Follower {
     names: HashMap<PathBuf, Known>,
     /// What stood last at paths where no followed file stands now.
     predecessors: HashMap<PathBuf, Id>,
+    /// Generations that ended.
+    pasts: VecDeque<Past>,
+    /// Names that lead to copies of followed files.
+    waiting: HashMap<PathBuf, Waiting>,
     /// Files that are looked at by time, next ones first. A file is in it exactly while its pace is not idle.
     active: VecDeque<u64>,
     /// Open files that went idle, longest ago first; may name some that are not idle any more.
@@ -166,6 +173,8 @@ impl Follower {
             by_id: HashMap::new(),
             names: HashMap::new(),
             predecessors,
+            pasts: VecDeque::new(),
+            waiting: HashMap::new(),
             active: VecDeque::new(),
             idle: VecDeque::new(),
             open: 0,
@@ -347,6 +356,7 @@ fn fact(source: &Source) -> Fact {
         size: source.look.size,
         read: source.at(),
         behind_since: (source.unread() > 0).then(Instant::now),
+        ceiling: None,
     }
 }
 

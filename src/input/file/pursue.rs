@@ -113,7 +113,7 @@ impl Follower {
         found
     }
 
-    fn adopt_rotated(&mut self, mut found: Vec<(Id, PathBuf)>) -> Result<(), Ended> {
+    pub(super) fn adopt_rotated(&mut self, mut found: Vec<(Id, PathBuf)>) -> Result<(), Ended> {
         // Names that the patterns find are adopted as such.
         found.retain(|(_, name)| !self.discover.wants(name));
         found.sort_by_key(|(id, _)| id.birth);
@@ -219,7 +219,7 @@ pub(super) fn names_of_inode(path: &Path, inode: u64) -> Vec<PathBuf> {
 }
 
 /// The files of a folder by inode; empty when it cannot be listed.
-fn names_by_inode(folder: &Path) -> HashMap<u64, Vec<PathBuf>> {
+pub(super) fn names_by_inode(folder: &Path) -> HashMap<u64, Vec<PathBuf>> {
     let mut names: HashMap<u64, Vec<PathBuf>> = HashMap::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_file()) {

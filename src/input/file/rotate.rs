@@ -26,6 +26,8 @@ pub struct Timing {
     pub deleted_for: Duration,
     /// A file that was renamed out of sight is followed until it was quiet for so long.
     pub moved_for: Duration,
+    /// A short file that holds the same as a followed one may be a copy of it that is being made; it is waited for so long.
+    pub copy_for: Duration,
     /// A saved position whose file was not found is kept so long: its file system may be mounted late.
     pub missing_for: Duration,
 }
@@ -41,6 +43,7 @@ impl Default for Timing {
             idle_after: Duration::from_secs(2),
             deleted_for: Duration::from_secs(10),
             moved_for: Duration::from_secs(3600),
+            copy_for: Duration::from_secs(10),
             missing_for: Duration::from_secs(3600),
         }
     }
@@ -54,13 +57,14 @@ pub enum Growth {
     More,
     /// It was written to without growing, or lost bytes that were not read: what stands before the position has to be proven.
     Touched,
-    /// It is shorter than what was read of it.
+    /// It is shorter than what was read of it, or than it was before anything was read.
     Cut,
 }
 
 /// Compares a look with the one before; `at` is how far the file was read.
 pub fn growth(at: u64, before: &Look, now: &Look) -> Growth {
-    if now.size < at {
+    // Of a file that nothing was read of, nothing can be proven to be there still.
+    if now.size < at || (at == 0 && now.size < before.size) {
         Growth::Cut
     } else if now.size > before.size {
         Growth::More
@@ -173,6 +177,7 @@ mod tests {
         assert_eq!(growth(10, &before, &look(10, 2)), Growth::Touched);
         assert_eq!(growth(8, &before, &look(9, 2)), Growth::Touched);
         assert_eq!(growth(10, &before, &look(9, 2)), Growth::Cut);
+        assert_eq!(growth(0, &before, &look(9, 2)), Growth::Cut);
     }
 
     #[test]

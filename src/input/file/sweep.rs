@@ -32,6 +32,8 @@ pub(super) struct Known {
     pub(super) slot: u64,
     /// The sweep that saw it last.
     seen: u64,
+    /// It leads to another file, that holds the same so far.
+    pub(super) is_copy: bool,
 }
 
 impl Follower {
@@ -43,6 +45,7 @@ impl Follower {
             self.walk()?;
         }
         self.look_around()?;
+        self.review_waiting();
         self.give_up_saved();
         self.tell_unread();
         Ok(())
@@ -106,10 +109,15 @@ impl Follower {
         }
         self.names.retain(|_, known| known.seen == sweep);
         self.rename_sources();
-        for (path, name) in new {
+        // What has a saved position comes first: others may be copies of it.
+        let (known, unknown): (Vec<_>, Vec<_>) = new.into_iter().partition(|(path, name)| {
+            let found = self.saved.candidates(path, name.inode);
+            !found.is_empty()
+        });
+        for (path, name) in known.into_iter().chain(unknown) {
             self.adopt(path, Some(name))?;
         }
-        Ok(())
+        self.end_saved_generations()
     }
 
     pub(super) fn slot_of(&self, look: &Look) -> Option<u64> {
@@ -120,7 +128,25 @@ impl Follower {
 
     pub(super) fn learn_name(&mut self, path: PathBuf, name: Name, slot: u64) {
         let seen = self.sweeps;
-        self.names.insert(path, Known { name, slot, seen });
+        let known = Known {
+            name,
+            slot,
+            seen,
+            is_copy: false,
+        };
+        self.names.insert(path, known);
+    }
+
+    /// A name of a file that holds the same as a followed one.
+    pub(super) fn learn_copy(&mut self, path: PathBuf, name: Name, slot: u64) {
+        let seen = self.sweeps;
+        let known = Known {
+            name,
+            slot,
+            seen,
+            is_copy: true,
+        };
+        self.names.insert(path, known);
     }
 
     /// Gives every file the name that leads to it now.
@@ -128,7 +154,7 @@ impl Follower {
         let now = Instant::now();
         // The smallest of its names, or its present one.
         let mut names: HashMap<u64, &Path> = HashMap::with_capacity(self.names.len());
-        for (path, known) in &self.names {
+        for (path, known) in self.names.iter().filter(|(_, known)| !known.is_copy) {
             let present = self.sources.get(&known.slot).map(|s| s.path.as_path());
             let best = names.entry(known.slot).or_insert(path);
             if Some(*best) != present && (Some(path.as_path()) == present || path.as_path() < *best)
@@ -164,6 +190,7 @@ impl Follower {
     fn look_around(&mut self) -> Result<(), Ended> {
         let now = Instant::now();
         let (mut changed, mut astray, mut over) = (Vec::new(), Vec::new(), Vec::new());
+        let mut cut = Vec::new();
         for (&slot, source) in &mut self.sources {
             let named = source.standing == Standing::Named;
             // Events answer for most of those that have been quiet for long.
@@ -202,6 +229,15 @@ impl Follower {
                     follow_path(source, &self.facts);
                 }
             }
+            // Nobody reads now, or not yet: what is cut and written again until then would never show.
+            let is_shorter = look.size < source.seen;
+            if growth(source.at(), &source.look, &look) == Growth::Cut
+                || is_shorter
+                    && (source.at() == 0 || !source.is_unchanged_before().unwrap_or(true))
+            {
+                cut.push((slot, source.seen.max(source.look.size), look));
+                continue;
+            }
             source.seen = source.seen.max(look.size);
             if growth(source.at(), &source.look, &look) != Growth::Nothing || source.has_news() {
                 changed.push(slot);
@@ -210,6 +246,9 @@ impl Follower {
             {
                 over.push(slot);
             }
+        }
+        for (slot, known, look) in cut {
+            self.start_over(slot, known, look)?;
         }
         for slot in changed {
             self.account(slot);

@@ -11,11 +11,12 @@ use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::identity::{HEAD, TAIL, print};
 use super::look::Look;
-use super::rotate::{Standing, Timing};
+use super::rotate::{Growth, Standing, Timing, growth};
+use super::trace::{Marks, Trace};
 use crate::checkpoint::Print;
 use crate::flow::arena::ARENA_BYTES;
 use crate::flow::{Origin, SourceId};
@@ -53,6 +54,10 @@ pub struct Source {
     pub is_queued: bool,
     /// What it counts for in the input's unread bytes.
     pub counted: u64,
+    /// The sweep that found it, or its present content.
+    pub sweep: u64,
+    /// When that was, in nanoseconds since 1970.
+    pub began: i64,
     at: u64,
     half: Half,
     /// What becomes of the rest of the next block.
@@ -62,6 +67,7 @@ pub struct Source {
     /// The bytes before `at`, up to [`TAIL`].
     before: Vec<u8>,
     head: Head,
+    marks: Marks,
 }
 
 /// The print of a file's first bytes, as far as they were read.
@@ -102,12 +108,15 @@ impl Source {
             is_armed: false,
             is_queued: false,
             counted: 0,
+            sweep: 0,
+            began: nanos_now(),
             at: 0,
             half: Half::default(),
             due: Rest::Waits,
             grown: (look.size, now, false),
             before: Vec::new(),
             head: Head::default(),
+            marks: Marks::default(),
         }
     }
 
@@ -122,6 +131,10 @@ impl Source {
         file.read_exact_at(first, 0)?;
         self.head = Head::default();
         self.head.add(0, first);
+        self.marks.clear();
+        if let Some(tail) = print(&self.before) {
+            self.marks.add(offset, tail);
+        }
         self.at = offset;
         self.half = Half {
             inside_line: position.inside_line,
@@ -137,8 +150,10 @@ impl Source {
         self.at = 0;
         self.half = Half::default();
         self.grown = (0, Instant::now(), false);
+        self.began = nanos_now();
         self.before.clear();
         self.head = Head::default();
+        self.marks.clear();
     }
 
     /// How far it was read, in bytes.
@@ -158,6 +173,11 @@ impl Source {
     /// The print of its first bytes, as far as they were read.
     pub fn head(&self) -> Option<Print> {
         self.head.print()
+    }
+
+    /// What is remembered of what was read.
+    pub fn trace(&self) -> Trace {
+        Trace::new(self.head(), self.marks.clone())
     }
 
     /// Bytes that are known to exist and were not read.
@@ -211,6 +231,15 @@ impl Source {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether its content is surely not what was read, at this moment.
+    pub fn was_replaced(&self) -> bool {
+        let look = self.file.as_ref().map(Look::of);
+        let is_cut = look.is_some_and(|look| {
+            look.is_ok_and(|look| growth(self.at, &self.look, &look) == Growth::Cut)
+        });
+        is_cut || !self.is_unchanged_before().unwrap_or(true)
     }
 
     /// How much room the next read needs so that it brings something, at most one line more than an ordinary arena; `None` while
@@ -342,6 +371,9 @@ impl Source {
         );
         let records = first..filling.records.len();
         let end = self.position();
+        if let Some(tail) = end.tail {
+            self.marks.add(self.at, tail);
+        }
         filling.add_run(&self.origin, self.id, base, records, &framed.skipped, end);
         Ok(Taken::Bytes(framed.consumed as u64))
     }
@@ -389,6 +421,13 @@ impl Head {
         let crc = self.hasher.clone().finalize();
         Some(Print { len, crc })
     }
+}
+
+/// Nanoseconds since 1970, a little in the past: file systems keep time coarsely.
+fn nanos_now() -> i64 {
+    const TICK: Duration = Duration::from_millis(20);
+    let since = (SystemTime::now() - TICK).duration_since(UNIX_EPOCH);
+    since.map_or(0, |at| i64::try_from(at.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// Keeps the last [`TAIL`] bytes of `before` and `bytes`.

@@ -22,6 +22,7 @@ use crate::input::frame::settings::LineSettings;
 use crate::input::outlet::Ends;
 use crate::input::{Position, Report, SetAside};
 
+mod copies;
 mod lines;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -76,6 +77,7 @@ impl Rig {
                 idle_after: Duration::from_millis(20),
                 deleted_for: Duration::from_millis(100),
                 moved_for: Duration::from_secs(3600),
+                copy_for: Duration::from_millis(200),
                 missing_for: Duration::from_secs(3600),
             },
             memory: 16 << 20,
@@ -213,7 +215,12 @@ impl Rig {
                 return;
             }
             let latest = &self.arrived[self.arrived.len().saturating_sub(20)..];
-            assert!(Instant::now() < deadline, "no {what}: {latest:?}");
+            let files = || self.running.as_ref().unwrap().facts.files();
+            assert!(
+                Instant::now() < deadline,
+                "no {what}: {:#?}, {latest:?}",
+                files()
+            );
             let bell = self.running.as_ref().unwrap().bell.clone();
             bell.wait(Duration::from_millis(2));
         }

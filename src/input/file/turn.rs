@@ -8,11 +8,11 @@
 use std::io;
 use std::time::Instant;
 
+use super::copies::Past;
 use super::look::Look;
 use super::rotate::{Growth, growth};
 use super::tail::Taken;
-use super::{Follower, fact};
-use crate::input::Position;
+use super::Follower;
 use crate::input::outlet::Ended;
 
 /// Blocks that one file may bring before the others get their turn.
@@ -160,37 +160,6 @@ impl Follower {
         self.facts.progress(source.id, source.head(), size, read);
     }
 
-    /// The content of a file was replaced: what it has now is read from its beginning, as a new generation. `known` is the size that it
-    /// was known to have before.
-    fn start_over(&mut self, slot: u64, known: u64, look: Look) -> Result<(), Ended> {
-        // Records of the old generation that are still in hand belong to its ledger.
-        if !self.outlet.try_flush()? {
-            self.is_blocked = true;
-            return Ok(());
-        }
-        let id = self.new_id();
-        let Some(source) = self.sources.get_mut(&slot) else {
-            return Ok(());
-        };
-        let lost = known.saturating_sub(source.at());
-        tracing::warn!(
-            input = %self.name, file = %source.path.display(), read = source.at(), size = look.size, lost_bytes = lost,
-            "the file was cut or rewritten where it was read already; it is read again from its beginning"
-        );
-        if lost > 0 {
-            self.outlet.tracker().books().lost("truncated", lost);
-        }
-        self.facts.replaced(source.id);
-        source.restart(id);
-        source.saw(look);
-        source.end = self.once.then_some(look.size);
-        source.pace.wake(Instant::now());
-        let position = Position::default();
-        self.outlet.tracker().add(id, position);
-        self.facts.add(id, fact(source), true);
-        Ok(())
-    }
-
     /// A file is not followed any longer; its position is forgotten when everything of it is settled.
     pub(super) fn leave(&mut self, slot: u64) -> Result<(), Ended> {
         // Entries are opened when a batch is sent: before that nobody would wait for them.
@@ -210,6 +179,8 @@ impl Follower {
         }
         self.names.retain(|_, known| known.slot != slot);
         self.facts.leave(source.id);
+        let size = source.seen.max(source.look.size);
+        self.remember(Past::ended(&source, size));
         Ok(())
     }
 
