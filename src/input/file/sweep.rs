@@ -225,15 +225,15 @@ impl Follower {
             };
             if !named {
                 source.standing = source.standing.out_of_sight(look.links, now);
-                if look.stamp != source.look.stamp {
+                // Renamed in the same tick of the file system's clock, it looks the same.
+                if is_turn || look.stamp != source.look.stamp {
                     follow_path(source, &self.facts);
                 }
             }
             // Nobody reads now, or not yet: what is cut and written again until then would never show.
             let is_shorter = look.size < source.seen;
             if growth(source.at(), &source.look, &look) == Growth::Cut
-                || is_shorter
-                    && (source.at() == 0 || !source.is_unchanged_before().unwrap_or(true))
+                || is_shorter && (source.at() == 0 || !source.is_unchanged_before().unwrap_or(true))
             {
                 cut.push((slot, source.seen.max(source.look.size), look));
                 continue;

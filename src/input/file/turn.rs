@@ -8,11 +8,11 @@
 use std::io;
 use std::time::Instant;
 
+use super::Follower;
 use super::copies::Past;
 use super::look::Look;
 use super::rotate::{Growth, growth};
 use super::tail::Taken;
-use super::Follower;
 use crate::input::outlet::Ended;
 
 /// Blocks that one file may bring before the others get their turn.

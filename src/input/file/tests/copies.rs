@@ -103,7 +103,11 @@ fn the_copy_of_a_copytruncate_is_not_sent_again() {
         rig.until_lines(70);
         rig.until_read();
         rig.stop();
-        assert!(rig.lines() == expected(0..70), "{pattern}: {:?}", runs(&rig));
+        assert!(
+            rig.lines() == expected(0..70),
+            "{pattern}: {:?}",
+            runs(&rig)
+        );
     }
 }
 
@@ -210,7 +214,10 @@ fn an_equal_beginning_does_not_make_a_file_a_copy() {
     rig.until_lines(3);
     rig.append("app.log.2", "# header\ntwo\n");
     rig.until_lines(5);
-    assert_eq!(rig.lines(), ["# header", "one", "# header", "# header", "two"]);
+    assert_eq!(
+        rig.lines(),
+        ["# header", "one", "# header", "# header", "two"]
+    );
     rig.stop();
 }
 
