@@ -12,6 +12,7 @@ mod adopt;
 pub mod discover;
 pub mod facts;
 mod handles;
+mod hole;
 pub mod identity;
 pub mod look;
 mod pursue;
