@@ -17,6 +17,8 @@ pub struct Look {
     pub kind: Kind,
     /// Bytes.
     pub size: u64,
+    /// What it takes of its file system, in blocks of 512 bytes.
+    pub blocks: u64,
     /// How many names lead to it; 0 when it was deleted.
     pub links: u32,
     /// When content and inode changed last, in nanoseconds since 1970.
@@ -67,6 +69,11 @@ impl Look {
         now.is_ok_and(|now| now.as_nanos().saturating_sub(age) > last.max(0).unsigned_abs().into())
     }
 
+    /// Whether it has holes for certain.
+    pub fn is_sparse(&self) -> bool {
+        self.blocks.saturating_mul(512) < self.size
+    }
+
     /// A look at an open file or folder.
     pub fn of(file: impl AsFd) -> io::Result<Self> {
         Ok(rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, wanted())?.into())
@@ -115,6 +122,7 @@ impl From<Statx> for Look {
             },
             kind: FileType::from_raw_mode(stat.stx_mode.into()).into(),
             size: stat.stx_size,
+            blocks: stat.stx_blocks,
             links: stat.stx_nlink,
             stamp: (nanos(stat.stx_mtime), nanos(stat.stx_ctime)),
         }

@@ -13,6 +13,7 @@ mod copies;
 pub mod discover;
 pub mod facts;
 mod handles;
+mod hole;
 pub mod identity;
 pub mod look;
 mod pursue;

@@ -164,6 +164,7 @@ mod tests {
             id,
             kind: Kind::File,
             size,
+            blocks: 8,
             links: 1,
             stamp: (stamp, stamp),
         }

@@ -13,16 +13,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::hole::{Behind, Holes};
 use super::identity::{HEAD, TAIL, print};
 use super::look::Look;
 use super::rotate::{Growth, Standing, Timing, growth};
 use super::trace::{Marks, Trace};
 use crate::checkpoint::Print;
 use crate::flow::arena::ARENA_BYTES;
-use crate::flow::{Origin, SourceId};
+use crate::flow::{Count, Origin, SourceId};
 use crate::input::Position;
 use crate::input::frame::framer::Framer;
-use crate::input::frame::{Block, Half, Rest, find_line_end};
+use crate::input::frame::{Block, Half, Rest, Skipped, find_line_end};
 use crate::input::outlet::Filling;
 use crate::input::{LongLine, SetAside};
 
@@ -68,6 +69,18 @@ pub struct Source {
     before: Vec<u8>,
     head: Head,
     marks: Marks,
+    holes: Holes,
+}
+
+/// What stands at the position.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ahead {
+    /// Bytes of lines, or nothing.
+    Text,
+    /// A hole, up to here.
+    Hole(u64),
+    /// NULs, and nobody looked so far what is behind them.
+    Unknown,
 }
 
 /// The print of a file's first bytes, as far as they were read.
@@ -117,6 +130,7 @@ impl Source {
             before: Vec::new(),
             head: Head::default(),
             marks: Marks::default(),
+            holes: Holes::default(),
         }
     }
 
@@ -124,17 +138,19 @@ impl Source {
     pub fn seek(&mut self, position: &Position, file: &File) -> io::Result<()> {
         let offset = position.offset;
         let len = usize::try_from(offset).map_or(TAIL, |offset| offset.min(TAIL));
-        self.before.resize(len, 0);
-        file.read_exact_at(&mut self.before, offset - len as u64)?;
+        let mut before = vec![0; len];
+        file.read_exact_at(&mut before, offset - len as u64)?;
         let mut first = [0; HEAD];
         let first = &mut first[..usize::try_from(offset).map_or(HEAD, |offset| offset.min(HEAD))];
         file.read_exact_at(first, 0)?;
+        self.before = before;
         self.head = Head::default();
         self.head.add(0, first);
         self.marks.clear();
         if let Some(tail) = print(&self.before) {
             self.marks.add(offset, tail);
         }
+        self.holes.forget();
         self.at = offset;
         self.half = Half {
             inside_line: position.inside_line,
@@ -154,6 +170,7 @@ impl Source {
         self.before.clear();
         self.head = Head::default();
         self.marks.clear();
+        self.holes.forget();
     }
 
     /// How far it was read, in bytes.
@@ -187,11 +204,81 @@ impl Source {
 
     /// Whether bytes are there that were not even searched.
     pub fn has_news(&self) -> bool {
-        self.unread() > self.half.searched as u64
+        let blank = self.blank_from().map(|from| from.saturating_sub(self.at));
+        blank.unwrap_or(self.unread()) > self.half.searched as u64
+    }
+
+    /// What stands at the position, where NULs are met. `is_over`: what is waited for will not come once an end is set.
+    pub fn ahead(&mut self, is_over: bool) -> io::Result<Ahead> {
+        let (Some(run), Some(file)) = (self.holes.run(), &self.file) else {
+            return Ok(Ahead::Text);
+        };
+        let size = self.end.unwrap_or(self.look.size);
+        if run.behind == Behind::Unknown {
+            self.holes.look_on(file, size)?;
+        } else if self.at + self.half.searched as u64 >= run.start {
+            self.holes.peek(file)?;
+        }
+        Ok(match self.holes.run() {
+            Some(run) if run.behind == Behind::Unknown => Ahead::Unknown,
+            Some(run) if run.start > self.at => Ahead::Text,
+            Some(run) if run.behind == Behind::Text => Ahead::Hole(run.until),
+            Some(_) if is_over && self.end.is_some() => Ahead::Hole(size),
+            _ => Ahead::Text,
+        })
+    }
+
+    /// Goes on behind a hole, where a line begins. `None`: the file became shorter meanwhile.
+    pub fn skip_hole(&mut self, to: u64, filling: &mut Filling) -> io::Result<Option<u64>> {
+        let Some(file) = self.file.take() else {
+            return Ok(None);
+        };
+        let from = self.at;
+        let position = Position {
+            offset: to,
+            ..Position::default()
+        };
+        let sought = self.seek(&position, &file);
+        self.file = Some(file);
+        match sought {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let (none, end) = (filling.records.len(), self.position());
+        let skipped = hole(to - from);
+        filling.add_run(&self.origin, self.id, from, none..none, &skipped, end);
+        Ok(Some(to - from))
+    }
+
+    /// Nothing is read beyond this.
+    fn limit(&self, end: u64) -> u64 {
+        self.holes.run().map_or(end, |run| end.min(run.start))
+    }
+
+    /// Whether a hole ends the line that stands before it.
+    fn is_before_hole(&self) -> bool {
+        let run = self.holes.run();
+        run.is_some_and(|run| run.behind == Behind::Text)
+    }
+
+    /// Whether nobody looked so far what is behind the next NULs.
+    fn is_unknown_behind(&self) -> bool {
+        let run = self.holes.run();
+        run.is_some_and(|run| run.behind == Behind::Unknown)
+    }
+
+    /// Where the NULs begin that reach to the end of the file.
+    pub fn blank_from(&self) -> Option<u64> {
+        let run = self.holes.run()?;
+        (run.behind == Behind::Nothing).then_some(run.start)
     }
 
     /// A new look at it, that is acted on now.
     pub fn saw(&mut self, look: Look) {
+        if look.size != self.look.size || look.stamp != self.look.stamp {
+            self.holes.distrust();
+        }
         self.look = look;
         self.seen = look.size;
     }
@@ -217,6 +304,7 @@ impl Source {
     /// The half line may have changed: what was searched is searched again.
     pub fn distrust_half(&mut self) {
         self.half.searched = 0;
+        self.holes.forget();
     }
 
     /// Whether the bytes before the position are still what they were.
@@ -245,9 +333,9 @@ impl Source {
     /// How much room the next read needs so that it brings something, at most one line more than an ordinary arena; `None` while
     /// there is nothing to bring. `scratch` is for searching.
     pub fn wanted(&mut self, framer: &Framer, scratch: &mut [u8]) -> io::Result<Option<usize>> {
-        let end = self.end.unwrap_or(self.look.size);
+        let end = self.limit(self.end.unwrap_or(self.look.size));
         let available = usize::try_from(end.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        let is_last = self.end.is_some() || self.due > Rest::Waits;
+        let is_last = self.end.is_some() || self.due > Rest::Waits || self.is_before_hole();
         if available == 0 || (available <= self.half.searched && !is_last) {
             return Ok(None);
         }
@@ -300,7 +388,9 @@ impl Source {
         let mut before = [0; TAIL];
         let before = &mut before[..self.before.len()];
         let from = filling.arena.len();
-        let until_end = self.end.map_or(u64::MAX, |end| end.saturating_sub(self.at));
+        let until_end = self
+            .limit(self.end.unwrap_or(u64::MAX))
+            .saturating_sub(self.at);
         let room = filling.arena.room() / framer.expansion();
         let room = usize::try_from(until_end).map_or(room, |end| end.min(room));
         let offset = self.at - before.len() as u64;
@@ -322,16 +412,32 @@ impl Source {
             return Ok(Taken::Nothing);
         }
         let until = self.at + got as u64;
-        let due = std::mem::take(&mut self.due);
-        let rest = match self.end {
-            Some(end) if end == until => Rest::Last,
-            // Unless more came meanwhile.
-            _ if until == self.grown.0 => due,
-            _ => Rest::Waits,
-        };
-        self.grown.2 |= rest >= Rest::Line;
         self.look.size = self.look.size.max(until);
         self.seen = self.look.size;
+        if framer.has_holes() {
+            let block = &filling.arena.spare()[..got];
+            let (size, is_sparse) = (self.end.unwrap_or(self.look.size), self.look.is_sparse());
+            self.holes.find(file, self.at, block, size, is_sparse)?;
+        }
+        let until = self.limit(until);
+        let got = usize::try_from(until.saturating_sub(self.at)).map_or(got, |len| len.min(got));
+        if self.holes.run().is_some() {
+            // NULs were searched too, and something may be written into them.
+            self.half.searched = self.half.searched.min(got);
+        }
+        if got == 0 {
+            return Ok(Taken::Half);
+        }
+        let due = std::mem::take(&mut self.due);
+        let is_before_hole = self.is_before_hole() && until == self.limit(u64::MAX);
+        let rest = match self.end {
+            _ if is_before_hole => Rest::Last,
+            Some(end) if self.limit(end) == until && !self.is_unknown_behind() => Rest::Last,
+            // Unless more came meanwhile.
+            _ if self.limit(self.grown.0) == until => due,
+            _ => Rest::Waits,
+        };
+        self.grown.2 |= rest >= Rest::Line && !is_before_hole;
         filling.arena.advance(got);
         let first = filling.records.len();
         let block = Block {
@@ -376,6 +482,14 @@ impl Source {
         }
         filling.add_run(&self.origin, self.id, base, records, &framed.skipped, end);
         Ok(Taken::Bytes(framed.consumed as u64))
+    }
+}
+
+/// So many bytes of a hole, for the books.
+pub fn hole(bytes: u64) -> Skipped {
+    Skipped {
+        hole: Count { lines: 0, bytes },
+        ..Skipped::default()
     }
 }
 

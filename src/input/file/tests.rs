@@ -23,6 +23,7 @@ use crate::input::outlet::Ends;
 use crate::input::{Position, Report, SetAside};
 
 mod copies;
+mod holes;
 mod lines;
 
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -12,7 +12,7 @@ use super::Follower;
 use super::copies::Past;
 use super::look::Look;
 use super::rotate::{Growth, growth};
-use super::tail::Taken;
+use super::tail::{Ahead, Taken, hole};
 use crate::input::outlet::Ended;
 
 /// Blocks that one file may bring before the others get their turn.
@@ -43,6 +43,7 @@ impl Follower {
         match growth(source.at(), &source.look, &look) {
             Growth::Cut => return self.start_over(slot, known, look),
             Growth::Touched => {
+                let blank = source.blank_from();
                 source.distrust_half();
                 match source.is_unchanged_before() {
                     Ok(true) => {}
@@ -50,7 +51,9 @@ impl Follower {
                     Err(error) => return self.cannot_read(slot, &error),
                 }
                 let vanished = known.saturating_sub(look.size);
-                if vanished > 0 {
+                if vanished > 0 && blank.is_some_and(|from| from <= look.size) {
+                    self.outlet.tracker().skips(&hole(vanished).outcome(), 0);
+                } else if vanished > 0 {
                     self.outlet.tracker().books().lost("truncated", vanished);
                 }
             }
@@ -63,6 +66,28 @@ impl Follower {
         let more = loop {
             if blocks == BLOCKS || self.outlet.stop().is_soft() {
                 break true;
+            }
+            match source.ahead(!self.once) {
+                Ok(Ahead::Text) => {}
+                Ok(Ahead::Unknown) => {
+                    blocks += 1;
+                    continue;
+                }
+                Ok(Ahead::Hole(to)) => {
+                    let Some(filling) = self.outlet.try_room(1)? else {
+                        self.is_blocked = true;
+                        break true;
+                    };
+                    match source.skip_hole(to, filling) {
+                        Ok(Some(bytes)) => brought += bytes,
+                        // The next look tells what became of it.
+                        Ok(None) => break true,
+                        Err(error) => return self.cannot_read(slot, &error),
+                    }
+                    blocks += 1;
+                    continue;
+                }
+                Err(error) => return self.cannot_read(slot, &error),
             }
             let wanted = match source.wanted(&self.framer, &mut self.scratch) {
                 Ok(Some(wanted)) => wanted,
