@@ -22,6 +22,8 @@ use crate::input::frame::settings::LineSettings;
 use crate::input::outlet::Ends;
 use crate::input::{Position, Report, SetAside};
 
+mod discovery;
+mod identity;
 mod lines;
 
 const PATIENCE: Duration = Duration::from_secs(30);
