@@ -88,6 +88,8 @@ struct Daemon {
     drain: Drain,
     failed: bool,
     internal: Option<String>,
+    /// Why the last positions are not saved.
+    unsaved: Option<String>,
 }
 
 impl Daemon {
@@ -125,6 +127,7 @@ impl Daemon {
             drain: Drain::new(plan.shutdown_timeout, limit),
             failed: false,
             internal: None,
+            unsaved: None,
         })
     }
 
@@ -271,6 +274,9 @@ impl Daemon {
             }
             Err(error) => {
                 self.failed = true;
+                if ended.part == Part::Saver {
+                    self.unsaved = Some(error.clone());
+                }
                 if error.starts_with("internal error") {
                     self.internal = Some(error.clone());
                     self.wired.stop.soften();
@@ -330,6 +336,9 @@ impl Daemon {
         }
         if undelivered > 0 {
             return Ending::Overdue { undelivered };
+        }
+        if let Some(error) = &self.unsaved {
+            return Ending::Failed(error.clone());
         }
         if !self.drain.has_begun() && !self.once && !self.finite {
             return Ending::Failed(

@@ -201,8 +201,9 @@ impl Follower {
         self.mind_descriptors(error);
         self.troubles.cannot_read(&path, error, self.sweeps);
         if self.first_start {
-            self.late.insert(path);
+            self.late.insert(path.clone());
         }
+        self.unreadable.insert(path);
     }
 }
 

@@ -139,6 +139,8 @@ struct Follower {
     /// The next sweep walks over all names, whatever the folders say.
     must_walk: bool,
     troubles: Troubles,
+    /// Where the last walk could not look: what is there may well exist.
+    unreadable: HashSet<PathBuf>,
     scratch: Vec<u8>,
 }
 
@@ -186,6 +188,7 @@ impl Follower {
             is_blocked: false,
             must_walk: true,
             troubles: Troubles::default(),
+            unreadable: HashSet::new(),
             scratch: vec![0; SCRATCH],
         })
     }

@@ -13,6 +13,7 @@ use super::adopt::content;
 use super::identity::{Found, Id, Verdict, judge};
 use super::look::{Look, open};
 use super::rotate::{is_over, rotated_from, was_between};
+use super::sweep::is_below;
 use crate::checkpoint::{Entry, FileKey};
 use crate::input::outlet::Ended;
 
@@ -176,12 +177,17 @@ impl Follower {
         Ok(())
     }
 
-    /// Saved positions whose files did not turn up for long are forgotten.
+    /// Saved positions whose files did not turn up for long are forgotten. What cannot be looked at is not taken for gone.
     pub(super) fn give_up_saved(&mut self) {
         if self.saved.is_empty() || Instant::now() < self.saved_until {
             return;
         }
-        let keys: Vec<FileKey> = self.saved.entries().map(|(key, _)| key).collect();
+        let entries = self.saved.entries();
+        let gone = entries.filter(|(_, entry)| !is_below(&entry.path, &self.unreadable));
+        let keys: Vec<FileKey> = gone.map(|(key, _)| key).collect();
+        if keys.is_empty() {
+            return;
+        }
         tracing::info!(input = %self.name, files = keys.len(), "the saved positions of files that are gone are forgotten");
         for key in keys {
             self.saved.take(key);

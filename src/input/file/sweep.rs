@@ -2,11 +2,12 @@
 //!
 //! A steady sweep costs one look per folder, and one per file that no event answers for. Only when a name came, went or leads elsewhere are
 //! names and files matched anew: a known file under another name was renamed, a second name of a known file is ignored, a file that no name
-//! leads to was moved out of sight or deleted, and what is left is new, or known from a saved position.
+//! leads to was moved out of sight or deleted, and what is left is new, or known from a saved position. A name in a folder that cannot be
+//! listed is neither gone nor changed.
 //!
 //! Invariant: a file is left only after it was read to its end, or cannot be reached any more (then what is known to be missing is counted).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -67,8 +68,10 @@ impl Follower {
             }
             is_kept
         });
-        for (folder, error) in &found.unreadable {
-            self.troubles.cannot_read(folder, error, sweep);
+        self.unreadable.clear();
+        for (folder, error) in found.unreadable {
+            self.troubles.cannot_read(&folder, &error, sweep);
+            self.unreadable.insert(folder);
         }
         // Before the names: what was renamed is finished first.
         self.pursue_saved()?;
@@ -105,6 +108,12 @@ impl Follower {
             match self.slot_of(&look) {
                 Some(slot) => self.learn_name(path, name, slot),
                 None => new.push((path, name)),
+            }
+        }
+        // Where nobody could look, nothing is known to be gone.
+        for (path, known) in &mut self.names {
+            if is_below(path, &self.unreadable) {
+                known.seen = sweep;
             }
         }
         self.names.retain(|_, known| known.seen == sweep);
@@ -266,6 +275,11 @@ impl Follower {
         }
         Ok(())
     }
+}
+
+/// Whether `path` is one of `places`, or within one.
+pub(super) fn is_below(path: &Path, places: &HashSet<PathBuf>) -> bool {
+    !places.is_empty() && path.ancestors().any(|above| places.contains(above))
 }
 
 /// Learns where a file went that the patterns do not find. Records keep the name under which they did; the position follows the file.

@@ -23,7 +23,9 @@ use crate::input::outlet::Ends;
 use crate::input::{Position, Report, SetAside};
 
 mod copies;
+mod discovery;
 mod holes;
+mod identity;
 mod lines;
 
 const PATIENCE: Duration = Duration::from_secs(30);

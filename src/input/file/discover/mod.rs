@@ -70,10 +70,18 @@ pub struct Name {
 #[derive(Debug, Default)]
 pub struct Sighting {
     pub unknown: Vec<(PathBuf, Name)>,
-    /// Folders that were listed.
-    pub folders: Vec<PathBuf>,
+    /// Folders that were listed, by path.
+    pub folders: Vec<Listed>,
     /// Folders that could not be.
     pub unreadable: Vec<(PathBuf, io::Error)>,
+}
+
+/// A folder that was listed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    pub path: PathBuf,
+    /// Device and inode: the path may lead to another one at the next walk.
+    pub id: (u64, u64),
 }
 
 /// One walk.
@@ -153,7 +161,7 @@ impl Discover {
         walked.is_open |= !found.unknown.is_empty() || !found.unreadable.is_empty();
         self.last = Some(walked);
         found.folders.sort_unstable();
-        found.folders.dedup();
+        found.folders.dedup_by(|a, b| a.path == b.path);
         found.unknown.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         found.unknown.dedup_by(|a, b| a.0 == b.0);
         found
@@ -228,8 +236,11 @@ impl Walk<'_> {
         let look = Look::at(folder)
             .ok()
             .filter(|look| look.kind == Kind::Folder);
-        if look.is_some() {
-            self.found.folders.push(folder.to_path_buf());
+        if let Some(look) = &look {
+            self.found.folders.push(Listed {
+                path: folder.to_path_buf(),
+                id: (look.id.dev, look.id.inode),
+            });
         }
         let state = look.as_ref().map(FolderState::from);
         self.walked.folders.push((folder.to_path_buf(), state));
@@ -248,7 +259,10 @@ impl Walk<'_> {
         if self.above.contains(&here) || self.above.len() > DEEPEST {
             return;
         }
-        self.found.folders.push(path.clone());
+        self.found.folders.push(Listed {
+            path: path.clone(),
+            id: here,
+        });
         let state = FolderState::from(&look);
         self.walked.folders.push((path.clone(), Some(state)));
         let mut within = Vec::new();
@@ -399,7 +413,8 @@ mod tests {
             discover.walk(&mut |path, name| path.ends_with("a.log") && name.kind == Kind::File);
         assert!(sighting.unknown.is_empty());
         let folders = [tree.path().to_path_buf(), tree.path().join("x")];
-        assert_eq!(sighting.folders, folders);
+        let listed: Vec<PathBuf> = sighting.folders.into_iter().map(|f| f.path).collect();
+        assert_eq!(listed, folders);
     }
 
     #[test]
