@@ -22,6 +22,7 @@ mod sweep;
 pub mod tail;
 mod troubles;
 mod turn;
+pub mod unpack;
 pub mod watch;
 
 use std::collections::{HashMap, HashSet, VecDeque};
