@@ -15,8 +15,9 @@
 //! - Damage is told with its place, after everything that was decoded before it. Checksums stand behind what they check, so some
 //!   of these bytes may be wrong: with gzip those of one member, with zstd of one frame (without a checksum, which the format allows, a change
 //!   may stay unseen), with xz and bzip2 of one block. What an earlier checksum has passed is right.
-//! - Memory: the window, 192 KiB beside it, and what the decoder needs: 50 KiB for gzip, 4 MiB for bzip2, at most 128 MiB for xz
-//!   and zstd (the default levels take about 9 MiB); what would need more is [refused](Fault::TooLarge). It is given back at the plain end.
+//! - Memory: the window, 200 KiB beside it, and what the decoder needs: 50 KiB for gzip, 4 MiB for bzip2, about 128 MiB at most for xz and
+//!   zstd (what their tools make by default takes 9 MiB or less); what would need more is [refused](Fault::TooLarge). The decoder is dropped
+//!   at the plain end and at damage; a torn file keeps its own.
 //! - A call takes no longer than its slice: the bytes that it decodes and the compressed ones that it reads are both limited. The smallest
 //!   slices are a block of bzip2 (900 kB) and a block of zstd (128 KiB).
 //!
@@ -135,7 +136,8 @@ impl<F: FileExt> Unpacked<F> {
     /// A place that is not decoded yet is gone to, but no further than [`LEAP`] in one call; one before the window from the beginning.
     ///
     /// # Errors
-    /// [`Fault::NotYet`]: call again, or [`advance`](Self::advance) first. The other faults: there is nothing at this place to be read.
+    /// [`Fault::NotYet`]: call again, or [`advance`](Self::advance) first. [`Fault::Io`]: reading the file failed; nothing is lost. The
+    /// other faults: there is nothing at this place to be read.
     pub fn read_at(&mut self, buf: &mut [u8], offset: u64) -> Result<usize, Fault> {
         if buf.is_empty() {
             return Ok(0);
@@ -165,6 +167,8 @@ impl<F: FileExt> Unpacked<F> {
             match self.step(missing.min(most - plain)) {
                 Ok(Step::On) => {}
                 Ok(Step::Ended) => return Ok(got),
+                // It may pass, and a read that brings less than it could would look like an end.
+                Err(fault @ Fault::Io(_)) => return Err(fault),
                 Err(fault) => {
                     // What was decoded before it is given first.
                     got += self.window.copy(offset + got as u64, &mut buf[got..]);
@@ -174,8 +178,8 @@ impl<F: FileExt> Unpacked<F> {
         }
     }
 
-    /// Decodes on, at most about `most` plain or compressed bytes, so that `to` can be read, and the window before it. From the
-    /// beginning, if `to` is before the window.
+    /// Decodes on, at most `most` plain bytes (more than 0) and about as many compressed ones, so that `to` can be read, and the
+    /// window before it. From the beginning, if `to` is before the window.
     ///
     /// # Errors
     /// The faults of the file, which begin before `to`; never [`Fault::NotYet`].

@@ -19,6 +19,9 @@ struct Growing {
     most: usize,
     /// The lowest offset that was read since it was set.
     lowest: Rc<Cell<u64>>,
+    /// Every other read fails.
+    is_flaky: bool,
+    has_failed: Rc<Cell<bool>>,
 }
 
 impl Growing {
@@ -27,6 +30,8 @@ impl Growing {
             bytes: Rc::new(RefCell::new(bytes.to_vec())),
             most: usize::MAX,
             lowest: Rc::new(Cell::new(u64::MAX)),
+            is_flaky: false,
+            has_failed: Rc::default(),
         }
     }
 
@@ -38,6 +43,9 @@ impl Growing {
 
 impl FileExt for Growing {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        if self.is_flaky && !self.has_failed.replace(!self.has_failed.get()) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         self.lowest.set(self.lowest.get().min(offset));
         let bytes = self.bytes.borrow();
         let from = bytes.get(offset as usize..).unwrap_or_default();
@@ -314,6 +322,30 @@ fn a_file_that_grows_byte_by_byte_is_read_as_it_grows() {
 }
 
 #[test]
+fn a_read_that_fails_is_told_and_then_done_again() {
+    for packing in ALL {
+        let plain = [lines(300), lines(20)];
+        let packed: Vec<u8> = plain.iter().flat_map(|text| pack(packing, text)).collect();
+        let mut file = Growing::new(&packed);
+        (file.is_flaky, file.most) = (true, 100);
+        let mut file = Unpacked::new(file, packing, 4096);
+        let (mut read, mut failures) = (Vec::new(), 0);
+        loop {
+            let (more, end) = rest(&mut file, read.len() as u64, 1000);
+            read.extend(more);
+            match end {
+                Ok(()) => break,
+                Err(Fault::Io(error)) => assert_eq!(error.kind(), io::ErrorKind::TimedOut),
+                Err(other) => panic!("{packing}: {other}"),
+            }
+            failures += 1;
+        }
+        assert!(read == plain.concat(), "{packing}");
+        assert!(failures > packed.len() / 100, "{packing}: {failures}");
+    }
+}
+
+#[test]
 fn damage_in_zstd_hides_no_block_before_it() {
     let plain: Vec<u8> = lines(40_000);
     let packed = pack(Packing::Zstd, &plain);
@@ -510,7 +542,7 @@ fn tool(command: &[&str], plain: &[u8]) -> Option<Vec<u8>> {
 
 #[test]
 fn what_the_tools_write_is_read() {
-    let plain = lines(60_000);
+    let plain = lines(20_000);
     let commands: [(&[&str], Packing); 12] = [
         (&["gzip"], Packing::Gzip),
         (&["gzip", "-1"], Packing::Gzip),
