@@ -96,6 +96,8 @@ const SPAWN: &str =
 const EXIT: &str = "only main.rs exits, so that what is open is settled first";
 const RDKAFKA: &str = "only `kafka` knows the client library; inputs and outputs talk to `flow`";
 
+const UNPACK: &str = "only `input::file::unpack` knows how compressed files are read";
+
 const CRATES: &[Reserved] = &[
     Reserved {
         name: &["rdkafka"],
@@ -106,6 +108,26 @@ const CRATES: &[Reserved] = &[
         name: &["rdkafka_sys"],
         only_in: &["kafka/"],
         why: RDKAFKA,
+    },
+    Reserved {
+        name: &["bzip2"],
+        only_in: &["input/file/unpack/"],
+        why: UNPACK,
+    },
+    Reserved {
+        name: &["flate2"],
+        only_in: &["input/file/unpack/"],
+        why: UNPACK,
+    },
+    Reserved {
+        name: &["liblzma"],
+        only_in: &["input/file/unpack/"],
+        why: UNPACK,
+    },
+    Reserved {
+        name: &["zstd_safe"],
+        only_in: &["input/file/unpack/"],
+        why: UNPACK,
     },
     Reserved {
         name: &["serde_saphyr"],

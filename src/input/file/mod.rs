@@ -25,6 +25,7 @@ pub mod tail;
 mod trace;
 mod troubles;
 mod turn;
+pub mod unpack;
 pub mod watch;
 
 use std::collections::{HashMap, HashSet, VecDeque};
