@@ -135,12 +135,7 @@ fn a_cluster_that_is_away_stops_no_input_of_another_cluster() {
     });
     daemon.sigterm();
     assert_eq!(daemon.wait_code(LONG), 75);
-    let findings = judge_files(
-        kafka.read_values(&topic),
-        "alive",
-        999,
-        &[0..alive.written()],
-    );
+    let findings = judge_files(kafka.read_values(&topic), "alive", 999, &alive.files());
     assert!(findings.is_exactly_once(), "{findings}");
 }
 

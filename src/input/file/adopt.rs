@@ -20,6 +20,7 @@ use super::look::{Kind, Look, is_shared, open};
 use super::rotate::Standing;
 use super::settings::StartAt;
 use super::tail::{Source, end_of_lines};
+use super::unpack::{MAGIC, Packing, packed_name};
 use super::{Follower, fact};
 use crate::checkpoint::{Entry, FileKey, Print};
 use crate::flow::{Origin, SourceId};
@@ -29,6 +30,16 @@ use crate::input::outlet::Ended;
 impl Follower {
     /// Follows the file at `path`: from its saved position, or as a new one. Without a name it was found beside the patterns.
     pub(super) fn adopt(&mut self, path: PathBuf, name: Option<Name>) -> Result<(), Ended> {
+        self.adopt_as(path, name, false)
+    }
+
+    /// As [`Follower::adopt`]. `is_later`: compressed, it may hold what was never seen.
+    pub(super) fn adopt_as(
+        &mut self,
+        path: PathBuf,
+        name: Option<Name>,
+        is_later: bool,
+    ) -> Result<(), Ended> {
         let opened = open(&path).and_then(|file| Ok((Look::of(&file)?, file)));
         let (look, file) = match opened {
             Ok(opened) => opened,
@@ -61,6 +72,28 @@ impl Follower {
                 self.must_walk = true;
                 return Ok(());
             }
+        }
+        let mut first = [0; MAGIC];
+        let got = match file.read_at(&mut first, 0) {
+            Ok(got) => got,
+            Err(error) => {
+                self.cannot_adopt(path, &error);
+                return Ok(());
+            }
+        };
+        if let Some(packing) = Packing::of(&first[..got]) {
+            self.adopt_packed(path, name, look, file, packing, is_later);
+            return Ok(());
+        }
+        if packed_name(&path).is_some() && Packing::is_open(&first[..got]) {
+            // It is being written.
+            if let Some(name) = name {
+                self.wait_for(path, name, look, None);
+            }
+            return Ok(());
+        }
+        if is_later {
+            return Ok(());
         }
         let start = match self.start_of(&path, name, &look, &file) {
             Ok(Some(start)) => start,
@@ -115,11 +148,16 @@ impl Follower {
             self.outlet.tracker().add(id, source.position());
             self.facts.add(id, fact, start.save);
         }
+        self.insert(source, name);
+    }
+
+    pub(super) fn insert(&mut self, source: Source, name: Option<Name>) {
         let slot = self.next_slot;
         self.next_slot += 1;
-        self.by_id.insert((look.id.dev, look.id.inode), slot);
+        let id = source.look.id;
+        self.by_id.insert((id.dev, id.inode), slot);
         if let Some(name) = name {
-            self.learn_name(path, name, slot);
+            self.learn_name(source.path.clone(), name, slot);
         }
         self.sources.insert(slot, source);
         self.account(slot);

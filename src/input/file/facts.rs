@@ -48,6 +48,8 @@ pub struct Fact {
     pub behind_since: Option<Instant>,
     /// It is a copy that holds less than was read: positions beyond its end are saved as its end, with the bytes before that.
     pub ceiling: Option<(u64, Option<Print>)>,
+    /// A compressed file that was read to its end: where that is, and how many bytes the file has.
+    pub packed: Option<(u64, u64)>,
 }
 
 /// How one file stands.
@@ -171,6 +173,15 @@ impl Facts {
         inner.changed.push(source);
     }
 
+    /// A compressed file is read to its end, at `end`; it has `size` bytes.
+    pub(super) fn is_unpacked(&self, source: SourceId, end: u64, size: u64) {
+        let mut inner = self.lock();
+        if let Some(fact) = inner.files.get_mut(&source) {
+            fact.packed = Some((end, size));
+            inner.changed.push(source);
+        }
+    }
+
     /// A file has another name.
     pub(super) fn renamed(&self, source: SourceId, path: PathBuf) {
         let mut inner = self.lock();
@@ -254,6 +265,11 @@ fn entry(fact: &Fact, position: &Position, now: i64) -> Entry {
         skip: position.skip,
         head: fact.head,
         tail: position.tail,
+        // Only what is settled to its end is never looked into again.
+        packed: fact
+            .packed
+            .filter(|(end, _)| *end <= position.offset)
+            .map(|(_, size)| size),
         updated: now,
     }
 }
@@ -281,6 +297,7 @@ mod tests {
             read: 0,
             behind_since: None,
             ceiling: None,
+            packed: None,
         }
     }
 

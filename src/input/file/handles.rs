@@ -42,6 +42,10 @@ impl Follower {
     pub(super) fn close(&mut self, slot: u64) {
         if let Some(source) = self.sources.get_mut(&slot)
             && source.standing == Standing::Named
+            && source
+                .packed
+                .as_ref()
+                .is_none_or(|packed| packed.unpacked.is_none())
             && source.file.take().is_some()
         {
             self.open -= 1;

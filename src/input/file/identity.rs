@@ -176,6 +176,7 @@ mod tests {
             skip: None,
             head: print(&TEXT[..offset]),
             tail: print(&TEXT[..offset]),
+            packed: None,
             updated: 0,
         }
     }

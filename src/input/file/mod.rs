@@ -16,6 +16,7 @@ mod handles;
 mod hole;
 pub mod identity;
 pub mod look;
+mod packed;
 mod pursue;
 pub mod rotate;
 pub mod seek;
@@ -26,6 +27,7 @@ mod trace;
 mod troubles;
 mod turn;
 pub mod unpack;
+mod unpacking;
 pub mod watch;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -39,7 +41,7 @@ use self::facts::{Fact, Facts};
 use self::handles::most_open;
 use self::identity::{Id, Saved};
 use self::pursue::predecessors;
-use self::rotate::{Standing, Timing};
+use self::rotate::{Standing, Timing, bases};
 use self::settings::{FileSettings, Watch as Mode};
 use self::sweep::Known;
 use self::tail::Source;
@@ -125,6 +127,12 @@ struct Follower {
     pasts: VecDeque<Past>,
     /// Names that lead to copies of followed files.
     waiting: HashMap<PathBuf, Waiting>,
+    /// Compressed files that wait for the memory to be unpacked.
+    packed: VecDeque<u64>,
+    /// How many have it.
+    unpacking: usize,
+    /// When each path that has saved positions, or that such a file was rotated from, was read last: milliseconds since 1970.
+    known_at_start: HashMap<PathBuf, i64>,
     /// Files that are looked at by time, next ones first. A file is in it exactly while its pace is not idle.
     active: VecDeque<u64>,
     /// Open files that went idle, longest ago first; may name some that are not idle any more.
@@ -155,6 +163,13 @@ impl Follower {
         };
         let outlet = Outlet::new(input.ends);
         let predecessors = predecessors(&input.saved);
+        let mut known_at_start: HashMap<PathBuf, i64> = HashMap::new();
+        for (_, entry) in &input.saved {
+            for base in bases(&entry.path) {
+                let known = known_at_start.entry(base).or_insert(entry.updated);
+                *known = (*known).max(entry.updated);
+            }
+        }
         Ok(Self {
             discover: Discover::new(&settings.paths, &settings.exclude)?,
             framer: Framer::new(&settings.lines)?,
@@ -179,6 +194,9 @@ impl Follower {
             predecessors,
             pasts: VecDeque::new(),
             waiting: HashMap::new(),
+            packed: VecDeque::new(),
+            unpacking: 0,
+            known_at_start,
             active: VecDeque::new(),
             idle: VecDeque::new(),
             open: 0,
@@ -358,10 +376,11 @@ fn fact(source: &Source) -> Fact {
         path: source.path.clone(),
         id: source.look.id,
         head: source.head(),
-        size: source.look.size,
+        size: source.size(),
         read: source.at(),
         behind_since: (source.unread() > 0).then(Instant::now),
         ceiling: None,
+        packed: None,
     }
 }
 

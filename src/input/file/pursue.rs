@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::Follower;
 use super::adopt::content;
+use super::copies::Past;
 use super::identity::{Found, Id, Verdict, judge};
 use super::look::{Look, open};
 use super::rotate::{is_over, rotated_from, was_between};
@@ -158,15 +159,15 @@ impl Follower {
             if !self.outlet.try_flush()? {
                 return Ok(());
             }
-            let lost = source.unread();
-            tracing::warn!(
-                input = %self.name, file = %source.path.display(), lost_bytes = lost,
-                "the file was deleted while it was closed; what was not read is lost"
-            );
-            if lost > 0 {
-                self.outlet.tracker().books().lost("deleted", lost);
+            if source.unread() == 0 {
+                return self.leave(slot);
             }
-            return self.leave(slot);
+            // It may have been compressed.
+            let Some(source) = self.detach(slot) else {
+                return Ok(());
+            };
+            let size = source.seen.max(source.size());
+            return self.end_generation(Past::deleted(&source, size));
         };
         source.file = Some(file);
         source.standing = source.standing.out_of_sight(look.links, Instant::now());

@@ -161,6 +161,7 @@ impl Sighting {
             skip: None,
             head,
             tail,
+            packed: None,
             updated: now,
         })
     }
@@ -247,6 +248,7 @@ mod tests {
             skip: None,
             head: None,
             tail: None,
+            packed: None,
             updated: 0,
         }
     }

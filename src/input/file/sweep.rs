@@ -18,6 +18,7 @@ use super::adopt::origin;
 use super::discover::{Name, is_absent};
 use super::facts::Facts;
 use super::look::{Kind, Look};
+use super::packed;
 use super::rotate::{Growth, Standing, growth, is_over};
 use super::tail::Source;
 use crate::input::outlet::Ended;
@@ -80,6 +81,9 @@ impl Follower {
         }
         if !self.predecessors.is_empty() {
             self.adopt_after()?;
+        }
+        if !self.known_at_start.is_empty() {
+            self.pursue_packed()?;
         }
         self.watch.set_folders(&found.folders);
         self.troubles.forget_before(sweep);
@@ -199,7 +203,7 @@ impl Follower {
     fn look_around(&mut self) -> Result<(), Ended> {
         let now = Instant::now();
         let (mut changed, mut astray, mut over) = (Vec::new(), Vec::new(), Vec::new());
-        let mut cut = Vec::new();
+        let (mut cut, mut gone) = (Vec::new(), Vec::new());
         for (&slot, source) in &mut self.sources {
             let named = source.standing == Standing::Named;
             // Events answer for most of those that have been quiet for long.
@@ -239,6 +243,16 @@ impl Follower {
                     follow_path(source, &self.facts);
                 }
             }
+            if source.packed.is_some() {
+                if packed::is_changed(&source.look, &look) {
+                    changed.push(slot);
+                } else if source.pace.idle
+                    && is_over(source.standing, source.pace.grew, now, &self.timing)
+                {
+                    gone.push(slot);
+                }
+                continue;
+            }
             // Nobody reads now, or not yet: what is cut and written again until then would never show.
             let is_shorter = look.size < source.seen;
             if growth(source.at(), &source.look, &look) == Growth::Cut
@@ -265,6 +279,14 @@ impl Follower {
         }
         for slot in astray {
             self.search(slot)?;
+        }
+        for slot in gone {
+            let unread = self.sources.get(&slot).map_or(0, Source::unread);
+            self.leave(slot)?;
+            if unread > 0 && !self.sources.contains_key(&slot) {
+                let books = self.outlet.tracker().books();
+                books.lost("unreadable", unread);
+            }
         }
         for slot in over {
             // An unterminated last line is all that may be left; nobody will end it.

@@ -27,6 +27,7 @@ mod discovery;
 mod holes;
 mod identity;
 mod lines;
+mod packed;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
