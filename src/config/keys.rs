@@ -266,7 +266,15 @@ const INPUT_FILE: &[Key] = &[
     MULTILINE_KEY,
     FILTER_KEY,
     Key::later("ignore_older", &[]),
-    Key::later("max_open_files", &[]),
+    Key::default(
+        "max_open_files",
+        Shape::Count {
+            least: 1,
+            most: 1_000_000,
+        },
+        "4096",
+        "Files held open at once, at most half of what the process may open. The least recently active one is closed, and opened again when it grows.",
+    ),
     Key::later("hold_deleted", &[]),
 ];
 

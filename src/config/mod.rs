@@ -139,6 +139,7 @@ pub struct FileInput {
     pub exclude: Vec<Spanned<String>>,
     pub start_at: StartAt,
     pub watch: Watch,
+    pub max_open_files: u64,
     pub lines: Lines,
 }
 
@@ -324,11 +325,7 @@ outputs:
         ] {
             assert_eq!(input(off), [], "{off}");
         }
-        for on in [
-            "ignore_older: 7d",
-            "hold_deleted: { age: 24h }",
-            "max_open_files: 4096",
-        ] {
+        for on in ["ignore_older: 7d", "hold_deleted: { age: 24h }"] {
             let problems = input(on);
             assert_eq!(problems.len(), 1, "{on}");
             assert!(problems[0].message.ends_with("is not built yet"), "{on}");

@@ -47,10 +47,17 @@ impl Follower {
             return Ok(());
         }
         if name.is_some()
-            && let Some(before) = self.predecessors.remove(&path)
-            && !before.is_same(&look.id)
+            && let Some(before) = self.predecessors.get(&path).copied()
         {
-            self.adopt_between(&path, &before, &look.id)?;
+            let starved = self.starved;
+            if !before.is_same(&look.id) {
+                self.adopt_between(&path, &before, &look.id)?;
+            }
+            if self.starved != starved {
+                // Some may have been passed over; the next walk comes here again.
+                return Ok(());
+            }
+            self.predecessors.remove(&path);
         }
         let (start, save) = match self.start_of(&path, &look, &file) {
             Ok(start) => start,
@@ -93,8 +100,8 @@ impl Follower {
         self.account(slot);
         self.wake(slot);
         if self.open > self.most_open {
-            // It is opened again when it is its turn.
-            self.close(slot);
+            // What is closed is opened again when it is its turn.
+            self.close_some(slot);
         }
         Ok(())
     }
@@ -147,8 +154,7 @@ impl Follower {
 
     /// A name that is looked for leads to something that cannot be read now.
     pub(super) fn cannot_adopt(&mut self, path: PathBuf, error: &io::Error) {
-        self.mind_descriptors(error);
-        self.troubles.cannot_read(&path, error, self.sweeps);
+        self.not_now(&path, error);
         if self.first_start {
             self.late.insert(path);
         }

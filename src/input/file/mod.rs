@@ -123,6 +123,11 @@ struct Follower {
     idle: VecDeque<u64>,
     open: u64,
     most_open: u64,
+    /// What `most_open` may be again after there were no descriptors.
+    allowed_open: u64,
+    /// How often there was no descriptor, and the sweep of the last time.
+    starved: u64,
+    starved_in: u64,
     /// Bytes that are known to exist and were not read, over all files.
     unread: u64,
     followed: usize,
@@ -145,6 +150,7 @@ impl Follower {
         };
         let outlet = Outlet::new(input.ends);
         let predecessors = predecessors(&input.saved);
+        let allowed_open = most_open(settings.max_open_files);
         Ok(Self {
             discover: Discover::new(&settings.paths, &settings.exclude)?,
             framer: Framer::new(&settings.lines)?,
@@ -170,7 +176,10 @@ impl Follower {
             active: VecDeque::new(),
             idle: VecDeque::new(),
             open: 0,
-            most_open: most_open(),
+            most_open: allowed_open,
+            allowed_open,
+            starved: 0,
+            starved_in: 0,
             unread: 0,
             followed: 0,
             sweeps: 0,

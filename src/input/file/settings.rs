@@ -13,6 +13,8 @@ pub struct FileSettings {
     pub start_at: StartAt,
     /// How growth and new files are noticed.
     pub watch: Watch,
+    /// More are not held open at once; those without a name count and stay. At least 1.
+    pub max_open_files: u64,
     pub lines: LineSettings,
 }
 

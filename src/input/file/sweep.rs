@@ -43,6 +43,7 @@ impl Follower {
             self.walk()?;
         }
         self.look_around()?;
+        self.close_surplus();
         self.give_up_saved();
         self.tell_unread();
         Ok(())
@@ -64,8 +65,13 @@ impl Follower {
             }
             is_kept
         });
+        let starved = self.starved;
         for (folder, error) in &found.unreadable {
-            self.troubles.cannot_read(folder, error, sweep);
+            self.not_now(folder, error);
+        }
+        if self.starved != starved {
+            // What was not listed for want of descriptors is not gone.
+            return Ok(());
         }
         // Before the names: what was renamed is finished first.
         self.pursue_saved()?;

@@ -50,6 +50,8 @@ pub struct Source {
     pub is_shared: bool,
     /// Its next write is told by an event.
     pub is_armed: bool,
+    /// It was closed for a while: what stands before the position has to be proven.
+    pub is_doubtful: bool,
     /// It stands in the queue of files that may be closed.
     pub is_queued: bool,
     /// What it counts for in the input's unread bytes.
@@ -113,6 +115,7 @@ impl Source {
             end: None,
             is_shared: false,
             is_armed: false,
+            is_doubtful: false,
             is_queued: false,
             counted: 0,
             at: 0,

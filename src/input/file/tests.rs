@@ -23,6 +23,7 @@ use crate::input::outlet::Ends;
 use crate::input::{Position, Report, SetAside};
 
 mod holes;
+mod limits;
 mod lines;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -63,6 +64,7 @@ impl Rig {
             exclude: Vec::new(),
             start_at: StartAt::Beginning,
             watch: Watch::Auto,
+            max_open_files: 4096,
             lines: LineSettings::default(),
         };
         Self {
@@ -854,6 +856,9 @@ fn random_steps(seed: u64) {
     rig.settings.lines.max_line.size = 64;
     if seed & 1 > 0 {
         rig.settings.watch = Watch::Poll;
+    }
+    if seed & 4 > 0 {
+        rig.settings.max_open_files = 2;
     }
     rig.start();
     let mut models: [Model; 3] = Default::default();

@@ -40,9 +40,11 @@ impl Follower {
             }
         };
         let known = source.seen.max(source.look.size);
+        let is_doubtful = std::mem::take(&mut source.is_doubtful);
         match growth(source.at(), &source.look, &look) {
+            Growth::Nothing | Growth::More if !is_doubtful => {}
             Growth::Cut => return self.start_over(slot, known, look),
-            Growth::Touched => {
+            Growth::Touched | Growth::Nothing | Growth::More => {
                 let blank = source.blank_from();
                 source.distrust_half();
                 match source.is_unchanged_before() {
@@ -57,7 +59,6 @@ impl Follower {
                     self.outlet.tracker().books().lost("truncated", vanished);
                 }
             }
-            Growth::Nothing | Growth::More => {}
         }
         source.saw(look);
         source.note_growth(&self.framer, now);

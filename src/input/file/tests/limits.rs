@@ -1,0 +1,208 @@
+//! How much an input holds, and what becomes of files beyond that.
+
+use std::os::fd::AsRawFd;
+use std::process::Command;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::*;
+
+impl Rig {
+    /// How many of its files are open in this process.
+    fn open_files(&self) -> usize {
+        let handles = fs::read_dir("/proc/self/fd").unwrap();
+        let targets = handles.filter_map(|handle| fs::read_link(handle.unwrap().path()).ok());
+        let folder = self.folder.path();
+        let ours = targets.filter(|path| path.starts_with(folder) && path != folder);
+        ours.count()
+    }
+
+    fn summary(&self) -> crate::input::file::facts::Summary {
+        self.running.as_ref().unwrap().facts.summary()
+    }
+
+    fn sorted(&self) -> Vec<&str> {
+        let mut lines = self.lines();
+        lines.sort_unstable();
+        lines
+    }
+}
+
+#[test]
+fn far_fewer_handles_than_files_lose_and_repeat_nothing() {
+    for pattern in ["*.log", "*.log*"] {
+        let mut rig = Rig::new(&[pattern]);
+        rig.settings.max_open_files = 2;
+        let name = |file: usize| format!("{file:02}.log");
+        let mut expected = Vec::new();
+        let mut write = |rig: &Rig, round: usize, file: usize, name: &str| {
+            let line = format!("{file:02}-{round:02}-{name}");
+            rig.append(name, &format!("{line}\n"));
+            expected.push(line);
+        };
+        (0..20).for_each(|file| write(&rig, 0, file, &name(file)));
+        rig.start();
+        rig.until_lines(20);
+        let mut count = 20;
+        for round in 1..6 {
+            for file in 0..20 {
+                let (live, rotated) = (name(file), format!("{}.{round}", name(file)));
+                write(&rig, round, file, &live);
+                count += 1;
+                if (file + round) % 3 == 0 {
+                    rig.rename(&live, &rotated);
+                    write(&rig, round, file, &rotated);
+                    write(&rig, round, file, &live);
+                    count += 2;
+                }
+            }
+            rig.until_lines(count);
+            rig.until_read();
+        }
+        rig.until("closing", |rig| rig.open_files() <= 2);
+        rig.stop();
+        expected.sort_unstable();
+        assert_eq!(rig.sorted(), expected, "{pattern}");
+    }
+}
+
+#[test]
+fn a_file_without_a_name_is_not_closed() {
+    let mut rig = Rig::new(&["*.log"]);
+    rig.settings.max_open_files = 1;
+    rig.timing.deleted_for = Duration::from_secs(3600);
+    rig.append("a.log", "1\n");
+    rig.start();
+    rig.until_lines(1);
+    let mut writer = OpenOptions::new()
+        .append(true)
+        .open(rig.path("a.log"))
+        .unwrap();
+    rig.until("opening", |rig| rig.open_files() == 2);
+    fs::remove_file(rig.path("a.log")).unwrap();
+    for file in 0..5 {
+        rig.append(&format!("b{file}.log"), "2\n");
+    }
+    rig.until_lines(6);
+    writer.write_all(b"3\n").unwrap();
+    rig.until_lines(7);
+    assert_eq!(rig.lines()[6], "3");
+    rig.stop();
+}
+
+#[test]
+fn a_file_that_was_replaced_in_place_while_it_was_closed_is_read_again() {
+    let mut rig = Rig::new(&["*.log"]);
+    rig.settings.max_open_files = 1;
+    rig.append("a.log", "one\ntwo\n");
+    rig.append("b.log", "1\n");
+    rig.start();
+    rig.until_lines(3);
+    rig.until_read();
+    rig.until("closing", |rig| rig.open_files() <= 1);
+    fs::write(rig.path("a.log"), "ONE\nTWO\nthree\n").unwrap();
+    fs::write(rig.path("b.log"), "2\n").unwrap();
+    rig.until_lines(7);
+    assert_eq!(rig.sorted()[..4], ["1", "2", "ONE", "TWO"]);
+    rig.stop();
+}
+
+/// Runs the scenario in a process of its own: no other test is to miss descriptors.
+#[test]
+fn files_are_not_gone_because_no_descriptor_is_left() {
+    const CHILD: &str = "LOGFERRY_TEST_WITHOUT_DESCRIPTORS";
+    if std::env::var_os(CHILD).is_some() {
+        return without_descriptors();
+    }
+    let name = "input::file::tests::limits::files_are_not_gone_because_no_descriptor_is_left";
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success(), "{text}");
+    assert!(String::from_utf8_lossy(&child.stdout).contains("1 passed"));
+}
+
+fn without_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let set = |current: u64| {
+        let current = Some(current);
+        setrlimit(Resource::Nofile, Rlimit { current, ..limit }).unwrap();
+    };
+    let patience = |rig: &mut Rig| {
+        // Many sweeps; nothing tells of them while they find nothing.
+        let until = Instant::now() + Duration::from_millis(300);
+        rig.until("sweeps", |_| Instant::now() >= until);
+    };
+    // Without descriptors from the beginning, or when all files are known.
+    for (pattern, has_some) in [
+        ("*.log", false),
+        ("*.log*", false),
+        ("*.log", true),
+        ("*.log*", true),
+    ] {
+        let mut rig = Rig::new(&[pattern]);
+        rig.settings.max_open_files = 4;
+        // Whatever is forgotten early would be, here.
+        rig.timing.moved_for = Duration::from_millis(50);
+        rig.timing.missing_for = Duration::from_millis(200);
+        let name = |file: usize| format!("{file:02}.log");
+        for file in 0..20 {
+            rig.append(&name(file), &format!("{file:02} a\n"));
+        }
+        rig.start();
+        rig.until_lines(20);
+        rig.until_read();
+        // Some are renamed while nobody looks: they are found by their saved positions.
+        rig.stop();
+        for file in 0..5 {
+            rig.append(&name(file), &format!("{file:02} b\n"));
+            rig.rename(&name(file), &format!("{}.1", name(file)));
+        }
+        let mut writers: Vec<File> = (5..20)
+            .map(|file| {
+                let open = OpenOptions::new().append(true).open(rig.path(&name(file)));
+                open.unwrap()
+            })
+            .collect();
+        for file in 0..10 {
+            rig.append(&format!("new.{file}"), &format!("{file:02} c\n"));
+        }
+        let last = u64::try_from(writers.last().unwrap().as_raw_fd()).unwrap();
+        set(if has_some { last + 20 } else { 3 });
+        rig.start();
+        patience(&mut rig);
+        assert_eq!(rig.arrived.len(), if has_some { 25 } else { 20 });
+        set(3);
+        for file in 0..10 {
+            if file >= 5 {
+                rig.rename(&name(file), &format!("{}.1", name(file)));
+            }
+            rig.rename(&format!("new.{file}"), &name(file));
+        }
+        for (writer, file) in writers.iter_mut().zip(5..) {
+            writeln!(writer, "{file:02} b").unwrap();
+        }
+        patience(&mut rig);
+        assert_eq!((rig.lost("deleted"), rig.lost("truncated")), (0, 0));
+        set(limit.current.unwrap());
+        rig.until_lines(50);
+        rig.until("positions", |rig| {
+            rig.summary().unread_bytes == 0 && rig.saved.len() >= 10
+        });
+        patience(&mut rig);
+        assert_eq!((rig.lost("deleted"), rig.lost("truncated")), (0, 0));
+        rig.stop();
+        let of = |files: std::ops::Range<usize>, text: &'static str| {
+            files.map(move |file| format!("{file:02} {text}"))
+        };
+        let mut expected: Vec<String> = of(0..20, "a")
+            .chain(of(0..20, "b"))
+            .chain(of(0..10, "c"))
+            .collect();
+        expected.sort_unstable();
+        assert_eq!(rig.sorted(), expected, "{pattern}");
+    }
+}
