@@ -128,6 +128,7 @@ fn input(entry: &Entry) -> Input {
             exclude: from.texts("exclude"),
             start_at: from.word("start_at", start_at).unwrap_or_default(),
             watch: from.word("watch", watch).unwrap_or_default(),
+            ignore_older: from.duration("ignore_older"),
             max_open_files: from.parsed("max_open_files").map_or(1, |count| count.value),
             lines: lines(&from),
         })),

@@ -265,7 +265,15 @@ const INPUT_FILE: &[Key] = &[
     PARTIAL_LINE_TIMEOUT,
     MULTILINE_KEY,
     FILTER_KEY,
-    Key::later("ignore_older", &[]),
+    Key::optional(
+        "ignore_older",
+        Shape::Duration {
+            least: 1,
+            most: 36_500 * 24 * HOUR,
+            word: None,
+        },
+        "Files without a saved position that were not written to for so long are not read until they are, then from their beginning. Left out: all are read.",
+    ),
     Key::default(
         "max_open_files",
         Shape::Count {

@@ -139,6 +139,7 @@ pub struct FileInput {
     pub exclude: Vec<Spanned<String>>,
     pub start_at: StartAt,
     pub watch: Watch,
+    pub ignore_older: Option<Duration>,
     pub max_open_files: u64,
     pub lines: Lines,
 }
@@ -325,11 +326,9 @@ outputs:
         ] {
             assert_eq!(input(off), [], "{off}");
         }
-        for on in ["ignore_older: 7d", "hold_deleted: { age: 24h }"] {
-            let problems = input(on);
-            assert_eq!(problems.len(), 1, "{on}");
-            assert!(problems[0].message.ends_with("is not built yet"), "{on}");
-        }
+        let problems = input("hold_deleted: { age: 24h }");
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].message.ends_with("is not built yet"));
     }
 
     #[test]

@@ -46,6 +46,10 @@ impl Follower {
             }
             return Ok(());
         }
+        if name.is_some() && self.is_old(&path, &look) && !self.is_saved(&path, &look, &file) {
+            self.ignored += 1;
+            return Ok(());
+        }
         if name.is_some()
             && let Some(before) = self.predecessors.get(&path).copied()
         {
@@ -104,6 +108,27 @@ impl Follower {
             self.close_some(slot);
         }
         Ok(())
+    }
+
+    /// Whether a file is not read if it has no saved position. What the very first start passes over has to be followed to be known.
+    pub(super) fn is_old(&self, path: &Path, look: &Look) -> bool {
+        let existed = self.first_start || self.late.contains(path);
+        let is_passed_over = existed && self.settings.start_at == StartAt::End;
+        let age = self.settings.ignore_older;
+        !is_passed_over && age.is_some_and(|age| look.was_written_before(age))
+    }
+
+    /// Whether a file has a saved position, be it one of other content.
+    fn is_saved(&self, path: &Path, look: &Look, file: &File) -> bool {
+        let found = Found {
+            path,
+            id: look.id,
+            size: look.size,
+        };
+        let candidates = self.saved.candidates(path, look.id.inode);
+        candidates.iter().any(|(_, entry)| {
+            judge(entry, &found, |at, len| content(file, at, len)) != Verdict::Other
+        })
     }
 
     /// Where a file is begun, and whether that has to be saved at once.

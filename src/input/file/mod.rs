@@ -134,6 +134,8 @@ struct Follower {
     sweeps: u64,
     /// Budget or room in the pipe are missing: nothing can be read now.
     is_blocked: bool,
+    /// Names of files that are too old to be read, in the latest walk.
+    ignored: u64,
     /// The next sweep walks over all names, whatever the folders say.
     must_walk: bool,
     troubles: Troubles,
@@ -184,6 +186,7 @@ impl Follower {
             followed: 0,
             sweeps: 0,
             is_blocked: false,
+            ignored: 0,
             must_walk: true,
             troubles: Troubles::default(),
             scratch: vec![0; SCRATCH],

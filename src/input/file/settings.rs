@@ -1,5 +1,7 @@
 //! What a `file` input can be told. Each key is documented where it is obeyed.
 
+use std::time::Duration;
+
 use crate::input::frame::settings::LineSettings;
 
 /// The keys of `from:` with `type: file`.
@@ -13,6 +15,8 @@ pub struct FileSettings {
     pub start_at: StartAt,
     /// How growth and new files are noticed.
     pub watch: Watch,
+    /// Files without a saved position that were not written to for so long are not read until they are.
+    pub ignore_older: Option<Duration>,
     /// More are not held open at once; those without a name count and stay. At least 1.
     pub max_open_files: u64,
     pub lines: LineSettings,

@@ -75,8 +75,13 @@ impl Follower {
         }
         // Before the names: what was renamed is finished first.
         self.pursue_saved()?;
+        let ignored = std::mem::take(&mut self.ignored);
         if !found.unknown.is_empty() || kept != self.names.len() {
             self.match_names(found.unknown)?;
+        }
+        if self.ignored != ignored {
+            tracing::info!(input = %self.name, files = self.ignored, "files that were not written to for longer than ignore_older are not read");
+            self.facts.ignore(self.ignored);
         }
         if !self.predecessors.is_empty() {
             self.adopt_after()?;
@@ -107,6 +112,10 @@ impl Follower {
             }
             match self.slot_of(&look) {
                 Some(slot) => self.learn_name(path, name, slot),
+                // Cheaper than to open it at every walk.
+                None if self.is_old(&path, &look) && !self.saved.may_have(&path, &look.id) => {
+                    self.ignored += 1;
+                }
                 None => new.push((path, name)),
             }
         }

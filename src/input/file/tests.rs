@@ -64,6 +64,7 @@ impl Rig {
             exclude: Vec::new(),
             start_at: StartAt::Beginning,
             watch: Watch::Auto,
+            ignore_older: None,
             max_open_files: 4096,
             lines: LineSettings::default(),
         };

@@ -107,6 +107,65 @@ fn a_file_that_was_replaced_in_place_while_it_was_closed_is_read_again() {
     rig.stop();
 }
 
+/// Says that a file was written to so long ago.
+fn age(rig: &Rig, name: &str, age: Duration) {
+    let file = OpenOptions::new().write(true).open(rig.path(name)).unwrap();
+    let at = std::time::SystemTime::now() - age;
+    file.set_modified(at).unwrap();
+}
+
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+#[test]
+fn an_old_file_is_read_only_when_it_is_written_to_again_and_then_whole() {
+    for watch in [Watch::Auto, Watch::Poll] {
+        let mut rig = Rig::new(&["*.log"]);
+        rig.settings.ignore_older = Some(WEEK);
+        rig.settings.watch = watch;
+        for name in ["a.log", "b.log", "c.log"] {
+            rig.append(name, "old\n");
+            age(&rig, name, 2 * WEEK);
+        }
+        rig.append("new.log", "1\n");
+        rig.start();
+        rig.until_lines(1);
+        rig.until("count", |rig| rig.summary().ignored == 3);
+        assert_eq!(rig.summary().files, 1);
+        rig.append("b.log", "2\n");
+        rig.until_lines(3);
+        assert_eq!(rig.lines(), ["1", "old", "2"]);
+        rig.until("count", |rig| rig.summary().ignored == 2);
+        rig.until_read();
+        rig.stop();
+        // What was followed once is not ignored, however old it is, nor when it was renamed meanwhile.
+        rig.append("b.log", "3\n");
+        age(&rig, "b.log", 2 * WEEK);
+        rig.append("new.log", "4\n");
+        age(&rig, "new.log", 2 * WEEK);
+        rig.rename("new.log", "other.log");
+        rig.start();
+        rig.until_lines(5);
+        rig.until("count", |rig| rig.summary().ignored == 2);
+        assert_eq!(rig.sorted(), ["1", "2", "3", "4", "old"]);
+        rig.stop();
+    }
+}
+
+#[test]
+fn what_the_very_first_start_passes_over_is_not_read_later_for_its_age() {
+    let mut rig = Rig::new(&["*.log"]);
+    rig.settings.ignore_older = Some(WEEK);
+    rig.settings.start_at = StartAt::End;
+    rig.append("a.log", "old\n");
+    age(&rig, "a.log", 2 * WEEK);
+    rig.start();
+    rig.until("start", |rig| rig.started && rig.saved.len() == 1);
+    rig.append("a.log", "new\n");
+    rig.until_lines(1);
+    assert_eq!(rig.lines(), ["new"]);
+    rig.stop();
+}
+
 /// Runs the scenario in a process of its own: no other test is to miss descriptors.
 #[test]
 fn files_are_not_gone_because_no_descriptor_is_left() {
