@@ -1,21 +1,27 @@
 //! How many files are held open at once.
 //!
 //! A file that has a name can be closed and opened again: idle ones are when there are too many, longest idle first, then the least recently
-//! active. One that has no name any more stays open, whatever the number: its handle is all that leads to it.
+//! active. One that has no name any more stays open, whatever the number: its handle is all that leads to it. Only the limits of
+//! `hold_deleted` give it up.
 //!
 //! Invariant: that no descriptor is left says nothing about files. Nothing is given up for it; what could not be looked at is looked at again.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::discover::is_absent;
+use super::hold::{Free, Held, Limit, to_give_up};
 use super::look::{Look, open};
 use super::rotate::Standing;
 use super::{Follower, troubles};
+use crate::input::outlet::Ended;
 
 /// Files that are held open even if fewer descriptors seem to be left.
 const FEWEST_OPEN: u64 = 16;
+/// How often free space is asked for, at most.
+const ASK_FREE: Duration = Duration::from_secs(1);
 /// So many active files are compared for the one that is closed.
 const COMPARED: usize = 16;
 
@@ -24,6 +30,15 @@ pub(super) fn most_open(max_open_files: u64) -> u64 {
     let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let half = descriptors.current.map_or(u64::MAX, |most| most / 2);
     max_open_files.min(half.max(FEWEST_OPEN)).max(1)
+}
+
+/// What the file system of `file` has left for everybody.
+fn free(file: &File) -> Option<Free> {
+    let stat = rustix::fs::fstatvfs(file).ok()?;
+    Some(Free {
+        left: stat.f_bavail.saturating_mul(stat.f_frsize),
+        size: stat.f_blocks.saturating_mul(stat.f_frsize),
+    })
 }
 
 impl Follower {
@@ -80,6 +95,71 @@ impl Follower {
         if let Some(&slot) = self.idle.back().or(self.active.back()) {
             self.close_some(slot);
         }
+    }
+
+    /// Gives up deleted files that are held open beyond the limits, also while nothing can be sent.
+    pub(super) fn give_up_held(&mut self) -> Result<(), Ended> {
+        let (now, limits) = (Instant::now(), &self.settings.hold_deleted);
+        let mut held = Vec::new();
+        let mut given_up = Vec::new();
+        for (&slot, source) in &mut self.sources {
+            if source.is_given_up {
+                given_up.push(slot);
+            }
+            if let (Standing::Deleted { since }, Some(file)) = (source.standing, &source.file)
+                && let Ok(look) = Look::of(file)
+            {
+                source.seen = source.seen.max(look.size);
+                if source.unread() > 0 {
+                    held.push(Held {
+                        slot,
+                        dev: look.id.dev,
+                        deleted: since,
+                        bytes: look.blocks.saturating_mul(512),
+                    });
+                }
+            }
+        }
+        if !held.is_empty() {
+            let is_due = |at: Instant| now.saturating_duration_since(at) >= ASK_FREE;
+            let asks = self.asked_free.is_none_or(is_due);
+            if asks {
+                self.asked_free = Some(now);
+            }
+            let sources = &self.sources;
+            let limits = to_give_up(held, limits, self.timing.deleted_for, now, |file| {
+                let source = sources.get(&file.slot).filter(|_| asks)?;
+                free(source.file.as_ref()?)
+            });
+            for (slot, limit) in limits {
+                self.give_up(slot, limit);
+                given_up.push(slot);
+            }
+        }
+        for slot in given_up {
+            self.leave(slot)?;
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, slot: u64, limit: Limit) {
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return;
+        };
+        self.open -= u64::from(source.file.is_some());
+        let lost = source.give_up();
+        tracing::warn!(
+            input = %self.name, file = %source.path.display(), lost_bytes = lost, limit = %limit,
+            "a deleted file that was not read to its end is held open no longer; the rest is lost"
+        );
+        // Its inode may be given to another file from now on.
+        let id = (source.look.id.dev, source.look.id.inode);
+        if self.by_id.get(&id) == Some(&slot) {
+            self.by_id.remove(&id);
+        }
+        self.account(slot);
+        self.outlet.tracker().books().lost("deleted", lost);
+        self.tell_unread();
     }
 
     /// Closes a file if it can be opened again by its name.

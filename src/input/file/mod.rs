@@ -12,6 +12,7 @@ mod adopt;
 pub mod discover;
 pub mod facts;
 mod handles;
+mod hold;
 mod hole;
 pub mod identity;
 pub mod look;
@@ -134,6 +135,8 @@ struct Follower {
     sweeps: u64,
     /// Budget or room in the pipe are missing: nothing can be read now.
     is_blocked: bool,
+    /// Whether there is enough space was asked last then.
+    asked_free: Option<Instant>,
     /// Names of files that are too old to be read, in the latest walk.
     ignored: u64,
     /// The next sweep walks over all names, whatever the folders say.
@@ -186,6 +189,7 @@ impl Follower {
             followed: 0,
             sweeps: 0,
             is_blocked: false,
+            asked_free: None,
             ignored: 0,
             must_walk: true,
             troubles: Troubles::default(),

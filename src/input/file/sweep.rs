@@ -43,6 +43,7 @@ impl Follower {
             self.walk()?;
         }
         self.look_around()?;
+        self.give_up_held()?;
         self.close_surplus();
         self.give_up_saved();
         self.tell_unread();
@@ -180,6 +181,9 @@ impl Follower {
         let now = Instant::now();
         let (mut changed, mut astray, mut over) = (Vec::new(), Vec::new(), Vec::new());
         for (&slot, source) in &mut self.sources {
+            if source.is_given_up {
+                continue;
+            }
             let named = source.standing == Standing::Named;
             // Events answer for most of those that have been quiet for long.
             let is_turn = (self.sweeps + slot).is_multiple_of(LOOK);

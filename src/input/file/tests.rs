@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::facts::{Facts, FileStatus};
 use super::rotate::Timing;
-use super::settings::{FileSettings, StartAt, Watch};
+use super::settings::{FileSettings, HoldDeleted, StartAt, Watch};
 use super::{FileInput, run};
 use crate::checkpoint::{Change, Entry, FileKey};
 use crate::flow::{
@@ -66,6 +66,11 @@ impl Rig {
             watch: Watch::Auto,
             ignore_older: None,
             max_open_files: 4096,
+            hold_deleted: HoldDeleted {
+                age: None,
+                bytes: None,
+                min_free: None,
+            },
             lines: LineSettings::default(),
         };
         Self {

@@ -24,6 +24,10 @@ impl Follower {
     /// Reads on in one file, as far as its turn goes.
     pub(super) fn turn(&mut self, slot: u64) -> Result<(), Ended> {
         let now = Instant::now();
+        if self.sources.get(&slot).is_some_and(|s| s.is_given_up) {
+            // The sweep leaves it.
+            return Ok(());
+        }
         if let Err(error) = self.reopen(slot) {
             return self.cannot_read(slot, &error);
         }
@@ -149,7 +153,8 @@ impl Follower {
             // It grew after its last word was asked for.
             source.end = None;
         }
-        if source.pace.idle && !self.once {
+        source.pace.idle |= source.is_given_up;
+        if source.pace.idle && !source.is_given_up && !self.once {
             source.is_armed =
                 !source.is_shared && self.watch.arm(slot, source.file.as_ref(), &source.path);
             if source.is_armed {

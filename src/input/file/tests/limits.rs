@@ -166,6 +166,72 @@ fn what_the_very_first_start_passes_over_is_not_read_later_for_its_age() {
     rig.stop();
 }
 
+/// Waits without taking anything.
+fn until_without_taking(rig: &Rig, mut done: impl FnMut(&Rig) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done(rig) {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_deleted_file_beyond_the_limit_is_given_up_also_while_nobody_takes_batches() {
+    let mut rig = Rig::new(&["*.log"]);
+    rig.memory = 600_000;
+    rig.settings.hold_deleted.bytes = Some(6_000_000);
+    let text = format!("{}\n", "x".repeat(99)).repeat(50_000);
+    let size = text.len() as u64;
+    rig.append("a.log", &text);
+    rig.start();
+    until_without_taking(&rig, |rig| rig.summary().files == 1);
+    fs::remove_file(rig.path("a.log")).unwrap();
+    rig.append("b.log", "");
+    until_without_taking(&rig, |rig| rig.summary().files == 2);
+    // One alone is not too much.
+    assert_eq!(rig.lost("deleted"), 0);
+    let open = rig.open_files();
+    rig.append("c.log", &text);
+    until_without_taking(&rig, |rig| rig.summary().files == 3);
+    fs::remove_file(rig.path("c.log")).unwrap();
+    until_without_taking(&rig, |rig| rig.lost("deleted") > 0);
+    // The first one is closed, and its space free.
+    until_without_taking(&rig, |rig| rig.open_files() == open);
+    let books = rig.running.as_ref().unwrap().books.clone();
+    let entries = books.entries();
+    assert_eq!(entries.seen_bytes(), 2 * size);
+    let lost = entries.lost["deleted"];
+    assert!(lost > size / 2 && lost < size, "{lost}");
+    // What was read of it arrives, and the other one does whole.
+    rig.until("removal", |rig| {
+        rig.saved
+            .values()
+            .all(|entry| entry.path.ends_with("b.log"))
+    });
+    assert_eq!(rig.arrived.len() as u64, (2 * size - lost) / 100);
+    assert_eq!(rig.lost("deleted"), lost);
+    assert_eq!(rig.summary().unread_bytes, 0);
+    rig.stop();
+}
+
+#[test]
+fn a_deleted_file_is_held_for_its_time() {
+    let mut rig = Rig::new(&["*.log"]);
+    rig.memory = 600_000;
+    rig.settings.hold_deleted.age = Some(Duration::from_millis(100));
+    rig.append("a.log", &format!("{}\n", "x".repeat(99)).repeat(50_000));
+    rig.start();
+    until_without_taking(&rig, |rig| rig.summary().files == 1);
+    let deleted = Instant::now();
+    fs::remove_file(rig.path("a.log")).unwrap();
+    until_without_taking(&rig, |rig| rig.lost("deleted") > 0);
+    assert!(deleted.elapsed() >= Duration::from_millis(100));
+    rig.until("removal", |rig| rig.saved.is_empty());
+    rig.append("a.log", "next\n");
+    rig.until("next line", |rig| rig.lines().last() == Some(&"next"));
+    rig.stop();
+}
+
 /// Runs the scenario in a process of its own: no other test is to miss descriptors.
 #[test]
 fn files_are_not_gone_because_no_descriptor_is_left() {
