@@ -162,6 +162,7 @@ impl Source {
         self.before.clear();
         self.head = Head::default();
         self.holes.forget();
+        self.is_doubtful = false;
     }
 
     /// Closes it for good. Tells how many bytes of it were not read.

@@ -44,9 +44,8 @@ impl Follower {
             }
         };
         let known = source.seen.max(source.look.size);
-        let is_doubtful = std::mem::take(&mut source.is_doubtful);
         match growth(source.at(), &source.look, &look) {
-            Growth::Nothing | Growth::More if !is_doubtful => {}
+            Growth::Nothing | Growth::More if !source.is_doubtful => {}
             Growth::Cut => return self.start_over(slot, known, look),
             Growth::Touched | Growth::Nothing | Growth::More => {
                 let blank = source.blank_from();
@@ -64,6 +63,7 @@ impl Follower {
                 }
             }
         }
+        source.is_doubtful = false;
         source.saw(look);
         source.note_growth(&self.framer, now);
         source.end = source.end.map(|end| end.min(look.size));
