@@ -59,11 +59,22 @@ impl Follower {
             }
             return Ok(());
         }
+        if name.is_some() && self.is_old(&path, &look) && !self.is_saved(&path, &look, &file) {
+            self.ignored += 1;
+            return Ok(());
+        }
         if name.is_some()
-            && let Some(before) = self.predecessors.remove(&path)
-            && !before.is_same(&look.id)
+            && let Some(before) = self.predecessors.get(&path).copied()
         {
-            self.adopt_between(&path, &before, &look.id)?;
+            let starved = self.starved;
+            if !before.is_same(&look.id) {
+                self.adopt_between(&path, &before, &look.id)?;
+            }
+            if self.starved != starved {
+                // Some may have been passed over; the next walk comes here again.
+                return Ok(());
+            }
+            self.predecessors.remove(&path);
         }
         if name.is_some() {
             self.look_at_originals(&path)?;
@@ -163,9 +174,30 @@ impl Follower {
         self.account(slot);
         self.wake(slot);
         if self.open > self.most_open {
-            // It is opened again when it is its turn.
-            self.close(slot);
+            // What is closed is opened again when it is its turn.
+            self.close_some(slot);
         }
+    }
+
+    /// Whether a file is not read if it has no saved position. What the very first start passes over has to be followed to be known.
+    pub(super) fn is_old(&self, path: &Path, look: &Look) -> bool {
+        let existed = self.first_start || self.late.contains(path);
+        let is_passed_over = existed && self.settings.start_at == StartAt::End;
+        let age = self.settings.ignore_older;
+        !is_passed_over && age.is_some_and(|age| look.was_written_before(age))
+    }
+
+    /// Whether a file has a saved position, be it one of other content.
+    fn is_saved(&self, path: &Path, look: &Look, file: &File) -> bool {
+        let found = Found {
+            path,
+            id: look.id,
+            size: look.size,
+        };
+        let candidates = self.saved.candidates(path, look.id.inode);
+        candidates.iter().any(|(_, entry)| {
+            judge(entry, &found, |at, len| content(file, at, len)) != Verdict::Other
+        })
     }
 
     /// Where a file is begun; `None` when it waits, because what it holds is read elsewhere.
@@ -236,8 +268,7 @@ impl Follower {
 
     /// A name that is looked for leads to something that cannot be read now.
     pub(super) fn cannot_adopt(&mut self, path: PathBuf, error: &io::Error) {
-        self.mind_descriptors(error);
-        self.troubles.cannot_read(&path, error, self.sweeps);
+        self.not_now(&path, error);
         if self.first_start {
             self.late.insert(path.clone());
         }

@@ -10,12 +10,13 @@
 //! Invariant: a file that waits is read as soon as it holds a byte that the followed one does not; one that is shorter than [`HEAD`] does
 //! not wait for long either.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::adopt::{Start, content};
-use super::discover::Name;
+use super::discover::{Name, is_absent};
 use super::identity::{HEAD, Id, TAIL, print};
 use super::look::{Kind, Look, open};
 use super::pursue::names_by_inode;
@@ -165,7 +166,12 @@ impl Follower {
     /// A generation ended because its content is not where it was. It goes on in a copy, or what was not read of it is lost.
     pub(super) fn end_generation(&mut self, past: Past) -> Result<(), Ended> {
         let folder = past.path.parent().unwrap_or(Path::new("/"));
-        let mut found: Vec<(Look, PathBuf)> = names_by_inode(folder)
+        let starved = self.starved;
+        let names = names_by_inode(folder).unwrap_or_else(|error| {
+            self.not_now(folder, &error);
+            HashMap::new()
+        });
+        let mut found: Vec<(Look, PathBuf)> = names
             .into_iter()
             .filter(|(inode, _)| !self.by_id.contains_key(&(past.id.dev, *inode)))
             .flat_map(|(_, names)| names)
@@ -174,15 +180,29 @@ impl Follower {
             .collect();
         // The copy that holds most of it; of equals the oldest.
         found.sort_by(|a, b| (a.0.id.birth, &a.1).cmp(&(b.0.id.birth, &b.1)));
+        let mut opened = |(_, name): &(Look, PathBuf)| {
+            let file = match open(name) {
+                Ok(file) => file,
+                Err(error) if is_absent(&error) => return None,
+                Err(error) => {
+                    self.not_now(name, &error);
+                    return None;
+                }
+            };
+            let look = Look::of(&file).ok()?;
+            let known = past.known_in(name, &look, &file)?;
+            Some((known, look, file, name.clone()))
+        };
         let copy = found
             .iter()
-            .filter_map(|(_, name)| {
-                let file = open(name).ok()?;
-                let look = Look::of(&file).ok()?;
-                let known = past.known_in(name, &look, &file)?;
-                Some((known, look, file, name.clone()))
-            })
+            .filter_map(&mut opened)
             .max_by_key(|(known, ..)| *known);
+        if copy.is_none() && self.starved != starved {
+            // For want of descriptors nobody could look. The next walk does.
+            self.must_walk = true;
+            self.remember(past);
+            return Ok(());
+        }
         let base = past.path.clone();
         let (mut id, mut began) = (past.id, past.began);
         if let Some((known, look, file, name)) = copy
@@ -209,7 +229,7 @@ impl Follower {
                     .position(|p| p.ledger == ledger && p.is_open)
                 && let Some(past) = self.pasts.remove(at)
             {
-                self.give_up(past);
+                self.lose(past);
             }
         }
         // Generations that nobody saw under their first name.
@@ -257,7 +277,7 @@ impl Follower {
     }
 
     /// Nothing holds the rest of a generation.
-    fn give_up(&mut self, mut past: Past) {
+    fn lose(&mut self, mut past: Past) {
         let lost = past.size.saturating_sub(past.position.offset);
         let (cause, what) = if past.is_deleted {
             (

@@ -32,6 +32,8 @@ struct Inner {
     started: Option<i64>,
     /// Positions of files that did not turn up, forgotten so far.
     expired: u64,
+    /// Files that are too old to be read, as of the last look at all names.
+    ignored: u64,
 }
 
 /// What is known about one file.
@@ -72,6 +74,8 @@ pub struct Summary {
     pub oldest_unread: Option<Duration>,
     /// Saved positions that were forgotten because their files were gone for too long.
     pub expired: u64,
+    /// Files that are not read because they are older than `ignore_older`.
+    pub ignored: u64,
 }
 
 impl Facts {
@@ -154,6 +158,7 @@ impl Facts {
                 .min()
                 .map(|at| at.elapsed()),
             expired: inner.expired,
+            ignored: inner.ignored,
         }
     }
 
@@ -216,6 +221,11 @@ impl Facts {
         let mut inner = self.lock();
         inner.dropped.push(SourceId(key.0));
         inner.expired += 1;
+    }
+
+    /// So many files are too old to be read.
+    pub(super) fn ignore(&self, files: u64) {
+        self.lock().ignored = files;
     }
 
     /// A generation ended because its content was replaced. Its position is removed at once, its ledger when nothing is on its way.

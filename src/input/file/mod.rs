@@ -13,6 +13,7 @@ mod copies;
 pub mod discover;
 pub mod facts;
 mod handles;
+mod hold;
 mod hole;
 pub mod identity;
 pub mod look;
@@ -139,12 +140,21 @@ struct Follower {
     idle: VecDeque<u64>,
     open: u64,
     most_open: u64,
+    /// What `most_open` may be again after there were no descriptors.
+    allowed_open: u64,
+    /// How often there was no descriptor, and the sweep of the last time.
+    starved: u64,
+    starved_in: u64,
     /// Bytes that are known to exist and were not read, over all files.
     unread: u64,
     followed: usize,
     sweeps: u64,
     /// Budget or room in the pipe are missing: nothing can be read now.
     is_blocked: bool,
+    /// Whether there is enough space was asked last then.
+    asked_free: Option<Instant>,
+    /// Names of files that are too old to be read, in the latest walk.
+    ignored: u64,
     /// The next sweep walks over all names, whatever the folders say.
     must_walk: bool,
     troubles: Troubles,
@@ -170,6 +180,7 @@ impl Follower {
                 *known = (*known).max(entry.updated);
             }
         }
+        let allowed_open = most_open(settings.max_open_files);
         Ok(Self {
             discover: Discover::new(&settings.paths, &settings.exclude)?,
             framer: Framer::new(&settings.lines)?,
@@ -200,11 +211,16 @@ impl Follower {
             active: VecDeque::new(),
             idle: VecDeque::new(),
             open: 0,
-            most_open: most_open(),
+            most_open: allowed_open,
+            allowed_open,
+            starved: 0,
+            starved_in: 0,
             unread: 0,
             followed: 0,
             sweeps: 0,
             is_blocked: false,
+            asked_free: None,
+            ignored: 0,
             must_walk: true,
             troubles: Troubles::default(),
             unreadable: HashSet::new(),

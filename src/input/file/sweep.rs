@@ -48,6 +48,8 @@ impl Follower {
         }
         self.look_around()?;
         self.review_waiting();
+        self.give_up_held()?;
+        self.close_surplus();
         self.give_up_saved();
         self.tell_unread();
         Ok(())
@@ -70,18 +72,29 @@ impl Follower {
             is_kept
         });
         self.unreadable.clear();
+        let starved = self.starved;
         for (folder, error) in found.unreadable {
-            self.troubles.cannot_read(&folder, &error, sweep);
+            self.not_now(&folder, &error);
             self.unreadable.insert(folder);
+        }
+        if self.starved != starved {
+            // What was not listed for want of descriptors is not gone.
+            return Ok(());
         }
         // Before the names: what was renamed is finished first.
         self.pursue_saved()?;
+        let ignored = std::mem::take(&mut self.ignored);
         if !found.unknown.is_empty() || kept != self.names.len() {
             self.match_names(found.unknown)?;
+        }
+        if self.ignored != ignored {
+            tracing::info!(input = %self.name, files = self.ignored, "files that were not written to for longer than ignore_older are not read");
+            self.facts.ignore(self.ignored);
         }
         if !self.predecessors.is_empty() {
             self.adopt_after()?;
         }
+        self.end_saved_generations()?;
         if !self.known_at_start.is_empty() {
             self.pursue_packed()?;
         }
@@ -111,6 +124,10 @@ impl Follower {
             }
             match self.slot_of(&look) {
                 Some(slot) => self.learn_name(path, name, slot),
+                // Cheaper than to open it at every walk.
+                None if self.is_old(&path, &look) && !self.saved.may_have(&path, &look.id) => {
+                    self.ignored += 1;
+                }
                 None => new.push((path, name)),
             }
         }
@@ -205,6 +222,9 @@ impl Follower {
         let (mut changed, mut astray, mut over) = (Vec::new(), Vec::new(), Vec::new());
         let (mut cut, mut gone) = (Vec::new(), Vec::new());
         for (&slot, source) in &mut self.sources {
+            if source.is_given_up {
+                continue;
+            }
             let named = source.standing == Standing::Named;
             // Events answer for most of those that have been quiet for long.
             let is_turn = (self.sweeps + slot).is_multiple_of(LOOK);

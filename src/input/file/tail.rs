@@ -55,6 +55,10 @@ pub struct Source {
     pub is_shared: bool,
     /// Its next write is told by an event.
     pub is_armed: bool,
+    /// It is closed for good, though it was not read to its end; left as soon as what is in hand of it was sent.
+    pub is_given_up: bool,
+    /// It was closed for a while: what stands before the position has to be proven.
+    pub is_doubtful: bool,
     /// It stands in the queue of files that may be closed.
     pub is_queued: bool,
     /// What it counts for in the input's unread bytes.
@@ -126,6 +130,8 @@ impl Source {
             end: None,
             is_shared: false,
             is_armed: false,
+            is_given_up: false,
+            is_doubtful: false,
             is_queued: false,
             counted: 0,
             sweep: 0,
@@ -218,6 +224,16 @@ impl Source {
         if let Some(packed) = &mut self.packed {
             packed.restart(VecDeque::new());
         }
+        self.is_doubtful = false;
+    }
+
+    /// Closes it for good. Tells how many bytes of it were not read.
+    pub fn give_up(&mut self) -> u64 {
+        let unread = self.unread();
+        self.is_given_up = true;
+        self.file = None;
+        (self.seen, self.look.size) = (self.at, self.at);
+        unread
     }
 
     /// How far it was read, in bytes.

@@ -25,6 +25,10 @@ impl Follower {
     /// Reads on in one file, as far as its turn goes.
     pub(super) fn turn(&mut self, slot: u64) -> Result<(), Ended> {
         let now = Instant::now();
+        if self.sources.get(&slot).is_some_and(|s| s.is_given_up) {
+            // The sweep leaves it.
+            return Ok(());
+        }
         if let Err(error) = self.reopen(slot) {
             return self.cannot_read(slot, &error);
         }
@@ -140,11 +144,12 @@ impl Follower {
             return Ok(false);
         };
         match growth(source.at(), &source.look, &look) {
+            Growth::Nothing | Growth::More if !source.is_doubtful => {}
             Growth::Cut => {
                 self.start_over(slot, known, look)?;
                 return Ok(false);
             }
-            Growth::Touched => {
+            Growth::Touched | Growth::Nothing | Growth::More => {
                 let blank = source.blank_from();
                 source.distrust_half();
                 match source.is_unchanged_before() {
@@ -165,8 +170,8 @@ impl Follower {
                     self.outlet.tracker().books().lost("truncated", vanished);
                 }
             }
-            Growth::Nothing | Growth::More => {}
         }
+        source.is_doubtful = false;
         source.saw(look);
         source.note_growth(&self.framer, now);
         source.end = source.end.map(|end| end.min(look.size));
@@ -185,7 +190,8 @@ impl Follower {
             // It grew after its last word was asked for.
             source.end = None;
         }
-        if source.pace.idle && !self.once {
+        source.pace.idle |= source.is_given_up;
+        if source.pace.idle && !source.is_given_up && !self.once {
             source.is_armed =
                 !source.is_shared && self.watch.arm(slot, source.file.as_ref(), &source.path);
             if source.is_armed {

@@ -179,7 +179,11 @@ impl Follower {
             folders.entry(folder).or_default().insert(base, updated);
         }
         for (folder, known) in folders {
-            for path in names_by_inode(&folder).into_values().flatten() {
+            let names = names_by_inode(&folder).unwrap_or_else(|error| {
+                self.not_now(&folder, &error);
+                HashMap::new()
+            });
+            for path in names.into_values().flatten() {
                 if packed_name(&path).is_none() || self.discover.wants(&path) {
                     continue;
                 }
