@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,7 @@ use notify::{
 
 use super::discover::Listed;
 use super::settings::Watch as Mode;
+use super::troubles::is_out_of_descriptors;
 use crate::flow::{Bell, Ring};
 
 /// Events of idle files that are taken from the kernel at once, in bytes.
@@ -73,12 +75,12 @@ impl Watch {
         }
         let folders = Folders::new(bell.clone())
             .inspect_err(|error| {
-                tracing::warn!(%error, "folders cannot be watched (inotify); new files are noticed by looking every second");
+                tracing::warn!(%error, "folders cannot be watched (inotify); new files are noticed by looking every second{}", instances(io_error(error)));
             })
             .ok();
         let files = Inotify::init()
             .inspect_err(|error| {
-                tracing::warn!(%error, "idle files cannot be watched (inotify); their next line is noticed by looking every second");
+                tracing::warn!(%error, "idle files cannot be watched (inotify); their next line is noticed by looking every second{}", instances(Some(error)));
             })
             .ok();
         Self {
@@ -239,6 +241,22 @@ impl Told {
 
     fn gone(&self) -> std::sync::MutexGuard<'_, Vec<PathBuf>> {
         self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn io_error(error: &notify::Error) -> Option<&io::Error> {
+    match &error.kind {
+        notify::ErrorKind::Io(error) => Some(error),
+        _ => None,
+    }
+}
+
+/// What to do when there are no instances of inotify left.
+fn instances(error: Option<&io::Error>) -> &'static str {
+    if error.is_some_and(is_out_of_descriptors) {
+        " (raise fs.inotify.max_user_instances, or how many files it may open, to change that)"
+    } else {
+        ""
     }
 }
 
