@@ -22,6 +22,8 @@ const MOST: f64 = 1.0;
 struct Started {
     ready: f64,
     delivered: f64,
+    /// At its highest until then: knowing the files, without having read them.
+    rss_mb: f64,
 }
 
 pub fn row(bench: &Bench) {
@@ -41,6 +43,7 @@ pub fn row(bench: &Bench) {
                 "s",
                 MOST,
             );
+            judged.told("peak RSS until then", middle(|s| s.rss_mb), "MB");
         }
         Err(why) => judged.failed("start", &why),
     }
@@ -76,10 +79,11 @@ fn measured(bench: &Bench, starts: usize) -> Result<Vec<Started>, String> {
         let figures = Started {
             ready: seconds(ready),
             delivered: seconds(delivered),
+            rss_mb: daemon.rss_kib().peak as f64 * 1024.0 / 1e6,
         };
         eprintln!(
-            "start: ready after {:.3} s, delivered after {:.3} s",
-            figures.ready, figures.delivered
+            "start: ready after {:.3} s, delivered after {:.3} s, {:.0} MB",
+            figures.ready, figures.delivered, figures.rss_mb
         );
         started.push(figures);
         stop(&mut daemon)?;

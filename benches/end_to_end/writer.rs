@@ -3,14 +3,14 @@
 //! One thread makes a write(2) per line as fast as it can; pairs of runs with the daemon and without it, in turn, and the median of what
 //! the pairs say: a run differs from the next by more than the daemon does. The daemon runs where the broker does, so that it does not
 //! take processor time from the writer: that is the price of its work and stands in the other rows. What is left are the kernel's locks
-//! and events of the file. The writer's own processor time tells the same where the machine is busy with other things.
+//! and events of the file, and the disk that both use. What the writer waited for a processor is told apart, so that the row says something
+//! on a busy machine too.
 
+use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::judged::Judged;
 use crate::support::daemon::Launch;
@@ -30,6 +30,28 @@ const MOST_PERCENT: f64 = 5.0;
 struct Written {
     wall: Duration,
     cpu: Duration,
+    /// Ready to run, while something else had the processor.
+    displaced: Duration,
+}
+
+impl Written {
+    fn undisturbed(&self) -> Duration {
+        self.wall.saturating_sub(self.displaced)
+    }
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            wall,
+            cpu,
+            displaced,
+        } = self;
+        write!(
+            f,
+            "wall {wall:.3?}, of it cpu {cpu:.3?} and waiting for one {displaced:.3?}"
+        )
+    }
 }
 
 struct Pair {
@@ -55,6 +77,12 @@ pub fn row(bench: &Bench) {
                 })
             };
             judged.bound("slower", slower(|w| w.wall), "%", MOST_PERCENT);
+            judged.bound(
+                "slower, waiting for a processor left out",
+                slower(Written::undisturbed),
+                "%",
+                MOST_PERCENT,
+            );
             judged.bound("more processor time", slower(|w| w.cpu), "%", MOST_PERCENT);
             let each = |wall: Duration| wall.as_secs_f64() * 1e9 / lines as f64;
             judged.told("alone", middle(&|pair| each(pair.alone.wall)), "ns/line");
@@ -89,8 +117,8 @@ fn measured(bench: &Bench, lines: u64) -> Result<Vec<Pair>, String> {
             }
         };
         eprintln!(
-            "alone: wall {:.3?}, cpu {:.3?}; followed: wall {:.3?}, cpu {:.3?}; {:.0} % had arrived",
-            pair.alone.wall, pair.alone.cpu, pair.followed.wall, pair.followed.cpu, pair.arrived
+            "alone: {}; followed: {}; {:.0} % had arrived",
+            pair.alone, pair.followed, pair.arrived
         );
         pairs.push(pair);
     }
@@ -136,19 +164,27 @@ fn write(bench: &Bench, file: &Path, lines: u64) -> Written {
         .expect("a log file");
     let write = || {
         bench.processors.pin_thread_to_clients();
-        let (begun, used) = (Instant::now(), thread_cpu_time());
+        let (begun, (ran, waited)) = (Instant::now(), thread_times());
         for _ in 0..lines {
             file.write_all(&line).expect("to append a line");
         }
+        let (wall, (ran_since, waited_since)) = (begun.elapsed(), thread_times());
         Written {
-            wall: begun.elapsed(),
-            cpu: thread_cpu_time() - used,
+            wall,
+            cpu: ran_since - ran,
+            displaced: waited_since - waited,
         }
     };
     std::thread::scope(|scope| scope.spawn(write).join().expect("the writer"))
 }
 
-fn thread_cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+/// How long the calling thread has run, and how long it has waited for a processor.
+fn thread_times() -> (Duration, Duration) {
+    let stat = fs::read_to_string("/proc/thread-self/schedstat").expect("/proc");
+    let mut nanos = stat.split_whitespace().map(|field| {
+        let nanos = field.parse().expect("nanoseconds");
+        Duration::from_nanos(nanos)
+    });
+    let mut next = || nanos.next().unwrap_or_default();
+    (next(), next())
 }
