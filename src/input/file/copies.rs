@@ -32,8 +32,9 @@ use crate::input::outlet::Ended;
 
 /// Generations that ended and are remembered.
 const PASTS: usize = 1024;
-/// In how many places a file is compared with the one that it may be a copy of.
-const PLACES: u64 = 16;
+/// In how many places a file is compared with the one that it may be a copy of: one for so many bytes, within these bounds.
+const PLACE: u64 = 64 * 1024;
+const PLACES: (u64, u64) = (16, 4096);
 /// A copy without a rotated name must have been written within this before the cut was noticed.
 const RECENT: Duration = Duration::from_secs(60);
 
@@ -102,6 +103,7 @@ impl Past {
         }
     }
 
+    /// One whose file is gone, or holds something else.
     pub(super) fn of_saved(key: FileKey, entry: &Entry) -> Self {
         Self {
             path: entry.path.clone(),
@@ -132,7 +134,9 @@ impl Past {
             let is_later = look.id.birth.is_some_and(|birth| birth >= self.began);
             return (is_rotated && is_later && self.is_open).then_some(0);
         }
-        let may_be = is_rotated || (self.trace.is_telling() && !look.is_older_than(RECENT));
+        // Under any other name only what was just made of a file that was just cut.
+        let is_recent = || self.trace.is_telling() && !look.is_older_than(RECENT);
+        let may_be = is_rotated || (self.is_open && !self.is_deleted && is_recent());
         let known = || {
             self.trace
                 .known_in(look.size, |at, len| content(file, at, len))
@@ -261,10 +265,6 @@ impl Follower {
         let name = self.name_of(&path, &look);
         self.waiting.remove(&path);
         self.follow_from(path, name, look, file, start);
-        self.remember(Past {
-            is_open: false,
-            ..past
-        });
     }
 
     /// The name of a file that was found beside the walk, if the patterns find it, too.
@@ -342,24 +342,27 @@ impl Follower {
             .filter_map(|(at, past)| Some((past.known_in(path, look, file)?, at)))
             .max();
         if let Some((known, at)) = found {
-            let mut start = self.pasts[at].start(known, look, file)?;
-            if self.pasts[at].is_open {
-                self.pasts[at].is_open = false;
-            } else {
-                start = Start {
-                    id: self.new_id(),
-                    ceiling: None,
-                    is_open: false,
-                    ..start
-                };
+            let start = self.pasts[at].start(known, look, file)?;
+            // Another file that holds the same is another file.
+            let past = self.pasts.remove(at)?;
+            if past.is_open {
+                return Some(start);
             }
-            return Some(start);
+            return Some(Start {
+                id: self.new_id(),
+                ceiling: None,
+                is_open: false,
+                ..start
+            });
         }
         let (key, known) = self
             .saved
             .entries()
             .filter_map(|(key, entry)| {
-                let past = Past::of_saved(key, entry);
+                let past = Past {
+                    is_deleted: true,
+                    ..Past::of_saved(key, entry)
+                };
                 let known = past.known_in(path, look, file).filter(|known| *known > 0)?;
                 Some((key, known))
             })
@@ -518,9 +521,10 @@ fn begins_with(source: &Source, look: &Look, file: &File) -> bool {
     };
     let short = |len: u64, most: usize| u32::try_from(len.min(most as u64)).unwrap_or(0);
     let size = look.size;
+    let count = (size / PLACE).clamp(PLACES.0, PLACES.1);
     let places = || {
-        (1..=PLACES).all(|n| {
-            let end = size / PLACES * n + if n == PLACES { size % PLACES } else { 0 };
+        (1..=count).all(|n| {
+            let end = size / count * n + if n == count { size % count } else { 0 };
             let len = short(end, TAIL);
             len == 0 || is_same(end - u64::from(len), len)
         })
