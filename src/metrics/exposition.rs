@@ -180,6 +180,12 @@ fn inputs_of(families: &mut Families, inputs: &[InputSnapshot]) {
         each(|input| input.expired),
     );
     families.gauge(
+        "input_ignored",
+        "Files that are not read because they are older than ignore_older",
+        "files",
+        each(|input| input.ignored),
+    );
+    families.gauge(
         "input_open",
         "Files that are followed",
         "files",

@@ -255,7 +255,6 @@ fn nothing_is_missing_when_the_log_is_renamed() {
 }
 
 #[test]
-#[ignore = "compressed rotations are not known yet"]
 fn nothing_is_missing_when_the_renamed_log_is_compressed_at_once() {
     let _turn = turn();
     if let Some(outcome) = rotated(10, "create 0644\n  compress", Application::IsTold) {
@@ -264,7 +263,6 @@ fn nothing_is_missing_when_the_renamed_log_is_compressed_at_once() {
 }
 
 #[test]
-#[ignore = "compressed rotations are not known yet"]
 fn nothing_is_missing_when_the_application_writes_on_into_a_log_that_was_compressed() {
     let _turn = turn();
     let rules = "create 0644\n  compress";
@@ -274,7 +272,6 @@ fn nothing_is_missing_when_the_application_writes_on_into_a_log_that_was_compres
 }
 
 #[test]
-#[ignore = "compressed rotations are not known yet"]
 fn nothing_is_missing_when_the_renamed_log_is_compressed_at_the_next_rotation() {
     let _turn = turn();
     let rules = "create 0644\n  compress\n  delaycompress";
@@ -284,7 +281,6 @@ fn nothing_is_missing_when_the_renamed_log_is_compressed_at_the_next_rotation() 
 }
 
 #[test]
-#[ignore = "compressed rotations are not known yet"]
 fn nothing_is_missing_when_the_rotated_logs_carry_the_time() {
     let _turn = turn();
     // A name for each second: five rotations take five.
@@ -303,7 +299,6 @@ fn nothing_is_missing_when_the_log_is_copied_and_cut_while_nobody_writes() {
 }
 
 #[test]
-#[ignore = "compressed rotations are not known yet"]
 fn nothing_is_missing_when_the_copy_is_compressed_while_nobody_writes() {
     let _turn = turn();
     if let Some(outcome) = rotated(10, "copytruncate\n  compress", Application::IsQuiet) {

@@ -20,6 +20,7 @@ use super::look::{Kind, Look, is_shared, open};
 use super::rotate::Standing;
 use super::settings::StartAt;
 use super::tail::{Source, end_of_lines};
+use super::unpack::{MAGIC, Packing, packed_name};
 use super::{Follower, fact};
 use crate::checkpoint::{Entry, FileKey, Print};
 use crate::flow::{Origin, SourceId};
@@ -29,6 +30,16 @@ use crate::input::outlet::Ended;
 impl Follower {
     /// Follows the file at `path`: from its saved position, or as a new one. Without a name it was found beside the patterns.
     pub(super) fn adopt(&mut self, path: PathBuf, name: Option<Name>) -> Result<(), Ended> {
+        self.adopt_as(path, name, false)
+    }
+
+    /// As [`Follower::adopt`]. `is_later`: compressed, it may hold what was never seen.
+    pub(super) fn adopt_as(
+        &mut self,
+        path: PathBuf,
+        name: Option<Name>,
+        is_later: bool,
+    ) -> Result<(), Ended> {
         let opened = open(&path).and_then(|file| Ok((Look::of(&file)?, file)));
         let (look, file) = match opened {
             Ok(opened) => opened,
@@ -48,11 +59,22 @@ impl Follower {
             }
             return Ok(());
         }
+        if name.is_some() && self.is_old(&path, &look) && !self.is_saved(&path, &look, &file) {
+            self.ignored += 1;
+            return Ok(());
+        }
         if name.is_some()
-            && let Some(before) = self.predecessors.remove(&path)
-            && !before.is_same(&look.id)
+            && let Some(before) = self.predecessors.get(&path).copied()
         {
-            self.adopt_between(&path, &before, &look.id)?;
+            let starved = self.starved;
+            if !before.is_same(&look.id) {
+                self.adopt_between(&path, &before, &look.id)?;
+            }
+            if self.starved != starved {
+                // Some may have been passed over; the next walk comes here again.
+                return Ok(());
+            }
+            self.predecessors.remove(&path);
         }
         if name.is_some() {
             self.look_at_originals(&path)?;
@@ -61,6 +83,28 @@ impl Follower {
                 self.must_walk = true;
                 return Ok(());
             }
+        }
+        let mut first = [0; MAGIC];
+        let got = match file.read_at(&mut first, 0) {
+            Ok(got) => got,
+            Err(error) => {
+                self.cannot_adopt(path, &error);
+                return Ok(());
+            }
+        };
+        if let Some(packing) = Packing::of(&first[..got]) {
+            self.adopt_packed(path, name, look, file, packing, is_later);
+            return Ok(());
+        }
+        if packed_name(&path).is_some() && Packing::is_open(&first[..got]) {
+            // It is being written.
+            if let Some(name) = name {
+                self.wait_for(path, name, look, None);
+            }
+            return Ok(());
+        }
+        if is_later {
+            return Ok(());
         }
         let start = match self.start_of(&path, name, &look, &file) {
             Ok(Some(start)) => start,
@@ -115,19 +159,45 @@ impl Follower {
             self.outlet.tracker().add(id, source.position());
             self.facts.add(id, fact, start.save);
         }
+        self.insert(source, name);
+    }
+
+    pub(super) fn insert(&mut self, source: Source, name: Option<Name>) {
         let slot = self.next_slot;
         self.next_slot += 1;
-        self.by_id.insert((look.id.dev, look.id.inode), slot);
+        let id = source.look.id;
+        self.by_id.insert((id.dev, id.inode), slot);
         if let Some(name) = name {
-            self.learn_name(path, name, slot);
+            self.learn_name(source.path.clone(), name, slot);
         }
         self.sources.insert(slot, source);
         self.account(slot);
         self.wake(slot);
         if self.open > self.most_open {
-            // It is opened again when it is its turn.
-            self.close(slot);
+            // What is closed is opened again when it is its turn.
+            self.close_some(slot);
         }
+    }
+
+    /// Whether a file is not read if it has no saved position. What the very first start passes over has to be followed to be known.
+    pub(super) fn is_old(&self, path: &Path, look: &Look) -> bool {
+        let existed = self.first_start || self.late.contains(path);
+        let is_passed_over = existed && self.settings.start_at == StartAt::End;
+        let age = self.settings.ignore_older;
+        !is_passed_over && age.is_some_and(|age| look.was_written_before(age))
+    }
+
+    /// Whether a file has a saved position, be it one of other content.
+    fn is_saved(&self, path: &Path, look: &Look, file: &File) -> bool {
+        let found = Found {
+            path,
+            id: look.id,
+            size: look.size,
+        };
+        let candidates = self.saved.candidates(path, look.id.inode);
+        candidates.iter().any(|(_, entry)| {
+            judge(entry, &found, |at, len| content(file, at, len)) != Verdict::Other
+        })
     }
 
     /// Where a file is begun; `None` when it waits, because what it holds is read elsewhere.
@@ -198,8 +268,7 @@ impl Follower {
 
     /// A name that is looked for leads to something that cannot be read now.
     pub(super) fn cannot_adopt(&mut self, path: PathBuf, error: &io::Error) {
-        self.mind_descriptors(error);
-        self.troubles.cannot_read(&path, error, self.sweeps);
+        self.not_now(&path, error);
         if self.first_start {
             self.late.insert(path.clone());
         }

@@ -10,18 +10,20 @@
 //! Invariant: a file that waits is read as soon as it holds a byte that the followed one does not; one that is shorter than [`HEAD`] does
 //! not wait for long either.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::adopt::{Start, content};
-use super::discover::Name;
+use super::discover::{Name, is_absent};
 use super::identity::{HEAD, Id, TAIL, print};
 use super::look::{Kind, Look, open};
 use super::pursue::names_by_inode;
 use super::rotate::{rotated_from, was_between};
 use super::tail::Source;
 use super::trace::Trace;
+use super::unpack::packed_name;
 use super::{Follower, fact};
 use crate::checkpoint::{Entry, FileKey, Print};
 use crate::flow::SourceId;
@@ -38,26 +40,28 @@ const RECENT: Duration = Duration::from_secs(60);
 /// A generation that ended.
 pub(super) struct Past {
     /// Where it stood.
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// The file that it stood in.
     id: Id,
-    trace: Trace,
-    position: Position,
+    pub(super) trace: Trace,
+    pub(super) position: Position,
     /// The largest size that was seen.
     size: u64,
     /// When it began, in nanoseconds since 1970.
     began: i64,
-    ledger: SourceId,
+    pub(super) ledger: SourceId,
     /// Its ledger is open: a copy goes on with it.
-    is_open: bool,
+    pub(super) is_open: bool,
     /// It is known from its saved position alone: nothing of it was read by this process.
-    is_saved: bool,
+    pub(super) is_saved: bool,
+    is_deleted: bool,
     since: Instant,
 }
 
 /// A name whose content is a followed file's, so far.
 pub(super) struct Waiting {
-    slot: u64,
+    /// The followed file; none: it is not known yet what it is.
+    slot: Option<u64>,
     look: Look,
     /// When it changed last.
     since: Instant,
@@ -77,6 +81,7 @@ impl Past {
             ledger: source.id,
             is_open: true,
             is_saved: false,
+            is_deleted: false,
             since: Instant::now(),
         }
     }
@@ -85,6 +90,14 @@ impl Past {
     pub(super) fn ended(source: &Source, size: u64) -> Self {
         Self {
             is_open: false,
+            ..Self::of(source, size)
+        }
+    }
+
+    /// One whose file was deleted while it was closed.
+    pub(super) fn deleted(source: &Source, size: u64) -> Self {
+        Self {
+            is_deleted: true,
             ..Self::of(source, size)
         }
     }
@@ -104,6 +117,7 @@ impl Past {
             ledger: SourceId(key.0),
             is_open: true,
             is_saved: true,
+            is_deleted: false,
             since: Instant::now(),
         }
     }
@@ -152,7 +166,12 @@ impl Follower {
     /// A generation ended because its content is not where it was. It goes on in a copy, or what was not read of it is lost.
     pub(super) fn end_generation(&mut self, past: Past) -> Result<(), Ended> {
         let folder = past.path.parent().unwrap_or(Path::new("/"));
-        let mut found: Vec<(Look, PathBuf)> = names_by_inode(folder)
+        let starved = self.starved;
+        let names = names_by_inode(folder).unwrap_or_else(|error| {
+            self.not_now(folder, &error);
+            HashMap::new()
+        });
+        let mut found: Vec<(Look, PathBuf)> = names
             .into_iter()
             .filter(|(inode, _)| !self.by_id.contains_key(&(past.id.dev, *inode)))
             .flat_map(|(_, names)| names)
@@ -161,15 +180,29 @@ impl Follower {
             .collect();
         // The copy that holds most of it; of equals the oldest.
         found.sort_by(|a, b| (a.0.id.birth, &a.1).cmp(&(b.0.id.birth, &b.1)));
+        let mut opened = |(_, name): &(Look, PathBuf)| {
+            let file = match open(name) {
+                Ok(file) => file,
+                Err(error) if is_absent(&error) => return None,
+                Err(error) => {
+                    self.not_now(name, &error);
+                    return None;
+                }
+            };
+            let look = Look::of(&file).ok()?;
+            let known = past.known_in(name, &look, &file)?;
+            Some((known, look, file, name.clone()))
+        };
         let copy = found
             .iter()
-            .filter_map(|(_, name)| {
-                let file = open(name).ok()?;
-                let look = Look::of(&file).ok()?;
-                let known = past.known_in(name, &look, &file)?;
-                Some((known, look, file, name.clone()))
-            })
+            .filter_map(&mut opened)
             .max_by_key(|(known, ..)| *known);
+        if copy.is_none() && self.starved != starved {
+            // For want of descriptors nobody could look. The next walk does.
+            self.must_walk = true;
+            self.remember(past);
+            return Ok(());
+        }
         let base = past.path.clone();
         let (mut id, mut began) = (past.id, past.began);
         if let Some((known, look, file, name)) = copy
@@ -178,7 +211,26 @@ impl Follower {
             (id, began) = (look.id, look.id.birth.unwrap_or(began));
             self.go_on_in(past, start, name, look, file);
         } else {
-            self.give_up(past);
+            let packed: Vec<(Look, PathBuf)> = found
+                .iter()
+                .filter(|(_, name)| past.may_be_in(name))
+                .cloned()
+                .collect();
+            let ledger = past.ledger;
+            self.remember(past);
+            for (look, name) in packed {
+                let known = self.name_of(&name, &look);
+                self.adopt(name, known)?;
+            }
+            if !self.is_claimed(ledger)
+                && let Some(at) = self
+                    .pasts
+                    .iter()
+                    .position(|p| p.ledger == ledger && p.is_open)
+                && let Some(past) = self.pasts.remove(at)
+            {
+                self.lose(past);
+            }
         }
         // Generations that nobody saw under their first name.
         found.retain(|(look, name)| {
@@ -206,11 +258,7 @@ impl Follower {
             self.outlet.tracker().books().lost("truncated", lost);
         }
         // Its own name is learnt by the walk, as others are.
-        let name = self.discover.wants(&path).then_some(Name {
-            dev: look.id.dev,
-            inode: look.id.inode,
-            kind: Kind::File,
-        });
+        let name = self.name_of(&path, &look);
         self.waiting.remove(&path);
         self.follow_from(path, name, look, file, start);
         self.remember(Past {
@@ -219,12 +267,32 @@ impl Follower {
         });
     }
 
+    /// The name of a file that was found beside the walk, if the patterns find it, too.
+    fn name_of(&self, path: &Path, look: &Look) -> Option<Name> {
+        self.discover.wants(path).then_some(Name {
+            dev: look.id.dev,
+            inode: look.id.inode,
+            kind: Kind::File,
+        })
+    }
+
     /// Nothing holds the rest of a generation.
-    fn give_up(&mut self, mut past: Past) {
+    fn lose(&mut self, mut past: Past) {
         let lost = past.size.saturating_sub(past.position.offset);
+        let (cause, what) = if past.is_deleted {
+            (
+                "deleted",
+                "the file was deleted while it was closed; what was not read is lost",
+            )
+        } else {
+            (
+                "truncated",
+                "the file was cut or rewritten where it was read already; it is read again from its beginning",
+            )
+        };
         tracing::warn!(
             input = %self.name, file = %past.path.display(), read = past.position.offset, lost_bytes = lost,
-            "the file was cut or rewritten where it was read already; it is read again from its beginning"
+            "{what}"
         );
         if past.is_saved {
             self.facts.forget(FileKey(past.ledger.0));
@@ -232,7 +300,7 @@ impl Follower {
             self.facts.replaced(past.ledger);
         }
         if lost > 0 {
-            self.outlet.tracker().books().lost("truncated", lost);
+            self.outlet.tracker().books().lost(cause, lost);
         }
         past.is_open = false;
         self.remember(past);
@@ -240,11 +308,11 @@ impl Follower {
 
     /// Saved positions whose content is gone from where it was, and for which no copy was met among the names that the patterns find.
     pub(super) fn end_saved_generations(&mut self) -> Result<(), Ended> {
-        let (open, past) = std::mem::take(&mut self.pasts)
+        let (open, past): (Vec<Past>, Vec<Past>) = std::mem::take(&mut self.pasts)
             .into_iter()
-            .partition(|past| past.is_open);
-        self.pasts = past;
-        for past in Vec::from(open) {
+            .partition(|past| past.is_open && !self.is_claimed(past.ledger));
+        self.pasts = past.into();
+        for past in open {
             self.end_generation(past)?;
         }
         Ok(())
@@ -314,7 +382,9 @@ impl Follower {
         let slot = rotated_from(path).iter().find_map(|base| {
             let known = self.names.get(base).filter(|known| !known.is_copy)?;
             let source = self.sources.get(&known.slot)?;
-            let is_older = source.sweep < self.sweeps && source.look.id.dev == look.id.dev;
+            let is_older = source.sweep < self.sweeps
+                && source.look.id.dev == look.id.dev
+                && source.packed.is_none();
             // When it was cut meanwhile, what it held is known as soon as that is noticed, and compared.
             let is_copy = || begins_with(source, look, file) || source.was_replaced();
             (is_older && is_copy()).then_some(known.slot)
@@ -328,17 +398,23 @@ impl Follower {
         if known.is_none() {
             tracing::debug!(input = %self.name, file = %path.display(), "holds what is read from another file; it waits");
         }
-        self.waiting.insert(
-            path.to_path_buf(),
-            Waiting {
-                slot,
-                look: *look,
-                since,
-                is_over: false,
-            },
-        );
-        self.learn_copy(path.to_path_buf(), name, slot);
+        self.wait_for(path.to_path_buf(), name, *look, Some(slot));
+        if let Some(copy) = self.waiting.get_mut(path) {
+            copy.since = since;
+        }
         true
+    }
+
+    /// A file that is not read now: until the followed file in `slot` is gone, or it changes itself.
+    pub(super) fn wait_for(&mut self, path: PathBuf, name: Name, look: Look, slot: Option<u64>) {
+        let copy = Waiting {
+            slot,
+            look,
+            since: Instant::now(),
+            is_over: false,
+        };
+        self.waiting.insert(path.clone(), copy);
+        self.learn_copy(path, name, slot.unwrap_or(u64::MAX));
     }
 
     /// Files that wait are judged again when they changed, when the file that they are copies of is gone, or after a while.
@@ -347,11 +423,12 @@ impl Follower {
         let (names, sources, timing) = (&mut self.names, &self.sources, &self.timing);
         let mut is_due = false;
         self.waiting.retain(|path, copy| {
-            let is_there = sources.contains_key(&copy.slot);
+            let is_there = copy.slot.is_none_or(|slot| sources.contains_key(&slot));
+            let is_packed = packed_name(path).is_some();
             match Look::at(path) {
                 Ok(look) if is_there && look == copy.look => {
                     let is_long = now.saturating_duration_since(copy.since) >= timing.copy_for;
-                    if look.size >= HEAD as u64 || !is_long {
+                    if look.size >= HEAD as u64 || !is_long || is_packed {
                         return true;
                     }
                     copy.is_over = true;
@@ -404,7 +481,8 @@ impl Follower {
         let past = Past::of(source, known);
         source.restart(id);
         source.saw(look);
-        source.end = self.once.then_some(look.size);
+        let has_end = self.once && source.packed.is_none();
+        source.end = has_end.then_some(look.size);
         source.pace.wake(Instant::now());
         source.sweep = self.sweeps;
         self.outlet.tracker().add(id, Position::default());
@@ -413,7 +491,7 @@ impl Follower {
         // What waited because it held the same is judged anew.
         let (names, waiting) = (&mut self.names, &self.waiting);
         for (path, copy) in waiting {
-            if copy.slot == slot {
+            if copy.slot == Some(slot) {
                 names.remove(path);
                 self.must_walk = true;
             }

@@ -32,6 +32,8 @@ struct Inner {
     started: Option<i64>,
     /// Positions of files that did not turn up, forgotten so far.
     expired: u64,
+    /// Files that are too old to be read, as of the last look at all names.
+    ignored: u64,
 }
 
 /// What is known about one file.
@@ -48,6 +50,8 @@ pub struct Fact {
     pub behind_since: Option<Instant>,
     /// It is a copy that holds less than was read: positions beyond its end are saved as its end, with the bytes before that.
     pub ceiling: Option<(u64, Option<Print>)>,
+    /// A compressed file that was read to its end: where that is, and how many bytes the file has.
+    pub packed: Option<(u64, u64)>,
 }
 
 /// How one file stands.
@@ -70,6 +74,8 @@ pub struct Summary {
     pub oldest_unread: Option<Duration>,
     /// Saved positions that were forgotten because their files were gone for too long.
     pub expired: u64,
+    /// Files that are not read because they are older than `ignore_older`.
+    pub ignored: u64,
 }
 
 impl Facts {
@@ -152,6 +158,7 @@ impl Facts {
                 .min()
                 .map(|at| at.elapsed()),
             expired: inner.expired,
+            ignored: inner.ignored,
         }
     }
 
@@ -169,6 +176,15 @@ impl Facts {
         let mut inner = self.lock();
         inner.files.insert(source, fact);
         inner.changed.push(source);
+    }
+
+    /// A compressed file is read to its end, at `end`; it has `size` bytes.
+    pub(super) fn is_unpacked(&self, source: SourceId, end: u64, size: u64) {
+        let mut inner = self.lock();
+        if let Some(fact) = inner.files.get_mut(&source) {
+            fact.packed = Some((end, size));
+            inner.changed.push(source);
+        }
     }
 
     /// A file has another name.
@@ -205,6 +221,11 @@ impl Facts {
         let mut inner = self.lock();
         inner.dropped.push(SourceId(key.0));
         inner.expired += 1;
+    }
+
+    /// So many files are too old to be read.
+    pub(super) fn ignore(&self, files: u64) {
+        self.lock().ignored = files;
     }
 
     /// A generation ended because its content was replaced. Its position is removed at once, its ledger when nothing is on its way.
@@ -254,6 +275,11 @@ fn entry(fact: &Fact, position: &Position, now: i64) -> Entry {
         skip: position.skip,
         head: fact.head,
         tail: position.tail,
+        // Only what is settled to its end is never looked into again.
+        packed: fact
+            .packed
+            .filter(|(end, _)| *end <= position.offset)
+            .map(|(_, size)| size),
         updated: now,
     }
 }
@@ -281,6 +307,7 @@ mod tests {
             read: 0,
             behind_since: None,
             ceiling: None,
+            packed: None,
         }
     }
 

@@ -74,6 +74,13 @@ impl Look {
         self.blocks.saturating_mul(512) < self.size
     }
 
+    /// Whether its content did not change for `age`, by the wall clock.
+    pub fn was_written_before(&self, age: Duration) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let (last, age) = (i128::from(self.stamp.0), age.as_nanos().cast_signed());
+        now.is_ok_and(|now| now.as_nanos().cast_signed().saturating_sub(last) > age)
+    }
+
     /// A look at an open file or folder.
     pub fn of(file: impl AsFd) -> io::Result<Self> {
         Ok(rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, wanted())?.into())
@@ -154,6 +161,7 @@ mod tests {
         let look = Look::of(&file).unwrap();
         assert_eq!(look, Look::at(&path).unwrap());
         assert_eq!((look.size, look.links, look.kind), (5, 1, Kind::File));
+        assert!(!look.was_written_before(Duration::from_secs(3600)));
         std::fs::remove_file(&path).unwrap();
         assert_eq!(Look::of(&file).unwrap().links, 0);
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::identity::Id;
 
 use super::look::Look;
+use super::unpack::packed_name;
 
 /// How often and how long things are looked at.
 #[derive(Debug, Clone, Copy)]
@@ -119,16 +120,37 @@ pub fn is_over(standing: Standing, grew: Instant, now: Instant, timing: &Timing)
     now.saturating_duration_since(quiet_since) >= patience
 }
 
-/// The names that `path` may have been rotated from: `app.log` for `app.log.1`, `app.log-20261121` and `app.log.old`. What was compressed
-/// has other content, and is none.
+/// The names that `path` may have been rotated from: `app.log` for `app.log.1`, `app.log-20261121`, `app-20261121.log` and `app.log.old`.
+/// What was compressed has other content, and is none.
 pub fn rotated_from(path: &Path) -> Vec<PathBuf> {
     let Some(name) = path.file_name().map(OsStrExt::as_bytes) else {
         return Vec::new();
     };
     let cuts = (1..name.len()).filter(|&at| matches!(name[at], b'.' | b'-' | b'_'));
-    cuts.filter(|&at| is_generation(&name[at + 1..]))
-        .map(|at| path.with_file_name(std::ffi::OsStr::from_bytes(&name[..at])))
+    let behind = cuts
+        .filter(|&at| is_generation(&name[at + 1..]))
+        .map(|at| name[..at].to_vec());
+    // Before the ending, for programs that go by it: app-20261121.log.
+    let dot = memchr::memrchr(b'.', name)
+        .filter(|&dot| dot > 0 && !is_generation(&name[dot + 1..]) && packed_name(path).is_none());
+    let before = dot.into_iter().flat_map(|dot| {
+        let (stem, ending) = name.split_at(dot);
+        let cuts = (1..stem.len()).filter(|&at| matches!(stem[at], b'.' | b'-' | b'_'));
+        cuts.filter(|&at| is_generation(&stem[at + 1..]))
+            .map(move |at| [&stem[..at], ending].concat())
+    });
+    behind
+        .chain(before)
+        .map(|name| path.with_file_name(std::ffi::OsStr::from_bytes(&name)))
         .collect()
+}
+
+/// The same for a file that may have been compressed, and its own name without what compressing adds to it.
+pub fn bases(path: &Path) -> Vec<PathBuf> {
+    let plain = packed_name(path).unwrap_or_else(|| path.to_path_buf());
+    let mut bases = rotated_from(&plain);
+    bases.push(plain);
+    bases
 }
 
 /// A number, a date, or `old`.
@@ -195,6 +217,8 @@ mod tests {
             "/x/a.log-20261121",
             "/x/a.log.old",
             "/x/a.log_2026T10:00:00Z",
+            "/x/a-20261121.log",
+            "/x/a.1.log",
         ] {
             assert_eq!(from(name), ["/x/a.log"], "{name}");
         }

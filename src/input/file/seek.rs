@@ -82,7 +82,7 @@ fn ends(start: Option<u64>, end: Option<u64>) -> String {
 /// It is there, perhaps, and cannot be read.
 pub fn find(entry: &Entry) -> io::Result<Option<Sighting>> {
     let mut trouble = None;
-    let beside = || names_of_inode(&entry.path, entry.inode);
+    let beside = || names_of_inode(&entry.path, entry.inode).unwrap_or_default();
     let names =
         std::iter::once_with(|| vec![entry.path.clone()]).chain(std::iter::once_with(beside));
     let mut rewritten = None;
@@ -161,6 +161,7 @@ impl Sighting {
             skip: None,
             head,
             tail,
+            packed: None,
             updated: now,
         })
     }
@@ -247,6 +248,7 @@ mod tests {
             skip: None,
             head: None,
             tail: None,
+            packed: None,
             updated: 0,
         }
     }

@@ -18,6 +18,7 @@ use super::adopt::origin;
 use super::discover::{Name, is_absent};
 use super::facts::Facts;
 use super::look::{Kind, Look};
+use super::packed;
 use super::rotate::{Growth, Standing, growth, is_over};
 use super::tail::Source;
 use crate::input::outlet::Ended;
@@ -47,6 +48,8 @@ impl Follower {
         }
         self.look_around()?;
         self.review_waiting();
+        self.give_up_held()?;
+        self.close_surplus();
         self.give_up_saved();
         self.tell_unread();
         Ok(())
@@ -69,17 +72,31 @@ impl Follower {
             is_kept
         });
         self.unreadable.clear();
+        let starved = self.starved;
         for (folder, error) in found.unreadable {
-            self.troubles.cannot_read(&folder, &error, sweep);
+            self.not_now(&folder, &error);
             self.unreadable.insert(folder);
+        }
+        if self.starved != starved {
+            // What was not listed for want of descriptors is not gone.
+            return Ok(());
         }
         // Before the names: what was renamed is finished first.
         self.pursue_saved()?;
+        let ignored = std::mem::take(&mut self.ignored);
         if !found.unknown.is_empty() || kept != self.names.len() {
             self.match_names(found.unknown)?;
         }
+        if self.ignored != ignored {
+            tracing::info!(input = %self.name, files = self.ignored, "files that were not written to for longer than ignore_older are not read");
+            self.facts.ignore(self.ignored);
+        }
         if !self.predecessors.is_empty() {
             self.adopt_after()?;
+        }
+        self.end_saved_generations()?;
+        if !self.known_at_start.is_empty() {
+            self.pursue_packed()?;
         }
         self.watch.set_folders(&found.folders);
         self.troubles.forget_before(sweep);
@@ -107,6 +124,10 @@ impl Follower {
             }
             match self.slot_of(&look) {
                 Some(slot) => self.learn_name(path, name, slot),
+                // Cheaper than to open it at every walk.
+                None if self.is_old(&path, &look) && !self.saved.may_have(&path, &look.id) => {
+                    self.ignored += 1;
+                }
                 None => new.push((path, name)),
             }
         }
@@ -199,8 +220,11 @@ impl Follower {
     fn look_around(&mut self) -> Result<(), Ended> {
         let now = Instant::now();
         let (mut changed, mut astray, mut over) = (Vec::new(), Vec::new(), Vec::new());
-        let mut cut = Vec::new();
+        let (mut cut, mut gone) = (Vec::new(), Vec::new());
         for (&slot, source) in &mut self.sources {
+            if source.is_given_up {
+                continue;
+            }
             let named = source.standing == Standing::Named;
             // Events answer for most of those that have been quiet for long.
             let is_turn = (self.sweeps + slot).is_multiple_of(LOOK);
@@ -239,6 +263,16 @@ impl Follower {
                     follow_path(source, &self.facts);
                 }
             }
+            if source.packed.is_some() {
+                if packed::is_changed(&source.look, &look) {
+                    changed.push(slot);
+                } else if source.pace.idle
+                    && is_over(source.standing, source.pace.grew, now, &self.timing)
+                {
+                    gone.push(slot);
+                }
+                continue;
+            }
             // Nobody reads now, or not yet: what is cut and written again until then would never show.
             let is_shorter = look.size < source.seen;
             if growth(source.at(), &source.look, &look) == Growth::Cut
@@ -265,6 +299,14 @@ impl Follower {
         }
         for slot in astray {
             self.search(slot)?;
+        }
+        for slot in gone {
+            let unread = self.sources.get(&slot).map_or(0, Source::unread);
+            self.leave(slot)?;
+            if unread > 0 && !self.sources.contains_key(&slot) {
+                let books = self.outlet.tracker().books();
+                books.lost("unreadable", unread);
+            }
         }
         for slot in over {
             // An unterminated last line is all that may be left; nobody will end it.

@@ -6,6 +6,7 @@
 //!
 //! Invariant: what was read once is never read again, and nothing between is left out, as long as the file keeps its content.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::hole::{Behind, Holes};
 use super::identity::{HEAD, TAIL, print};
 use super::look::Look;
+use super::packed::Packed;
 use super::rotate::{Growth, Standing, Timing, growth};
 use super::trace::{Marks, Trace};
 use crate::checkpoint::Print;
@@ -39,6 +41,8 @@ pub struct Source {
     pub path: PathBuf,
     /// None while it is closed to save descriptors.
     pub file: Option<File>,
+    /// It is compressed: offsets are those of its content, looks are of the file itself.
+    pub packed: Option<Box<Packed>>,
     /// The last look that was followed by reading.
     pub look: Look,
     /// The largest size that was seen since.
@@ -51,6 +55,10 @@ pub struct Source {
     pub is_shared: bool,
     /// Its next write is told by an event.
     pub is_armed: bool,
+    /// It is closed for good, though it was not read to its end; left as soon as what is in hand of it was sent.
+    pub is_given_up: bool,
+    /// It was closed for a while: what stands before the position has to be proven.
+    pub is_doubtful: bool,
     /// It stands in the queue of files that may be closed.
     pub is_queued: bool,
     /// What it counts for in the input's unread bytes.
@@ -69,6 +77,8 @@ pub struct Source {
     before: Vec<u8>,
     head: Head,
     marks: Marks,
+    /// What is remembered of it, instead of the above, while nothing of it was read.
+    known: Option<Trace>,
     holes: Holes,
 }
 
@@ -112,6 +122,7 @@ impl Source {
             origin,
             path,
             file: None,
+            packed: None,
             seen: look.size,
             look,
             standing: Standing::Named,
@@ -119,6 +130,8 @@ impl Source {
             end: None,
             is_shared: false,
             is_armed: false,
+            is_given_up: false,
+            is_doubtful: false,
             is_queued: false,
             counted: 0,
             sweep: 0,
@@ -130,19 +143,42 @@ impl Source {
             before: Vec::new(),
             head: Head::default(),
             marks: Marks::default(),
+            known: None,
             holes: Holes::default(),
         }
     }
 
     /// Goes to a position that is not the beginning. Reads the bytes before it, to know them again.
     pub fn seek(&mut self, position: &Position, file: &File) -> io::Result<()> {
+        self.seek_by(position, |bytes, at| file.read_exact_at(bytes, at))
+    }
+
+    /// The same in what is unpacked.
+    pub fn seek_packed(&mut self, position: &Position) -> io::Result<()> {
+        let Some(mut packed) = self.packed.take() else {
+            return Ok(());
+        };
+        let sought = self.seek_by(position, |bytes, at| match packed.read_at(bytes, at) {
+            Ok((got, _)) if got == bytes.len() => Ok(()),
+            Ok((_, fault)) => Err(fault.map_or(io::ErrorKind::UnexpectedEof.into(), Into::into)),
+            Err(fault) => Err(fault.into()),
+        });
+        self.packed = Some(packed);
+        sought
+    }
+
+    fn seek_by(
+        &mut self,
+        position: &Position,
+        mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
+    ) -> io::Result<()> {
         let offset = position.offset;
         let len = usize::try_from(offset).map_or(TAIL, |offset| offset.min(TAIL));
         let mut before = vec![0; len];
-        file.read_exact_at(&mut before, offset - len as u64)?;
+        read(&mut before, offset - len as u64)?;
         let mut first = [0; HEAD];
         let first = &mut first[..usize::try_from(offset).map_or(HEAD, |offset| offset.min(HEAD))];
-        file.read_exact_at(first, 0)?;
+        read(first, 0)?;
         self.before = before;
         self.head = Head::default();
         self.head.add(0, first);
@@ -152,12 +188,25 @@ impl Source {
         }
         self.holes.forget();
         self.at = offset;
+        self.known = None;
+        self.stand(position);
+        Ok(())
+    }
+
+    /// Stands at a position of a compressed file without reading it: `trace` is what is remembered of it.
+    pub fn know(&mut self, position: &Position, trace: Trace) {
+        self.at = position.offset;
+        self.known = Some(trace);
+        self.stand(position);
+    }
+
+    /// Takes over what a position says about the line that it stands in.
+    pub fn stand(&mut self, position: &Position) {
         self.half = Half {
             inside_line: position.inside_line,
             skip: position.skip,
             ..Half::default()
         };
-        Ok(())
     }
 
     /// Its content was replaced: everything is new, under a new name in the ledgers.
@@ -170,7 +219,21 @@ impl Source {
         self.before.clear();
         self.head = Head::default();
         self.marks.clear();
+        self.known = None;
         self.holes.forget();
+        if let Some(packed) = &mut self.packed {
+            packed.restart(VecDeque::new());
+        }
+        self.is_doubtful = false;
+    }
+
+    /// Closes it for good. Tells how many bytes of it were not read.
+    pub fn give_up(&mut self) -> u64 {
+        let unread = self.unread();
+        self.is_given_up = true;
+        self.file = None;
+        (self.seen, self.look.size) = (self.at, self.at);
+        unread
     }
 
     /// How far it was read, in bytes.
@@ -183,22 +246,42 @@ impl Source {
             offset: self.at,
             inside_line: self.half.inside_line,
             skip: self.half.skip,
-            tail: print(&self.before),
+            tail: match &self.known {
+                Some(known) => known.tail(),
+                None => print(&self.before),
+            },
+        }
+    }
+
+    /// How many bytes it has, as far as is known.
+    pub fn size(&self) -> u64 {
+        match self.packed {
+            Some(_) => self.at + self.unread(),
+            None => self.look.size,
         }
     }
 
     /// The print of its first bytes, as far as they were read.
     pub fn head(&self) -> Option<Print> {
-        self.head.print()
+        match &self.known {
+            Some(known) => known.head,
+            None => self.head.print(),
+        }
     }
 
     /// What is remembered of what was read.
     pub fn trace(&self) -> Trace {
+        if let Some(known) = &self.known {
+            return known.clone();
+        }
         Trace::new(self.head(), self.marks.clone())
     }
 
     /// Bytes that are known to exist and were not read.
     pub fn unread(&self) -> u64 {
+        if let Some(packed) = &self.packed {
+            return packed.unread(self.look.size);
+        }
         self.seen.max(self.look.size).saturating_sub(self.at)
     }
 
@@ -296,6 +379,9 @@ impl Source {
 
     /// When what is left is to be sent even if nothing comes, and what of it.
     pub fn overdue(&self, framer: &Framer) -> Option<(Instant, Rest)> {
+        if self.packed.is_some() {
+            return None;
+        }
         let (_, since, sent) = self.grown;
         let (patience, rest) = framer.patience(&self.half).filter(|_| !sent)?;
         Some((since + patience, rest))
@@ -309,7 +395,7 @@ impl Source {
 
     /// Whether the bytes before the position are still what they were.
     pub fn is_unchanged_before(&self) -> io::Result<bool> {
-        let Some(file) = &self.file else {
+        let Some(file) = self.file.as_ref().filter(|_| self.packed.is_none()) else {
             return Ok(true);
         };
         let mut now = [0; TAIL];
@@ -323,6 +409,9 @@ impl Source {
 
     /// Whether its content is surely not what was read, at this moment.
     pub fn was_replaced(&self) -> bool {
+        if self.packed.is_some() {
+            return false;
+        }
         let look = self.file.as_ref().map(Look::of);
         let is_cut = look.is_some_and(|look| {
             look.is_ok_and(|look| growth(self.at, &self.look, &look) == Growth::Cut)
@@ -333,6 +422,12 @@ impl Source {
     /// How much room the next read needs so that it brings something, at most one line more than an ordinary arena; `None` while
     /// there is nothing to bring. `scratch` is for searching.
     pub fn wanted(&mut self, framer: &Framer, scratch: &mut [u8]) -> io::Result<Option<usize>> {
+        if let Some(packed) = &self.packed {
+            let is_over = packed.end.is_some_and(|end| self.at >= end);
+            let (ordinary, most) = Self::block_of(framer);
+            let wanted = (2 * self.half.searched).clamp(ordinary, most) * framer.expansion();
+            return Ok((!is_over).then_some(wanted));
+        }
         let end = self.limit(self.end.unwrap_or(self.look.size));
         let available = usize::try_from(end.saturating_sub(self.at)).unwrap_or(usize::MAX);
         let is_last = self.end.is_some() || self.due > Rest::Waits || self.is_before_hole();
@@ -340,8 +435,7 @@ impl Source {
             return Ok(None);
         }
         let Some(lines) = framer.plain().filter(|_| self.half.skip.is_none()) else {
-            let ordinary = ARENA_BYTES / framer.expansion();
-            let most = framer.lookahead().max(ordinary);
+            let (ordinary, most) = Self::block_of(framer);
             let wanted = (2 * self.half.searched).clamp(ordinary, most);
             return Ok(Some(available.min(wanted) * framer.expansion()));
         };
@@ -375,6 +469,46 @@ impl Source {
         }
     }
 
+    /// How many source bytes are read at once, in general and at most.
+    pub fn block_of(framer: &Framer) -> (usize, usize) {
+        let ordinary = ARENA_BYTES / framer.expansion();
+        (ordinary, framer.lookahead().max(ordinary))
+    }
+
+    /// Reads on in what is unpacked. An error may be a [`Fault`](super::unpack::Fault).
+    fn read_packed(
+        &mut self,
+        framer: &mut Framer,
+        filling: &mut Filling,
+        set_aside: &mut SetAside,
+    ) -> io::Result<Taken> {
+        let Some(packed) = &mut self.packed else {
+            return Ok(Taken::Nothing);
+        };
+        let mut before = [0; TAIL];
+        let before = &mut before[..self.before.len()];
+        let (_, fault) = packed.read_at(before, self.at - before.len() as u64)?;
+        if let Some(fault) = fault {
+            return Err(fault.into());
+        }
+        if before != self.before.as_slice() {
+            return Ok(Taken::Rewritten);
+        }
+        let room = filling.arena.room() / framer.expansion();
+        let room = packed.end.map_or(room, |end| {
+            usize::try_from(end - self.at).map_or(room, |left| left.min(room))
+        });
+        let (got, fault) = packed.read_at(&mut filling.arena.spare()[..room], self.at)?;
+        let is_last = packed.end == Some(self.at + got as u64);
+        match fault {
+            Some(fault) if got <= self.half.searched && !is_last => return Err(fault.into()),
+            _ if got == 0 => return Ok(Taken::Nothing),
+            _ => {}
+        }
+        let rest = if is_last { Rest::Last } else { Rest::Waits };
+        self.take(framer, filling, set_aside, got, rest)
+    }
+
     /// Reads on into `filling`, as much as it has room for.
     pub fn read(
         &mut self,
@@ -382,12 +516,14 @@ impl Source {
         filling: &mut Filling,
         set_aside: &mut SetAside,
     ) -> io::Result<Taken> {
+        if self.packed.is_some() {
+            return self.read_packed(framer, filling, set_aside);
+        }
         let Some(file) = &self.file else {
             return Ok(Taken::Nothing);
         };
         let mut before = [0; TAIL];
         let before = &mut before[..self.before.len()];
-        let from = filling.arena.len();
         let until_end = self
             .limit(self.end.unwrap_or(u64::MAX))
             .saturating_sub(self.at);
@@ -438,6 +574,19 @@ impl Source {
             _ => Rest::Waits,
         };
         self.grown.2 |= rest >= Rest::Line && !is_before_hole;
+        self.take(framer, filling, set_aside, got, rest)
+    }
+
+    /// Makes records of the `got` bytes that were read behind what `filling` holds.
+    fn take(
+        &mut self,
+        framer: &mut Framer,
+        filling: &mut Filling,
+        set_aside: &mut SetAside,
+        got: usize,
+        rest: Rest,
+    ) -> io::Result<Taken> {
+        let from = filling.arena.len();
         filling.arena.advance(got);
         let first = filling.records.len();
         let block = Block {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::facts::{Facts, FileStatus};
 use super::rotate::Timing;
-use super::settings::{FileSettings, StartAt, Watch};
+use super::settings::{FileSettings, HoldDeleted, StartAt, Watch};
 use super::{FileInput, run};
 use crate::checkpoint::{Change, Entry, FileKey};
 use crate::flow::{
@@ -26,7 +26,9 @@ mod copies;
 mod discovery;
 mod holes;
 mod identity;
+mod limits;
 mod lines;
+mod packed;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -66,6 +68,13 @@ impl Rig {
             exclude: Vec::new(),
             start_at: StartAt::Beginning,
             watch: Watch::Auto,
+            ignore_older: None,
+            max_open_files: 4096,
+            hold_deleted: HoldDeleted {
+                age: None,
+                bytes: None,
+                min_free: None,
+            },
             lines: LineSettings::default(),
         };
         Self {
@@ -863,6 +872,9 @@ fn random_steps(seed: u64) {
     rig.settings.lines.max_line.size = 64;
     if seed & 1 > 0 {
         rig.settings.watch = Watch::Poll;
+    }
+    if seed & 4 > 0 {
+        rig.settings.max_open_files = 2;
     }
     rig.start();
     let mut models: [Model; 3] = Default::default();

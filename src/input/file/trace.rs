@@ -66,9 +66,22 @@ impl Trace {
         Self { head, marks }
     }
 
+    /// All prints with the offsets before which they are found, the beginning first.
+    pub fn checks(&self) -> Vec<(u64, Print)> {
+        let head = self.head.map(|head| (u64::from(head.len), head));
+        head.into_iter()
+            .chain(self.marks.0.iter().copied())
+            .collect()
+    }
+
     /// How far the file was read; nothing is known of one that was not.
     pub fn read(&self) -> u64 {
         self.marks.0.last().map_or(0, |&(offset, _)| offset)
+    }
+
+    /// Of the bytes before that.
+    pub fn tail(&self) -> Option<Print> {
+        self.marks.0.last().map(|&(_, print)| print)
     }
 
     /// Whether so much was read that equal bytes are no accident, whatever a file is called.

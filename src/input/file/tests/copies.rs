@@ -53,7 +53,7 @@ impl Rig {
     }
 }
 
-fn numbers(range: std::ops::Range<u32>) -> String {
+pub fn numbers(range: std::ops::Range<u32>) -> String {
     range.map(|n| format!("line {n}\n")).collect()
 }
 
@@ -61,13 +61,13 @@ fn expected(range: std::ops::Range<u32>) -> Vec<String> {
     range.map(|n| format!("line {n}")).collect()
 }
 
-fn arrived(rig: &Rig) -> Vec<u32> {
+pub fn arrived(rig: &Rig) -> Vec<u32> {
     let number = |line: &&str| line[5..].parse().unwrap();
     rig.lines().iter().map(number).collect()
 }
 
 /// What arrived, as ranges of consecutive numbers.
-fn runs(rig: &Rig) -> Vec<(u32, u32)> {
+pub fn runs(rig: &Rig) -> Vec<(u32, u32)> {
     let mut runs: Vec<(u32, u32)> = Vec::new();
     for number in arrived(rig) {
         match runs.last_mut() {
