@@ -26,6 +26,8 @@
 
 mod data_dir;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod state;
 mod store;
 mod view;

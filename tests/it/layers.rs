@@ -17,6 +17,8 @@ const BOTTOM: &[&str] = &["value", "flow", "metrics", "disk"];
 const TEXT: &[&str] = &["yaml", "template"];
 /// What both directions do to records: their JSON forms, and setting them aside.
 const RECORDS: &[&str] = &["envelope", "dead_letter"];
+/// What fuzz targets share; not in the program.
+const FUZZING: &[&str] = &["fuzzing"];
 /// What records go through, come from and go to.
 const PARTS: &[&str] = &[
     "checkpoint",
@@ -53,12 +55,12 @@ const LAYERS: &[Layer] = &[
     layer("disk", &[]),
     layer("yaml", &[&["value"]]),
     layer("template", &[&["value"]]),
-    layer("checkpoint", &[BOTTOM, TEXT]),
+    layer("checkpoint", &[BOTTOM, TEXT, FUZZING]),
     layer("spool", &[BOTTOM, TEXT]),
     layer("dead_letter", &[BOTTOM, TEXT]),
     layer("envelope", &[BOTTOM, TEXT]),
     layer("kafka", &[BOTTOM, TEXT, RECORDS]),
-    layer("output", &[BOTTOM, TEXT, RECORDS]),
+    layer("output", &[BOTTOM, TEXT, RECORDS, FUZZING]),
     layer(
         "input",
         &[
@@ -77,6 +79,8 @@ const LAYERS: &[Layer] = &[
         may_use: &[&["value"], TEXT],
         settings: true,
     },
+    // Only in tests and fuzzers: the list of targets, and what those share.
+    layer("fuzzing", &[PARTS]),
     layer("plan", &[BOTTOM, TEXT, PARTS, &["config"]]),
     layer("daemon", &[BOTTOM, &["template"], PARTS, &["plan"]]),
     layer("cli", &[BOTTOM, TEXT, PARTS, &["config", "plan", "daemon"]]),
