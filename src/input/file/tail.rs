@@ -594,7 +594,12 @@ impl Source {
             from,
             rest,
         };
-        let framed = framer.frame(block, self.at == 0, self.half, &mut filling.records);
+        let mut half = self.half;
+        if half.searched < LONG_HALF {
+            // The file may have been cut before it, and written again: nothing else tells when there is more than before.
+            half.searched = 0;
+        }
+        let framed = framer.frame(block, self.at == 0, half, &mut filling.records);
         if framed.consumed == 0 {
             self.half = framed.half;
             filling.arena.truncate(from);
