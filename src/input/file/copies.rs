@@ -200,6 +200,7 @@ impl Follower {
         let copy = found
             .iter()
             .filter_map(&mut opened)
+            .rev()
             .max_by_key(|(known, ..)| *known);
         if copy.is_none() && self.starved != starved {
             // For want of descriptors nobody could look. The next walk does.
@@ -371,10 +372,11 @@ impl Follower {
     }
 
     /// Whether the file at `path` may be a copy that is being made of a followed file: it waits then. `false`: it is a file of its own.
+    /// One that the patterns do not find is looked for again when the other one is cut.
     pub(super) fn waits_as_copy(
         &mut self,
         path: &Path,
-        name: Name,
+        name: Option<Name>,
         look: &Look,
         file: &File,
     ) -> bool {
@@ -385,9 +387,9 @@ impl Follower {
         let slot = rotated_from(path).iter().find_map(|base| {
             let known = self.names.get(base).filter(|known| !known.is_copy)?;
             let source = self.sources.get(&known.slot)?;
-            let is_older = source.sweep < self.sweeps
-                && source.look.id.dev == look.id.dev
-                && source.packed.is_none();
+            let is_born_later = look.id.birth > source.look.id.birth;
+            let is_later = source.sweep < self.sweeps || is_born_later;
+            let is_older = is_later && source.look.id.dev == look.id.dev && source.packed.is_none();
             // When it was cut meanwhile, what it held is known as soon as that is noticed, and compared.
             let is_copy = || begins_with(source, look, file) || source.was_replaced();
             (is_older && is_copy()).then_some(known.slot)
@@ -395,6 +397,9 @@ impl Follower {
         let Some(slot) = slot else {
             self.waiting.remove(path);
             return false;
+        };
+        let Some(name) = name else {
+            return true;
         };
         let known = self.waiting.get(path).filter(|known| known.look == *look);
         let since = known.map_or_else(Instant::now, |known| known.since);
@@ -486,10 +491,14 @@ impl Follower {
         source.saw(look);
         let has_end = self.once && source.packed.is_none();
         source.end = has_end.then_some(look.size);
-        source.pace.wake(Instant::now());
         source.sweep = self.sweeps;
         self.outlet.tracker().add(id, Position::default());
         self.facts.add(id, fact(source), true);
+        if source.pace.idle {
+            self.wake(slot);
+        } else {
+            source.pace.wake(Instant::now());
+        }
         self.end_generation(past)?;
         // What waited because it held the same is judged anew.
         let (names, waiting) = (&mut self.names, &self.waiting);
