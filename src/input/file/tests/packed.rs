@@ -4,12 +4,10 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::process::Command;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
 use super::copies::{numbers, runs};
 use super::{OpenOptions, Rig};
 use crate::input::file::settings::StartAt;
+use crate::input::file::unpack::gzip;
 
 impl Rig {
     /// As gzip(1): the time of the last write stays, the plain file goes.
@@ -24,14 +22,8 @@ impl Rig {
     }
 
     fn pack(&self, path: &std::path::Path, plain: &[u8]) {
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .unwrap();
-        let mut encoder = GzEncoder::new(file, Compression::fast());
-        encoder.write_all(plain).unwrap();
-        encoder.finish().unwrap();
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        file.unwrap().write_all(&gzip(plain)).unwrap();
     }
 
     /// Until everything that was unread is read.
