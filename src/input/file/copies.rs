@@ -20,7 +20,7 @@ use super::discover::{Name, is_absent};
 use super::identity::{HEAD, Id, TAIL, print};
 use super::look::{Kind, Look, open};
 use super::pursue::names_by_inode;
-use super::rotate::{rotated_from, was_between};
+use super::rotate::{bases, rotated_from, was_between};
 use super::tail::Source;
 use super::trace::Trace;
 use super::unpack::packed_name;
@@ -449,7 +449,12 @@ impl Follower {
 
     /// The followed file that `path` may be a copy of was cut, perhaps: then it comes first.
     pub(super) fn look_at_originals(&mut self, path: &Path) -> Result<(), Ended> {
-        for base in rotated_from(path) {
+        let may_be = match packed_name(path) {
+            // The copy may have been compressed before anybody saw that the file was cut.
+            Some(_) => bases(path),
+            None => rotated_from(path),
+        };
+        for base in may_be {
             let Some(slot) = self.names.get(&base).map(|known| known.slot) else {
                 continue;
             };
