@@ -26,6 +26,7 @@ mod logrotate;
 mod once;
 mod outage;
 mod positions;
+mod readme;
 mod soak;
 mod status;
 mod stdin;

@@ -162,6 +162,11 @@ impl Facts {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn facts(&self) -> BTreeMap<SourceId, Fact> {
+        self.lock().files.clone()
+    }
+
     /// A file is followed. `save` says whether it has to be saved before anything of it is settled.
     pub(super) fn add(&self, source: SourceId, fact: Fact, save: bool) {
         let mut inner = self.lock();

@@ -63,7 +63,12 @@ impl Follower {
             };
             let candidates = self.saved.candidates(&path, look.id.inode);
             let is_ours = candidates.iter().any(|(_, entry)| {
-                judge(entry, &found, |at, len| content(&file, at, len)) == Verdict::Continue
+                match judge(entry, &found, |at, len| content(&file, at, len)) {
+                    Verdict::Continue => true,
+                    // Cut, and renamed after that.
+                    Verdict::Rewritten => entry.birth.is_some() && entry.birth == look.id.birth,
+                    Verdict::Other => false,
+                }
             });
             drop(file);
             if is_ours {
@@ -143,6 +148,51 @@ impl Follower {
         }
         found.retain(|(id, _)| !self.by_id.contains_key(&(id.dev, id.inode)));
         found
+    }
+
+    /// Follows the copies of what followed files held before they were cut, when nothing was read of them then: when they grow beyond what
+    /// they were, nothing else tells of the cut. They stand under rotated names, and came after the file began.
+    pub(super) fn adopt_missed_copies(&mut self) -> Result<(), Ended> {
+        let mut folders: HashMap<PathBuf, Vec<u64>> = HashMap::new();
+        for (slot, source) in &self.sources {
+            if source.is_unproven && source.at() > 0 && source.packed.is_none() {
+                let folder = source.path.parent().unwrap_or(Path::new("/"));
+                folders.entry(folder.into()).or_default().push(*slot);
+            }
+        }
+        let mut found = Vec::new();
+        for (folder, slots) in folders {
+            let names = match names_by_inode(&folder) {
+                Ok(names) => names,
+                Err(error) => {
+                    // The next sweep comes here again.
+                    self.not_now(&folder, &error);
+                    continue;
+                }
+            };
+            let unknown = names.into_values().flatten();
+            let unknown: Vec<(Vec<PathBuf>, PathBuf)> = unknown
+                .map(|name| (rotated_from(&name), name))
+                .filter(|(bases, _)| !bases.is_empty())
+                .collect();
+            for slot in slots {
+                let Some(source) = self.sources.get_mut(&slot) else {
+                    continue;
+                };
+                source.is_unproven = false;
+                let rotated = unknown
+                    .iter()
+                    .filter(|(bases, _)| bases.contains(&source.path));
+                found.extend(
+                    rotated
+                        .filter_map(|(_, name)| Some((Look::at(name).ok()?.id, name.clone())))
+                        .filter(|(id, _)| id.birth.is_some_and(|birth| birth >= source.began))
+                        .filter(|(id, _)| was_between(&source.look.id, None, id)),
+                );
+            }
+        }
+        found.retain(|(id, _)| !self.by_id.contains_key(&(id.dev, id.inode)));
+        self.adopt_rotated(found)
     }
 
     pub(super) fn adopt_rotated(&mut self, mut found: Vec<(Id, PathBuf)>) -> Result<(), Ended> {

@@ -47,6 +47,7 @@ impl Follower {
             self.walk()?;
         }
         self.look_around()?;
+        self.adopt_missed_copies()?;
         self.review_waiting();
         self.give_up_held()?;
         self.close_surplus();
@@ -273,10 +274,14 @@ impl Follower {
                 }
                 continue;
             }
-            // Nobody reads now, or not yet: what is cut and written again until then would never show.
+            // Nobody reads now, or not yet: what is cut and written again until then would never show, or the new size be taken for what
+            // the old content had.
             let is_shorter = look.size < source.seen;
+            let is_changed =
+                is_shorter || growth(source.at(), &source.look, &look) != Growth::Nothing;
             if growth(source.at(), &source.look, &look) == Growth::Cut
-                || is_shorter && (source.at() == 0 || !source.is_unchanged_before().unwrap_or(true))
+                || is_shorter && source.at() == 0
+                || is_changed && !source.is_unchanged_before().unwrap_or(true)
             {
                 cut.push((slot, source.seen.max(source.look.size), look));
                 continue;
