@@ -457,7 +457,12 @@ impl Follower {
 
     /// The followed file that `path` may be a copy of was cut, perhaps: then it comes first.
     pub(super) fn look_at_originals(&mut self, path: &Path) -> Result<(), Ended> {
-        for base in bases(path) {
+        let may_be = match packed_name(path) {
+            // The copy may have been compressed before anybody saw that the file was cut.
+            Some(_) => bases(path),
+            None => rotated_from(path),
+        };
+        for base in may_be {
             let Some(slot) = self.names.get(&base).map(|known| known.slot) else {
                 continue;
             };

@@ -218,7 +218,8 @@ fn settings(size: u8, how: u8, line_end: u8, group: u8) -> LineSettings {
     };
     LineSettings {
         max_line: MaxLine {
-            size: u64::from(size % 16) + 1,
+            // No shorter than the longest character; the configuration asks for more.
+            size: u64::from(size % 16) + 4,
             policy: match how & 3 {
                 0 => LongLine::Split,
                 1 => LongLine::Truncate,
