@@ -508,7 +508,7 @@ impl Follower {
 }
 
 /// Whether a saved position is this very file's, whatever it holds.
-fn is_same(entry: &Entry, path: &Path, look: &Look) -> bool {
+pub(super) fn is_same(entry: &Entry, path: &Path, look: &Look) -> bool {
     let births_differ = matches!((entry.birth, look.id.birth), (Some(a), Some(b)) if a != b);
     let same_inode = entry.inode == look.id.inode && !births_differ;
     same_inode || (entry.dev != look.id.dev && entry.path == path)

@@ -91,6 +91,15 @@ enum Step {
     Ended,
 }
 
+impl<F> std::fmt::Debug for Unpacked<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = f.debug_struct("Unpacked");
+        text.field("packing", &self.packing);
+        text.field("decoded", &self.window.end());
+        text.finish_non_exhaustive()
+    }
+}
+
 impl<F: FileExt> Unpacked<F> {
     /// `window`: how many plain bytes can be read again, at least as many as are read at once. Reads nothing yet.
     pub fn new(file: F, packing: Packing, window: usize) -> Self {
