@@ -1,0 +1,3 @@
+//! The input `syslog`: messages from sockets.
+
+pub mod parse;
