@@ -1,3 +1,4 @@
 //! The input `syslog`: messages from sockets.
 
+pub mod frame;
 pub mod parse;

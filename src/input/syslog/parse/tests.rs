@@ -191,7 +191,7 @@ fn structured_data_that_breaks_the_rules_is_an_error() {
         ("[a b=\"c\"", "Ends"),
         ("[a b=\"c\"  d=\"e\"]", "SdName"),
         ("[a][a]", "SdTwice"),
-        ("[a] [b]", "- - - - - - [a]"),
+        ("[a] [b]", "- - - - - [a] | [b]"),
     ] {
         assert!(sd(given).contains(error), "{given}: {}", sd(given));
     }
