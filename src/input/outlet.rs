@@ -17,8 +17,8 @@ use crate::flow::arena::ARENA_BYTES;
 use crate::flow::batch;
 use crate::flow::budget::RECORD_OVERHEAD;
 use crate::flow::{
-    Arena, Arenas, Batch, Bell, Charge, Count, Origin, Outcome, Receipt, Record, Ring, Run, Sender,
-    Share, SourceId, Stop, Tracker, TrySend,
+    Arena, Arenas, Batch, Bell, Charge, Count, Extras, Origin, Outcome, Receipt, Record, Ring, Run,
+    Sender, Share, SourceId, Stop, Tracker, TrySend,
 };
 
 /// A waiting input looks up so often even when nobody rings.
@@ -59,6 +59,7 @@ pub struct Filling {
     pub arena: Arena,
     pub records: Vec<Record>,
     runs: Vec<Run>,
+    pub extras: Extras,
     /// What is in no record.
     skipped: Skipped,
     ends: Vec<(SourceId, Position)>,
@@ -201,11 +202,12 @@ impl Outlet {
             arena,
             records,
             runs,
+            extras,
             skipped,
             ends,
             mut charge,
         } = hand;
-        charge.grow(records.len() as u64 * RECORD_OVERHEAD);
+        charge.grow(records.len() as u64 * RECORD_OVERHEAD + extras.bytes());
         // Only now, when nothing is between it and the pipe: an entry whose batch was never sent would hold its position for ever.
         let entries = ends
             .into_iter()
@@ -225,6 +227,7 @@ impl Outlet {
             arena,
             records,
             runs,
+            extras,
             receipt,
             charge,
         };
@@ -270,6 +273,7 @@ impl Outlet {
             arena: self.ends.arenas.take(capacity),
             records: Vec::new(),
             runs: Vec::new(),
+            extras: Extras::default(),
             skipped: Skipped::default(),
             ends: Vec::new(),
             charge,
@@ -294,6 +298,21 @@ impl Filling {
         skipped: &Skipped,
         end: Position,
     ) {
+        self.add_run_to(None, origin, source, base, records, skipped, end);
+    }
+
+    /// As [`Filling::add_run`]; where the input made the topic, with it.
+    #[expect(clippy::too_many_arguments, reason = "each is another fact of the run")]
+    pub fn add_run_to(
+        &mut self,
+        topic: Option<&Arc<str>>,
+        origin: &Arc<Origin>,
+        source: SourceId,
+        base: u64,
+        records: Range<usize>,
+        skipped: &Skipped,
+        end: Position,
+    ) {
         if records.is_empty() && skipped.is_empty() {
             return;
         }
@@ -303,9 +322,14 @@ impl Filling {
                 origin: origin.clone(),
                 base,
                 records: small(records.start)..small(records.end),
+                topic: topic.cloned(),
             });
         }
         self.skipped += *skipped;
-        self.ends.push((source, end));
+        match self.ends.last_mut() {
+            // The batch is settled as one: an entry up to the last end says it all.
+            Some((same, reached)) if *same == source => *reached = end,
+            _ => self.ends.push((source, end)),
+        }
     }
 }
