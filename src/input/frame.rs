@@ -99,6 +99,10 @@ pub struct Skipped {
     /// Of `truncate`: how many lines were cut.
     pub truncated: u64,
     pub dead_lettered: Count,
+    /// Of streams whose messages cannot be told apart any more.
+    pub unframed: Count,
+    /// Records whose topic cannot be one.
+    pub illegal_topic: Count,
 }
 
 impl Skipped {
@@ -108,7 +112,12 @@ impl Skipped {
 
     /// For [`crate::flow::Books`].
     pub fn outcome(&self) -> Outcome {
-        let dropped = [("line_too_long", self.too_long), ("line_cut", self.cut)];
+        let dropped = [
+            ("line_too_long", self.too_long),
+            ("line_cut", self.cut),
+            ("framing", self.unframed),
+            ("illegal_topic", self.illegal_topic),
+        ];
         Outcome {
             filtered: self.filtered,
             dead_lettered: self.dead_lettered,
@@ -137,6 +146,8 @@ impl AddAssign for Skipped {
         self.cut += other.cut;
         self.truncated += other.truncated;
         self.dead_lettered += other.dead_lettered;
+        self.unframed += other.unframed;
+        self.illegal_topic += other.illegal_topic;
     }
 }
 

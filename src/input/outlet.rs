@@ -18,7 +18,7 @@ use crate::flow::batch;
 use crate::flow::budget::RECORD_OVERHEAD;
 use crate::flow::{
     Arena, Arenas, Batch, Bell, Charge, Count, Extras, Origin, Outcome, Receipt, Record, Ring, Run,
-    Sender, Share, SourceId, Stop, Tracker, TrySend,
+    Sender, Share, SourceId, Span, Stop, Tracker, TrySend,
 };
 
 /// A waiting input looks up so often even when nobody rings.
@@ -298,21 +298,6 @@ impl Filling {
         skipped: &Skipped,
         end: Position,
     ) {
-        self.add_run_to(None, origin, source, base, records, skipped, end);
-    }
-
-    /// As [`Filling::add_run`]; where the input made the topic, with it.
-    #[expect(clippy::too_many_arguments, reason = "each is another fact of the run")]
-    pub fn add_run_to(
-        &mut self,
-        topic: Option<&Arc<str>>,
-        origin: &Arc<Origin>,
-        source: SourceId,
-        base: u64,
-        records: Range<usize>,
-        skipped: &Skipped,
-        end: Position,
-    ) {
         if records.is_empty() && skipped.is_empty() {
             return;
         }
@@ -322,9 +307,61 @@ impl Filling {
                 origin: origin.clone(),
                 base,
                 records: small(records.start)..small(records.end),
-                topic: topic.cloned(),
+                topic: None,
             });
         }
+        self.skip(source, skipped, end);
+    }
+
+    /// Adds one record of `bytes` source bytes that begins at `at` of its source and ends `lines` lines. Where the input made its topic, with it.
+    pub fn add_record(
+        &mut self,
+        topic: Option<&Arc<str>>,
+        origin: &Arc<Origin>,
+        source: SourceId,
+        value: Span,
+        (at, count): (u64, Count),
+    ) {
+        let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let index = small(self.records.len() as u64);
+        let same = |run: &Run| {
+            let is_same_topic = match (&run.topic, topic) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                (None, None) => true,
+                _ => false,
+            };
+            is_same_topic && Arc::ptr_eq(&run.origin, origin) && at - run.base < 1 << 30
+        };
+        let base = match self.runs.last_mut().filter(|run| same(run)) {
+            Some(run) => {
+                run.records.end = index + 1;
+                run.base
+            }
+            None => {
+                self.runs.push(Run {
+                    origin: origin.clone(),
+                    base: at,
+                    records: index..index + 1,
+                    topic: topic.cloned(),
+                });
+                at
+            }
+        };
+        self.records.push(Record {
+            value,
+            at: small(at - base),
+            bytes: small(count.bytes),
+            lines: small(count.lines),
+        });
+        let end = Position {
+            offset: at + count.bytes,
+            ..Position::default()
+        };
+        self.skip(source, &Skipped::default(), end);
+    }
+
+    /// Notes that the source stands at `end`, after what was skipped.
+    pub fn skip(&mut self, source: SourceId, skipped: &Skipped, end: Position) {
         self.skipped += *skipped;
         match self.ends.last_mut() {
             // The batch is settled as one: an entry up to the last end says it all.

@@ -26,4 +26,5 @@ mod outage;
 mod soak;
 mod status;
 mod stdin;
+mod syslog;
 mod systemd;

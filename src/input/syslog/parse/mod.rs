@@ -101,6 +101,8 @@ pub enum ParseError {
     SdTwice,
     #[error("there is no space between structured data and text")]
     Text,
+    #[error("this is a further piece of a message longer than max_line.size")]
+    Piece,
 }
 
 /// Takes `message` apart. With [`Protocol::None`] everything is text.

@@ -101,9 +101,20 @@ impl<'a> StructuredData<'a> {
 
 impl<'a> Element<'a> {
     /// In the order of the message; a name may come several times.
-    pub fn params(&self) -> impl Iterator<Item = Param<'a>> + use<'a> {
-        let mut rest = self.params;
-        std::iter::from_fn(move || next_param(&mut rest))
+    pub fn params(&self) -> Params<'a> {
+        Params(self.params)
+    }
+}
+
+/// The parameters of an element.
+#[derive(Debug, Clone)]
+pub struct Params<'a>(&'a [u8]);
+
+impl<'a> Iterator for Params<'a> {
+    type Item = Param<'a>;
+
+    fn next(&mut self) -> Option<Param<'a>> {
+        next_param(&mut self.0)
     }
 }
 

@@ -23,6 +23,10 @@ pub struct Clock {
     year: i16,
 }
 
+/// 0000-01-01 and 10000-01-01.
+const FIRST: Moment = Moment(-62_167_219_200_000_000);
+const LAST: Moment = Moment(253_402_300_800_000_000);
+
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
 /// Half a year: what lies further away is nearer in another year.
@@ -106,7 +110,9 @@ impl Civil {
         let seconds =
             days_before(year, self.month, self.day) * 86_400 + of_day + i64::from(self.second)
                 - i64::from(offset);
-        Some(Moment(seconds * SECOND + i64::from(self.micros)))
+        // With its offset it may lie in a year that is written with more than four digits.
+        let moment = Moment(seconds * SECOND + i64::from(self.micros));
+        (FIRST..LAST).contains(&moment).then_some(moment)
     }
 
     fn local_offset(&self, year: i16, clock: &Clock) -> Option<i32> {
