@@ -7,6 +7,8 @@
 //! | `logferry_input_{spooled,in_flight}_{lines,bytes}` | input | what is still under way |
 //! | `logferry_input_{dropped,lost}_{lines,bytes}_total` | input, reason | |
 //! | `logferry_input_truncated_lines_total` | input | lines of which only the beginning was kept |
+//! | `logferry_input_open_connections`, `logferry_input_{accepted,refused,timed_out,broken}_connections_total` | input | of syslog |
+//! | `logferry_input_{unparsed,torn,event_time_out_of_range}_messages_total`, `logferry_input_kernel_dropped_datagrams_total` | input | of syslog |
 //! | `logferry_output_{consumed,written,synced,committed}_{records,bytes}_total` | output | |
 //! | `logferry_output_lag_records` | output, topic, partition | |
 //! | `logferry_producer_*` | cluster, producer | |

@@ -250,3 +250,35 @@ fn a_unix_socket_is_taken_over_from_the_dead_and_not_from_the_living() {
     let third = other.launch(&rival).start();
     eventually(LONG, "it listens", || try_status(&third).map(drop));
 }
+
+#[test]
+fn sockets_that_the_service_manager_opened_are_taken_over() {
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let program = "systemd-socket-activate";
+    if !on_path(program) {
+        return skip("syslog", "there is no systemd-socket-activate(1)");
+    }
+    let scene = Scene::new();
+    let [port] = free_ports();
+    let address = format!("127.0.0.1:{port}");
+    let topic = kafka.topic("activated", 1);
+    let input = format!(
+        "inputs:\n  syslog: {{ from: {{ type: syslog, listen: systemd }}, to: {{ topic: {topic} }} }}\n"
+    );
+    let yaml = scene.yaml(kafka.brokers(), &input);
+    let mut daemon = scene
+        .launch(&yaml)
+        .under(&[program, "-l", &address])
+        .start();
+    // The first connection makes it start the daemon.
+    let mut stream = eventually(LONG, "it listens", || {
+        TcpStream::connect(&address).map_err(|error| error.to_string())
+    });
+    stream.write_all(b"<13>activated\n").unwrap();
+    acked(&daemon, 1);
+    assert_eq!(kafka.read_values(&topic), [b"<13>activated"]);
+    daemon.sigterm();
+    assert_eq!(daemon.wait_code(LONG), 0);
+}
