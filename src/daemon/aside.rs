@@ -91,7 +91,14 @@ pub fn set_aside_input(aside: Aside, pipeline: String, is_syslog: bool) -> SetAs
             topic: Some(refused.topic.to_owned()),
             key: refused.key.map(<[u8]>::to_vec),
             value: Some(refused.value.to_vec()),
-            headers: Vec::new(),
+            headers: refused
+                .headers
+                .iter()
+                .map(|(name, value)| Header {
+                    name: name.clone(),
+                    value: Some(value.clone()),
+                })
+                .collect(),
             source,
             reason: refused.error.clone(),
             code: refused.reason.to_owned(),
