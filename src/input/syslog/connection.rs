@@ -96,9 +96,12 @@ impl Connection {
             self.carry.extend_from_slice(&bytes[fed.consumed..]);
             fed.is_lost
         } else {
-            self.carry.extend_from_slice(&buffer[..got]);
-            let fed = intake.feed(&mut self.framer, &self.carry, self.peer.as_deref(), false)?;
-            self.carry.drain(..fed.consumed);
+            // When it fails, what was not handed on is in the books, and is ours no more.
+            let mut carry = std::mem::take(&mut self.carry);
+            carry.extend_from_slice(&buffer[..got]);
+            let fed = intake.feed(&mut self.framer, &carry, self.peer.as_deref(), false)?;
+            carry.drain(..fed.consumed);
+            self.carry = carry;
             fed.is_lost
         };
         if self.carry.is_empty() && self.carry.capacity() > 4096 {

@@ -576,3 +576,26 @@ fn tls_brings_messages_of_those_whose_certificate_is_known() {
     rig.finish();
     assert_eq!(rig.sent.len(), 5000);
 }
+
+#[test]
+fn after_a_hard_stop_everything_that_was_taken_shows_as_not_delivered() {
+    let mut rig = Rig::with_memory(settings(), 600 << 10);
+    let mut stream = TcpStream::connect(rig.tcp).unwrap();
+    stream
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    // Until nothing more fits anywhere.
+    while stream
+        .write_all(&[b"<13>".as_slice(), &[b'x'; 5000], b"\n"].concat())
+        .is_ok()
+    {}
+    rig.stop.harden();
+    let report = rig.thread.take().unwrap().join().unwrap().unwrap();
+    let entries = rig.books.entries();
+    assert!(entries.balanced());
+    assert_eq!((entries.acked.lines, entries.in_flight), (0, entries.read));
+    assert!(
+        entries.read.bytes > report.bytes,
+        "what was taken and not handed on is missing"
+    );
+}
