@@ -86,8 +86,32 @@ pub struct InputSnapshot {
     pub expired: u64,
     /// Files that are not read because they are older than `ignore_older`.
     pub ignored: u64,
+    /// Of syslog inputs.
+    pub syslog: Option<SyslogSnapshot>,
     /// Age of the oldest line that is not settled; `None`: there is none.
     pub oldest_unread_seconds: Option<f64>,
+}
+
+/// What a syslog input counts besides its books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SyslogSnapshot {
+    /// Open now.
+    pub connections: u64,
+    pub accepted: u64,
+    /// Closed at once, because too many were open.
+    pub refused: u64,
+    /// Closed because nothing came.
+    pub timed_out: u64,
+    /// Closed because of what came.
+    pub broken: u64,
+    /// Messages that could not be taken apart, and were delivered whole.
+    pub unparsed: u64,
+    /// Messages of which the stream ended before they did.
+    pub torn: u64,
+    /// Event times out of `timestamp_range`.
+    pub out_of_range: u64,
+    /// Datagrams that the kernel dropped.
+    pub kernel_drops: u64,
 }
 
 /// One output.
@@ -182,6 +206,12 @@ pub(crate) mod sample {
                     files: 3,
                     expired: 8,
                     ignored: 2,
+                    syslog: Some(SyslogSnapshot {
+                        connections: 2,
+                        accepted: 9,
+                        kernel_drops: 4,
+                        ..SyslogSnapshot::default()
+                    }),
                     oldest_unread_seconds: Some(1.5),
                 },
                 InputSnapshot {

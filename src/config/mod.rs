@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::input::file::settings::{HoldDeleted, StartAt, Watch};
 use crate::input::frame::settings::MaxLine;
+use crate::input::syslog::settings::{Framing, Protocol, TimestampRange};
 use crate::kafka::settings::{
     Acks, Brokers, Compression, ConsumeFrom, Isolation, Linger, OnRefused, OutOfRange, Partitioner,
     SaslSettings, TlsSettings,
@@ -97,6 +98,7 @@ pub enum From {
         span: Span,
         lines: Lines,
     },
+    Syslog(Box<SyslogInput>),
 }
 
 impl From {
@@ -104,6 +106,7 @@ impl From {
         match self {
             Self::File(file) => &file.lines,
             Self::Stdin { lines, .. } => lines,
+            Self::Syslog(syslog) => &syslog.lines,
         }
     }
 }
@@ -145,6 +148,33 @@ pub struct FileInput {
     pub lines: Lines,
 }
 
+/// `from:` of an input with `type: syslog`.
+#[derive(Debug, Clone)]
+pub struct SyslogInput {
+    /// Where the section begins.
+    pub span: Span,
+    pub listen: Vec<Spanned<String>>,
+    pub tls: Option<ServerTls>,
+    pub framing: Framing,
+    pub protocol: Protocol,
+    pub time_zone: Spanned<String>,
+    pub lines: Lines,
+    pub max_connections: usize,
+    pub idle_timeout: Option<Duration>,
+    pub receive_buffer: Option<u64>,
+    pub mode: u32,
+}
+
+/// `tls:` of an input.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    /// Where the section begins.
+    pub span: Span,
+    pub cert_file: String,
+    pub key_file: String,
+    pub client_ca_file: Option<String>,
+}
+
 /// `to:` of an input.
 #[derive(Debug, Clone)]
 pub struct Route {
@@ -161,6 +191,15 @@ pub struct Route {
     pub batch_size: Option<Spanned<u64>>,
     pub max_record: Spanned<u64>,
     pub on_refused: OnRefused,
+    /// `format: json`
+    pub json: Spanned<bool>,
+    /// `timestamp: event`
+    pub event_time: Spanned<bool>,
+    /// Absent: the user wrote none.
+    pub timestamp_range: Option<Span>,
+    pub range: TimestampRange,
+    pub headers: Vec<Property>,
+    pub fields: Vec<Property>,
 }
 
 /// An entry of `outputs:`.

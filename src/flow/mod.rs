@@ -23,7 +23,7 @@ pub mod tracker;
 
 pub use arena::{Arena, Arenas};
 pub use backoff::Backoff;
-pub use batch::{Batch, Origin, Record, Run, Span};
+pub use batch::{Batch, Extras, Origin, Record, Run, Span};
 pub use bell::{Bell, Ring};
 pub use books::{Books, Count, Entries};
 pub use budget::{Budget, Charge, Share};

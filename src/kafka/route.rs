@@ -35,13 +35,15 @@ struct Keys {
 impl Outgoing {
     /// A record's key; `None` is a null key.
     pub fn key(&self, record: usize) -> Option<&[u8]> {
-        let keys = self.keys.as_ref()?;
-        Some(&keys.bytes[keys.spans[record].range()])
+        match &self.keys {
+            Some(keys) => Some(&keys.bytes[keys.spans[record].range()]),
+            None => Some(self.batch.text(*self.batch.extras.keys.get(record)?)),
+        }
     }
 
     /// Whether any record has a key.
     pub fn has_keys(&self) -> bool {
-        self.keys.is_some()
+        self.keys.is_some() || !self.batch.extras.keys.is_empty()
     }
 
     /// Bytes that the keys need, for the budget.
@@ -51,9 +53,16 @@ impl Outgoing {
         })
     }
 
-    /// What a record weighs on the wire without overhead: key and value, in bytes.
+    /// What a record weighs on the wire without overhead: key, value and headers, in bytes.
     pub fn weight(&self, record: usize) -> usize {
-        self.batch.records[record].value.len as usize + self.key(record).map_or(0, <[u8]>::len)
+        let headers = self.batch.extras.headers_of(record);
+        // Two lengths stand before a header's name and value.
+        let headers: usize = headers
+            .map(|(name, value)| name.count_bytes() + value.len as usize + 6)
+            .sum();
+        self.batch.records[record].value.len as usize
+            + self.key(record).map_or(0, <[u8]>::len)
+            + headers
     }
 
     /// Everything not counted astray counts as acknowledged, or as unconfirmed when nobody was asked to confirm.
@@ -110,7 +119,7 @@ impl Route {
     /// When a template cannot be parsed; the plan has refused such ones.
     pub fn new(settings: &RouteSettings, id: &str, host: &str) -> Result<Self, TemplateError> {
         Ok(Self {
-            topic: Template::parse(&settings.topic, Part::FILE)?,
+            topic: Template::parse(&settings.topic, Part::ALL)?,
             key: settings
                 .key
                 .as_deref()
@@ -125,6 +134,9 @@ impl Route {
 
     /// The topic of a run's records.
     pub fn topic(&mut self, run: &Run) -> Arc<str> {
+        if let Some(topic) = &run.topic {
+            return topic.clone();
+        }
         if let Some(topic) = self.topics.get(&run.origin) {
             return topic.clone();
         }
@@ -201,6 +213,7 @@ impl Route {
             path,
             offset,
             line,
+            facts: None,
         }
     }
 }

@@ -13,6 +13,9 @@
 //! `C` is `{"lines": N, "bytes": N}`; of outputs and producers the lines are records. `books` has `seen`, `read`, `unread`, `lost`, `acked`,
 //! `unconfirmed`, `dead_lettered`, `filtered`, `dropped`, `spooled`, `in_flight`, each a `C`; `lost` and `dropped` have `"by": {"REASON": C}` too.
 //!
+//! Inputs of the type `syslog` have `"syslog": {"connections": 2, "accepted": 9, "refused": 0, "timed_out": 0, "broken": 0, "unparsed": 0,
+//! "torn": 0, "out_of_range": 0, "kernel_drops": 0}` too.
+//!
 //! Lines that nobody can count are `null`: those of `unread` when there are unread bytes, of `lost` where only bytes are known, and then of `seen`.
 //!
 //! Invariant: keys are only ever added. `seen = read + unread + lost` and
@@ -46,7 +49,7 @@ pub fn status_json(snapshot: &Snapshot) -> Value {
 }
 
 fn input_json(input: &InputSnapshot) -> Value {
-    json!({
+    let mut object = json!({
         "state": input.state,
         "books": books_json(input),
         "truncated": input.truncated,
@@ -56,7 +59,21 @@ fn input_json(input: &InputSnapshot) -> Value {
         "expired_positions": input.expired,
         "ignored_files": input.ignored,
         "oldest_unread_seconds": input.oldest_unread_seconds,
-    })
+    });
+    if let Some(syslog) = &input.syslog {
+        object["syslog"] = json!({
+            "connections": syslog.connections,
+            "accepted": syslog.accepted,
+            "refused": syslog.refused,
+            "timed_out": syslog.timed_out,
+            "broken": syslog.broken,
+            "unparsed": syslog.unparsed,
+            "torn": syslog.torn,
+            "out_of_range": syslog.out_of_range,
+            "kernel_drops": syslog.kernel_drops,
+        });
+    }
+    object
 }
 
 fn books_json(input: &InputSnapshot) -> Value {

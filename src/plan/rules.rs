@@ -7,6 +7,7 @@
 mod amounts;
 mod files;
 mod lines;
+mod syslog;
 mod texts;
 
 use super::names::{Names, broker};
@@ -23,6 +24,10 @@ use files::{
 };
 use lines::{
     encodings_are_known, expressions_are_regular, groups_have_one_rule, line_ends_can_be_found,
+};
+use syslog::{
+    headers_are_templates, listeners_are_addresses, listeners_do_not_meet, only_syslog_is_dressed,
+    tls_has_its_certificate,
 };
 use texts::{
     consumer_options_are_templates, groups_are_names, keys_are_templates,
@@ -61,6 +66,11 @@ pub(super) const RULES: &[Rule] = &[
     outputs_do_not_share_files,
     outputs_do_not_share_groups,
     outputs_leave_positions_alone,
+    listeners_are_addresses,
+    listeners_do_not_meet,
+    tls_has_its_certificate,
+    headers_are_templates,
+    only_syslog_is_dressed,
 ];
 
 fn there_is_something_to_do(names: &Names<'_>, problems: &mut Vec<Problem>) {

@@ -173,6 +173,21 @@ const CRATES: &[Reserved] = &[
         only_in: &["input/file/watch*"],
         why: "watching is a hint that one file hides",
     },
+    Reserved {
+        name: &["rustls"],
+        only_in: &["input/syslog/"],
+        why: "only syslog's listeners speak TLS themselves; Kafka's is librdkafka's",
+    },
+    Reserved {
+        name: &["nix"],
+        only_in: &["input/syslog/"],
+        why: "rustix is what the rest takes; it does not tell what the kernel dropped",
+    },
+    Reserved {
+        name: &["listenfd"],
+        only_in: &["control/"],
+        why: "only `control` talks with the service manager",
+    },
 ];
 
 const CALLS: &[Reserved] = &[

@@ -30,4 +30,5 @@ mod readme;
 mod soak;
 mod status;
 mod stdin;
+mod syslog;
 mod systemd;

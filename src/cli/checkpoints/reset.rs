@@ -33,7 +33,9 @@ fn framer(plan: &Plan, input: &str) -> Result<Framer, Refusal> {
     let from = plan.inputs.iter().find(|known| known.name == input);
     let settings = match from.map(|input| &input.from) {
         Some(SourceSettings::File(settings)) => settings.lines.clone(),
-        Some(SourceSettings::Stdin(_)) | None => LineSettings::plain(LONGEST_LINE),
+        Some(SourceSettings::Stdin(_) | SourceSettings::Syslog(_)) | None => {
+            LineSettings::plain(LONGEST_LINE)
+        }
     };
     Framer::new(&settings).map_err(|error| Refusal::usage(error.to_string()))
 }

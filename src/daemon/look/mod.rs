@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::control::http::Admin;
 use crate::flow::{Books, Budget};
 use crate::input::file::facts::Facts;
+use crate::input::syslog::facts::SyslogFacts;
 use crate::kafka::consumer::ConsumerState;
 use crate::kafka::producer::ProducerState;
 use crate::metrics::{render, status_json};
@@ -33,6 +34,7 @@ pub struct InputLook {
     pub name: String,
     pub books: Arc<Books>,
     pub facts: Option<Arc<Facts>>,
+    pub syslog: Option<Arc<SyslogFacts>>,
     pub producer: usize,
     /// Where its records go: `CLUSTER, topic TOPIC`.
     pub target: String,

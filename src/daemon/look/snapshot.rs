@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::{InputLook, Look, OutputLook, ProducerLook};
 use crate::flow::Count;
 use crate::metrics::{
-    self, BudgetSnapshot, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot,
+    self, BudgetSnapshot, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot, SyslogSnapshot,
 };
 
 impl Look {
@@ -74,6 +74,17 @@ impl Look {
             files: summary.files as u64,
             expired: summary.expired,
             ignored: summary.ignored,
+            syslog: input.syslog.as_ref().map(|facts| SyslogSnapshot {
+                connections: facts.connections.get(),
+                accepted: facts.accepted.get(),
+                refused: facts.refused.get(),
+                timed_out: facts.timed_out.get(),
+                broken: facts.broken.get(),
+                unparsed: facts.unparsed.get(),
+                torn: facts.torn.get(),
+                out_of_range: facts.out_of_range.get(),
+                kernel_drops: facts.kernel_drops.get(),
+            }),
             oldest_unread_seconds: summary.oldest_unread.map(|age| age.as_secs_f64()),
         }
     }

@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError};
 use super::Wiring;
 use super::producers::Making;
 use crate::checkpoint::{Change, Entry, FileKey};
-use crate::daemon::aside::{set_aside_input, set_aside_long};
+use crate::control::systemd::{self, Socket};
+use crate::daemon::aside::{set_aside_input, set_aside_long, set_aside_message};
 use crate::daemon::ending::StartError;
 use crate::daemon::look::{InputLook, Life};
 use crate::daemon::saver::{Collect, SharedStore};
@@ -19,6 +20,10 @@ use crate::input::file::rotate::Timing;
 use crate::input::file::{self, FileInput};
 use crate::input::outlet::Ends;
 use crate::input::stdin::{self, StdinInput};
+use crate::input::syslog::facts::SyslogFacts;
+use crate::input::syslog::listen::{Inherited, OpenError, Sockets};
+use crate::input::syslog::settings::{Listen, SyslogSettings};
+use crate::input::syslog::{self, SyslogInput};
 use crate::kafka::producer::Pipeline;
 use crate::kafka::route::Route;
 use crate::plan::{InputPlan, SourceSettings};
@@ -61,6 +66,7 @@ impl Wiring<'_> {
             name: plan.name.clone(),
             books,
             facts: None,
+            syslog: None,
             producer: plan.producer,
             target: format!(
                 "{}, topic {}",
@@ -81,6 +87,38 @@ impl Wiring<'_> {
                     stdin::run(input)
                         .map(drop)
                         .map_err(|error| format!("standard input cannot be read: {error}"))
+                })?;
+                Ok((look, None))
+            }
+            SourceSettings::Syslog(settings) => {
+                let facts = Arc::new(SyslogFacts::default());
+                look.syslog = Some(facts.clone());
+                let open = |error: String| format!("input {}: {error}", plan.name);
+                let sockets = self.sockets(settings).map_err(|error| {
+                    let text = open(error.text);
+                    match error.is_permission {
+                        true => StartError::NotPermitted(text),
+                        false => StartError::Failed(text),
+                    }
+                })?;
+                let input = SyslogInput {
+                    id: self.plan.id.clone(),
+                    host: self.host.to_owned(),
+                    name: plan.name.clone(),
+                    settings: settings.clone(),
+                    sockets,
+                    tls: (settings.tls.as_ref())
+                        .map(syslog::tls::config)
+                        .transpose()
+                        .map_err(open)?,
+                    zone: syslog::zone(&settings.time_zone).map_err(open)?,
+                    once: self.once,
+                    facts,
+                    ends,
+                    set_aside: set_aside_message(self.aside.clone(), plan.name.clone()),
+                };
+                self.tasks.start(Part::Input(at), &thread, move || {
+                    syslog::run(input).map(drop)
                 })?;
                 Ok((look, None))
             }
@@ -111,6 +149,21 @@ impl Wiring<'_> {
                 Ok((look, making.keeps_positions().then_some(collect)))
             }
         }
+    }
+
+    /// What a syslog input listens on. Those of the service manager go to the one input that asks for them.
+    fn sockets(&self, settings: &SyslogSettings) -> Result<Sockets, OpenError> {
+        let mut inherited = Vec::new();
+        if settings.listen.contains(&Listen::Systemd) {
+            let passed = systemd::sockets().map_err(OpenError::of_systemd)?;
+            inherited.extend(passed.into_iter().map(|socket| match socket {
+                Socket::Tcp(socket) => Inherited::Tcp(socket),
+                Socket::Udp(socket) => Inherited::Udp(socket),
+                Socket::UnixStream(socket) => Inherited::UnixStream(socket),
+                Socket::UnixDatagram(socket) => Inherited::UnixDatagram(socket),
+            }));
+        }
+        Sockets::open(settings, inherited)
     }
 
     /// What the checkpoint has for an input, whether it never started before, and the first key that was never used.
@@ -150,7 +203,11 @@ impl Wiring<'_> {
                     Ok(())
                 }
             }),
-            set_aside: set_aside_input(self.aside.clone(), plan.name.clone()),
+            set_aside: set_aside_input(
+                self.aside.clone(),
+                plan.name.clone(),
+                matches!(plan.from, SourceSettings::Syslog(_)),
+            ),
         })
     }
 }

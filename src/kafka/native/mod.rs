@@ -7,6 +7,7 @@
 
 mod client;
 mod consume;
+mod elaborate;
 mod event;
 mod group;
 mod offsets;

@@ -11,6 +11,7 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka_sys as rdsys;
 
 use super::client::Native;
+use super::elaborate;
 use super::event::{Event, EventKind};
 use crate::kafka::route::{Outgoing, Progress};
 
@@ -91,6 +92,10 @@ impl Topic {
         NonNull::new(topic)
             .map(Self)
             .ok_or_else(|| format!("librdkafka refuses the topic name {name:?}"))
+    }
+
+    pub(super) fn ptr(&self) -> *mut rdsys::rd_kafka_topic_t {
+        self.0.as_ptr()
     }
 }
 
@@ -212,6 +217,28 @@ impl Flight {
             let Some(Some(slot)) = self.slots.get_mut(ticket.slot as usize) else {
                 continue;
             };
+            if slot.load.batch.extras.is_elaborate() {
+                let record = ticket.record as usize;
+                // SAFETY: as for the batch call below: the slot holds the load while a message of it is outstanding.
+                let taken = unsafe {
+                    elaborate::produce(
+                        &self.native,
+                        topic,
+                        partition,
+                        &slot.load,
+                        record,
+                        ticket.pack(),
+                    )
+                };
+                match taken {
+                    Ok(()) => {
+                        slot.outstanding += 1;
+                        self.outstanding += 1;
+                    }
+                    Err(code) => refused(*ticket, code),
+                }
+                continue;
+            }
             let value = slot.load.batch.value(ticket.record as usize);
             let key = slot.load.key(ticket.record as usize);
             self.scratch.push(rdsys::rd_kafka_message_t {
@@ -226,6 +253,9 @@ impl Flight {
                 _private: ticket.pack(),
             });
             slot.outstanding += 1;
+        }
+        if self.scratch.is_empty() {
+            return;
         }
         let count = i32::try_from(self.scratch.len()).unwrap_or(i32::MAX);
         // SAFETY: client and topic are alive. The payloads and keys lie in loads that this value holds: `release` gives none back

@@ -130,7 +130,13 @@ impl Running {
             }
             OnRefused::DeadLetter => {
                 let (key, value) = (load.key(record), load.batch.value(record));
+                let headers = load.batch.extras.headers_of(record);
+                let headers = headers.map(|(name, value)| {
+                    let name = name.to_string_lossy().into_owned();
+                    (name, load.batch.text(value).to_vec())
+                });
                 let refused = Refused {
+                    headers: headers.collect(),
                     topic: &topic,
                     key,
                     value,

@@ -85,6 +85,8 @@ pub struct Refused<'a> {
     pub key: Option<&'a [u8]>,
     pub value: &'a [u8],
     /// The file that it was read from, and where in it.
+    /// Names and values.
+    pub headers: Vec<(String, Vec<u8>)>,
     pub path: Option<PathBuf>,
     pub offset: u64,
     /// One word for counting.

@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -53,20 +54,25 @@ fn every_line_arrives_once_or_is_counted_whatever_happens_to_the_files() {
     let one = number("LOGFERRY_SEED").map(|_| 1);
     let seeds = number("LOGFERRY_SEEDS").or(one).unwrap_or(80);
     let steps = number("LOGFERRY_STEPS").unwrap_or(250);
-    let next = AtomicU64::new(first);
-    std::thread::scope(|scope| {
-        for _ in 0..seeds.min(6) {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::SeqCst);
-                    if seed >= first + seeds {
-                        break;
-                    }
-                    World::new(seed).run(steps);
+    let next = Arc::new(AtomicU64::new(first));
+    let work = |_| {
+        let next = next.clone();
+        let worker = std::thread::Builder::new().name("model".into());
+        let spawned = worker.spawn(move || {
+            loop {
+                let seed = next.fetch_add(1, Ordering::SeqCst);
+                if seed >= first + seeds {
+                    break;
                 }
-            });
-        }
-    });
+                World::new(seed).run(steps);
+            }
+        });
+        spawned.unwrap()
+    };
+    let workers: Vec<_> = (0..seeds.min(6)).map(work).collect();
+    for worker in workers {
+        assert!(worker.join().is_ok(), "see above");
+    }
 }
 
 /// A small generator of random numbers.
