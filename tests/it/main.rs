@@ -15,6 +15,7 @@ mod admin;
 mod bad_input;
 mod checkpoints;
 mod durable_order;
+mod exactly_once;
 mod examples;
 mod file_to_kafka;
 mod harness;

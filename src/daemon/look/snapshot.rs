@@ -4,8 +4,10 @@ use std::time::SystemTime;
 
 use super::{InputLook, Look, OutputLook, ProducerLook};
 use crate::flow::Count;
+use crate::kafka::producer::TransactionsView;
 use crate::metrics::{
     self, BudgetSnapshot, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot,
+    TransactionsSnapshot,
 };
 
 impl Look {
@@ -74,6 +76,11 @@ impl Look {
             files: summary.files as u64,
             expired: summary.expired,
             oldest_unread_seconds: summary.oldest_unread.map(|age| age.as_secs_f64()),
+            transactions: self
+                .producers
+                .get(input.producer)
+                .and_then(|producer| producer.state.view().transactions)
+                .map(transactions),
         }
     }
 
@@ -137,6 +144,19 @@ fn producer(producer: &ProducerLook) -> ProducerSnapshot {
         outstanding_bytes: view.outstanding_bytes as u64,
         requests: view.waves,
         rtt_ms: (!view.ack_time.is_zero()).then_some(view.ack_time.as_secs_f64() * 1000.0),
+    }
+}
+
+fn transactions(counts: TransactionsView) -> TransactionsSnapshot {
+    let since_1970 = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).ok();
+    TransactionsSnapshot {
+        committed: counts.committed,
+        aborted: counts.aborted,
+        in_doubt: counts.in_doubt,
+        last_commit: counts
+            .last_commit
+            .and_then(since_1970)
+            .map(|since| since.as_secs_f64()),
     }
 }
 

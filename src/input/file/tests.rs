@@ -199,7 +199,7 @@ impl Rig {
                     self.saved.remove(&key);
                 }
                 Change::Started { .. } => self.started = true,
-                Change::Bind { .. } => {}
+                Change::Bind { .. } | Change::Keep { .. } => {}
             }
         }
     }

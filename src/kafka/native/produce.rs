@@ -35,6 +35,13 @@ pub const MOST_RECORDS: usize = (1 << RECORD_BITS) - 1;
 pub const MOST_SLOTS: usize = (1 << SLOT_BITS) - 1;
 
 impl Ticket {
+    /// Names something that is in no load: see [`Flight::send_apart`].
+    const APART: Self = Self {
+        slot: MOST_SLOTS as u32,
+        lane: 0,
+        record: 0,
+    };
+
     fn pack(self) -> *mut std::ffi::c_void {
         const { assert!(usize::BITS == 64, "tickets travel in a pointer of 64 bits") };
         let bits = (u64::from(self.slot) << (LANE_BITS + RECORD_BITS))
@@ -109,6 +116,9 @@ pub struct Flight {
     free: Vec<u32>,
     scratch: Vec<rdsys::rd_kafka_message_t>,
     outstanding: usize,
+    /// Of the messages that are in no load: how many are outstanding, and what the first one that failed came back with.
+    apart: usize,
+    apart_failed: Option<RDKafkaErrorCode>,
 }
 
 // SAFETY: the scratch's pointers are written and read only within `submit`; everything else is Send.
@@ -128,6 +138,8 @@ impl Flight {
             free: Vec::new(),
             scratch: Vec::new(),
             outstanding: 0,
+            apart: 0,
+            apart_failed: None,
         }
     }
 
@@ -255,6 +267,51 @@ impl Flight {
         }
     }
 
+    /// Hands over a message that belongs to no load; it is copied. How it ended is told by [`Flight::apart`].
+    ///
+    /// # Errors
+    /// When librdkafka does not take it.
+    pub fn send_apart(
+        &mut self,
+        topic: &Topic,
+        partition: i32,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), RDKafkaErrorCode> {
+        let payload = value.map_or(std::ptr::null_mut(), |value| value.as_ptr().cast_mut());
+        // SAFETY: client and topic are alive; with F_COPY librdkafka copies payload and key before it returns.
+        let refused = unsafe {
+            rdsys::rd_kafka_produce(
+                topic.0.as_ptr(),
+                partition,
+                rdsys::RD_KAFKA_MSG_F_COPY,
+                payload.cast(),
+                value.map_or(0, <[u8]>::len),
+                key.as_ptr().cast(),
+                key.len(),
+                Ticket::APART.pack(),
+            )
+        };
+        if refused != 0 {
+            // SAFETY: reads the thread's last error.
+            return Err(unsafe { rdsys::rd_kafka_last_error() }.into());
+        }
+        self.outstanding += 1;
+        self.apart += 1;
+        Ok(())
+    }
+
+    /// How many of the messages that belong to no load are outstanding, and why the first one failed that did. Asking when none is
+    /// outstanding begins anew.
+    pub fn apart(&mut self) -> (usize, Option<RDKafkaErrorCode>) {
+        let failed = if self.apart == 0 {
+            self.apart_failed.take()
+        } else {
+            self.apart_failed
+        };
+        (self.apart, failed)
+    }
+
     /// Serves one event: delivery reports go to `each`, anything else is given back. `None` when nothing came within `timeout`.
     /// A confirmed record is counted off its load here; `each` learns whether that was the load's last one.
     pub fn poll(
@@ -275,6 +332,11 @@ impl Flight {
     fn deliver(&mut self, event: &Event, mut each: impl FnMut(Delivery, bool)) {
         event.deliveries(|delivery| {
             self.outstanding = self.outstanding.saturating_sub(1);
+            if delivery.ticket == Ticket::APART {
+                self.apart = self.apart.saturating_sub(1);
+                self.apart_failed = self.apart_failed.or(delivery.error);
+                return;
+            }
             let mut finished = false;
             if let Some(Some(slot)) = self.slots.get_mut(delivery.ticket.slot as usize) {
                 slot.outstanding = slot.outstanding.saturating_sub(1);
@@ -307,6 +369,7 @@ impl Flight {
     pub fn renew(&mut self, native: Native) {
         self.native = native;
         self.outstanding = 0;
+        (self.apart, self.apart_failed) = (0, None);
         for slot in self.slots.iter_mut().flatten() {
             slot.outstanding = 0;
         }
