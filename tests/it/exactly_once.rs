@@ -3,13 +3,14 @@
 use std::fs;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::daemon::Daemon;
-use crate::support::eventually::eventually;
+use crate::support::eventually::{eventually, pause};
 use crate::support::kafka::{RealKafka, unique};
-use crate::support::lines::{Findings, LineWriter, judge_files};
-use crate::support::scene::{Dice, LONG, Scene, books, caught_up, try_status, turn};
+use crate::support::lines::{Findings, LineWriter, judge_files, lines_of};
+use crate::support::scene::{Dice, LONG, Scene, books, caught_up, said, try_status, turn};
 
 const LENGTH: usize = 100;
 
@@ -37,12 +38,13 @@ fn transactions(daemon: &Daemon, what: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("no transactions: {status}"))
 }
 
-/// Waits until everything that there is was read and committed.
+/// Waits until everything that there is was read and committed. There must be something to read since the start, for before the first
+/// look nothing is known to be there.
 #[track_caller]
 fn delivered(daemon: &Daemon) {
     eventually(LONG, "everything is delivered", || {
-        if try_status(daemon)?["inputs"]["app"]["files"] == 0 {
-            return Err("no file is followed yet".to_owned());
+        if books(daemon, "app")?["read"]["lines"] == 0 {
+            return Err("nothing is read yet".to_owned());
         }
         caught_up(daemon, "app")
     });
@@ -101,6 +103,7 @@ fn every_line_is_there_once_after_kills_and_a_lost_data_dir_under_rotation() {
         }
         daemon = scene.launch(&yaml).start();
     }
+    writer.append(1);
     delivered(&daemon);
     assert!(balanced(&books(&daemon, "app").unwrap()));
     daemon.sigterm();
@@ -111,4 +114,296 @@ fn every_line_is_there_once_after_kills_and_a_lost_data_dir_under_rotation() {
         "{findings}, {} lines",
         writer.written()
     );
+}
+
+/// What the broker is asked for in the tests about time that passes.
+const SHORT: &str = "{ exactly_once: { commit: 100ms, timeout: 4s } }";
+
+/// Waits until so many more transactions are committed, with lines to commit.
+#[track_caller]
+fn commits(daemon: &Daemon, writer: &mut LineWriter, more: u64) {
+    let before = eventually(LONG, "/status tells of transactions", || {
+        transactions(daemon, "committed")
+    });
+    eventually(LONG, "transactions are committed", || {
+        writer.append(3);
+        match transactions(daemon, "committed")? {
+            few if few < before + more => Err(format!("{few} of {}", before + more)),
+            _ => Ok(()),
+        }
+    });
+}
+
+#[test]
+fn a_commit_whose_answer_is_lost_is_found_out_and_nothing_comes_twice() {
+    let _turn = turn();
+    let Some(kafka) = RealKafka::private() else {
+        return;
+    };
+    let scene = Scene::new();
+    let topic = kafka.topic("doubt", 1);
+    let yaml = yaml(&scene, &kafka.proxied_brokers(), "host", &topic, SHORT);
+    let mut writer = LineWriter::create(scene.path("logs/app.log"), "app", LENGTH);
+    let mut daemon = scene.launch(&yaml).start();
+    let mut dice = Dice::new();
+    for round in 0.. {
+        assert!(round < 30, "no commit was ever in doubt");
+        commits(&daemon, &mut writer, 2);
+        writer.append(5_000);
+        dice.pause(0, 150);
+        kafka.proxy().lose_answers(true);
+        // Shorter and longer than the client asks for an answer.
+        dice.pause(200, 6000);
+        writer.append(500);
+        kafka.proxy().lose_answers(false);
+        commits(&daemon, &mut writer, 1);
+        if round >= 4 && transactions(&daemon, "in_doubt").unwrap() > 0 {
+            break;
+        }
+    }
+    delivered(&daemon);
+    let books = books(&daemon, "app").unwrap();
+    assert!(balanced(&books), "{books}");
+    daemon.sigterm();
+    assert_eq!(daemon.wait_code(Duration::from_secs(30)), 0);
+    let findings = findings(&kafka, &topic, &writer);
+    assert!(findings.is_exactly_once(), "{findings}");
+}
+
+#[test]
+fn silence_for_longer_than_a_transaction_may_last_ends_with_the_same_daemon_and_each_line_once() {
+    let _turn = turn();
+    let Some(kafka) = RealKafka::private() else {
+        return;
+    };
+    let scene = Scene::new();
+    let topic = kafka.topic("silence", 1);
+    let yaml = yaml(&scene, &kafka.proxied_brokers(), "host", &topic, SHORT);
+    let mut writer = LineWriter::create(scene.path("logs/app.log"), "app", LENGTH);
+    let mut daemon = scene.launch(&yaml).start();
+    for _ in 0..2 {
+        commits(&daemon, &mut writer, 2);
+        writer.append(5_000);
+        kafka.proxy().silent(true);
+        writer.append(500);
+        pause(Duration::from_secs(12));
+        kafka.proxy().silent(false);
+    }
+    commits(&daemon, &mut writer, 1);
+    delivered(&daemon);
+    daemon.sigterm();
+    assert_eq!(daemon.wait_code(Duration::from_secs(30)), 0);
+    let findings = findings(&kafka, &topic, &writer);
+    assert!(findings.is_exactly_once(), "{findings}");
+}
+
+#[test]
+fn a_daemon_that_was_suspended_for_longer_than_a_transaction_may_last_goes_on() {
+    let _turn = turn();
+    let Some(kafka) = RealKafka::private() else {
+        return;
+    };
+    let mut dice = Dice::new();
+    let scene = Scene::new();
+    let topic = kafka.topic("suspended", 1);
+    let yaml = yaml(&scene, kafka.brokers(), "host", &topic, SHORT);
+    let mut writer = LineWriter::create(scene.path("logs/app.log"), "app", LENGTH);
+    let mut daemon = scene.launch(&yaml).start();
+    for _ in 0..3 {
+        commits(&daemon, &mut writer, 2);
+        writer.append(20_000);
+        dice.pause(0, 100);
+        daemon.signal(Signal::STOP);
+        // The broker looks for such transactions every ten seconds.
+        pause(Duration::from_secs(15));
+        writer.append(500);
+        daemon.signal(Signal::CONT);
+    }
+    commits(&daemon, &mut writer, 1);
+    delivered(&daemon);
+    daemon.sigterm();
+    assert_eq!(daemon.wait_code(Duration::from_secs(30)), 0);
+    let findings = findings(&kafka, &topic, &writer);
+    assert!(findings.is_exactly_once(), "{findings}");
+}
+
+#[test]
+fn of_two_daemons_with_the_same_id_one_stops_with_79_and_nothing_comes_twice() {
+    let _turn = turn();
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let (scene, other) = (Scene::new(), Scene::new());
+    let (id, topic) = (unique("host"), kafka.topic("rivals", 1));
+    let mut writer = LineWriter::create(scene.path("logs/app.log"), "app", LENGTH);
+    let mut first = scene
+        .launch(&yaml(&scene, kafka.brokers(), &id, &topic, QUICK))
+        .start();
+    commits(&first, &mut writer, 2);
+    // The same files and the same name: what somebody has who clones a machine with its disks.
+    let cloned = yaml(&other, kafka.brokers(), &id, &topic, QUICK).replace(
+        &format!("{}/logs", other.folder().display()),
+        &format!("{}/logs", scene.folder().display()),
+    );
+    let mut second = other.launch(&cloned).start();
+    // Nearly always it is the one that was there first.
+    let (code, first_lost) = eventually(LONG, "one of them has stopped", || {
+        writer.append(3);
+        let second = second.exited().map(|status| (status.code(), false));
+        first
+            .exited()
+            .map(|status| (status.code(), true))
+            .or(second)
+    });
+    let (loser, mut winner) = if first_lost {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    assert_eq!(code, Some(79), "{}", loser.stderr());
+    let told = said(&loser);
+    assert!(
+        told.iter()
+            .any(|said| said.message.contains("another daemon with the id")),
+        "{}",
+        loser.stderr()
+    );
+    commits(&winner, &mut writer, 1);
+    delivered(&winner);
+    winner.sigterm();
+    assert_eq!(winner.wait_code(Duration::from_secs(30)), 0);
+    let findings = findings(kafka, &topic, &writer);
+    assert!(findings.is_exactly_once(), "{findings}");
+}
+
+#[test]
+fn a_start_waits_for_a_strangers_open_transaction_before_it_believes_the_positions() {
+    let _turn = turn();
+    let Some(kafka) = RealKafka::private() else {
+        return;
+    };
+    let scene = Scene::new();
+    let topic = kafka.topic("stranger", 1);
+    let yaml = yaml(&scene, kafka.brokers(), "host", &topic, QUICK);
+    let mut writer = LineWriter::create(scene.path("logs/app.log"), "app", LENGTH);
+    let mut daemon = scene.launch(&yaml).start();
+    commits(&daemon, &mut writer, 2);
+    // The stranger's transaction holds up everything that is committed behind its first record.
+    let stranger = kafka.open_transaction("logferry-positions");
+    commits(&daemon, &mut writer, 5);
+    daemon.sigkill();
+    fs::remove_dir_all(scene.path("state")).expect("to delete data_dir");
+    writer.append(100);
+    let mut daemon = scene.launch(&yaml).start();
+    eventually(LONG, "it says that it waits", || {
+        said(&daemon)
+            .iter()
+            .any(|said| said.message.contains("transaction is still open"))
+    });
+    assert_eq!(transactions(&daemon, "committed"), Ok(0));
+    drop(stranger);
+    delivered(&daemon);
+    daemon.sigterm();
+    assert_eq!(daemon.wait_code(Duration::from_secs(30)), 0);
+    let findings = findings(&kafka, &topic, &writer);
+    assert!(findings.is_exactly_once(), "{findings}");
+}
+
+#[test]
+fn a_record_that_is_refused_is_set_aside_once_and_its_neighbours_count() {
+    let _turn = turn();
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let scene = Scene::new();
+    let topic = unique("refused");
+    kafka.create_topic_with(&topic, 1, &[("max.message.bytes", "3000")]);
+    let yaml = yaml(&scene, kafka.brokers(), &unique("host"), &topic, QUICK)
+        .replace("key: same", "key: same, batch: { size: 2kB }");
+    let mut lines: Vec<String> = (0..300).map(|number| format!("line {number:04}")).collect();
+    for at in [7, 150, 151, 299] {
+        lines[at] = format!("{at:04}{}", "x".repeat(5000));
+    }
+    fs::write(scene.path("logs/app.log"), lines.join("\n") + "\n").expect("to write a log");
+    let mut daemon = scene.launch(&yaml).start();
+    delivered(&daemon);
+    let books = books(&daemon, "app").unwrap();
+    assert!(balanced(&books), "{books}");
+    assert_eq!(
+        (&books["acked"]["lines"], &books["dead_lettered"]["lines"]),
+        (&296.into(), &4.into())
+    );
+    daemon.sigterm();
+    assert_eq!(daemon.wait_code(Duration::from_secs(30)), 0);
+    let values: Vec<String> = kafka
+        .read_values(&topic)
+        .into_iter()
+        .map(|value| String::from_utf8(value).unwrap())
+        .collect();
+    lines.retain(|line| line.len() < 5000);
+    assert_eq!(values, lines);
+    let letters = fs::read_dir(scene.path("state/dead-letters")).expect("dead letters");
+    let letters: usize = letters
+        .map(|file| lines_of(&file.unwrap().path()).len())
+        .sum();
+    assert_eq!(letters, 4);
+}
+
+#[test]
+fn the_way_to_exactly_once_and_back_keeps_the_positions() {
+    let _turn = turn();
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let scene = Scene::new();
+    let (id, topic) = (unique("host"), kafka.topic("switch", 1));
+    let mut writer = LineWriter::create(scene.path("logs/app.log"), "app", LENGTH);
+    for delivery in [
+        "at_least_once",
+        QUICK,
+        "at_least_once",
+        QUICK,
+        QUICK,
+        "at_least_once",
+    ] {
+        let yaml = yaml(&scene, kafka.brokers(), &id, &topic, delivery);
+        let mut daemon = scene.launch(&yaml).start();
+        writer.append(1000);
+        writer.rotate();
+        writer.append(500);
+        let want = writer.written();
+        eventually(LONG, "everything is delivered", || {
+            caught_up(&daemon, "app")?;
+            let got = kafka.written(&topic);
+            if got < want {
+                return Err(format!("{got} of {want}"));
+            }
+            Ok(())
+        });
+        delivered(&daemon);
+        daemon.sigterm();
+        assert_eq!(daemon.wait_code(Duration::from_secs(30)), 0);
+    }
+    let findings = findings(kafka, &topic, &writer);
+    assert!(findings.is_exactly_once(), "{findings}");
+}
+
+#[test]
+fn the_topic_for_positions_is_made_as_it_has_to_be() {
+    let _turn = turn();
+    let Some(kafka) = RealKafka::private() else {
+        return;
+    };
+    let scene = Scene::new();
+    let topic = kafka.topic("made", 1);
+    let yaml = yaml(&scene, kafka.brokers(), "host", &topic, QUICK);
+    let mut writer = LineWriter::create(scene.path("logs/app.log"), "app", LENGTH);
+    let mut daemon = scene.launch(&yaml).once().start();
+    assert_eq!(daemon.wait_code(LONG), 0, "{}", daemon.stderr());
+    assert_eq!(kafka.partitions("logferry-positions").len(), 32);
+    writer.append(10);
+    let mut daemon = scene.launch(&yaml).once().start();
+    assert_eq!(daemon.wait_code(LONG), 0, "{}", daemon.stderr());
+    let findings = findings(&kafka, &topic, &writer);
+    assert!(findings.is_exactly_once(), "{findings}");
 }

@@ -14,6 +14,8 @@ use crate::kafka::transaction::read::Reader;
 
 /// How long librdkafka gives back what it holds.
 const PURGE: Duration = Duration::from_secs(2);
+/// How long somebody who took over may take to say so.
+const RIVAL: Duration = Duration::from_secs(1);
 /// How long the coordinator may be silent until that is said.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -70,10 +72,11 @@ impl Running {
             });
         }
         let stop = self.producer.stop.clone();
-        let Some(found) = self.establish_by(&|| stop.is_hard(), true) else {
-            return;
+        let found = match self.look_for_rival() {
+            Some(found) => Some(found),
+            None => self.establish_by(&|| stop.is_hard(), true),
         };
-        let Some(it) = &mut self.transactions else {
+        let (Some(found), Some(it)) = (found, &mut self.transactions) else {
             return;
         };
         match judge(found.stamp.as_ref(), it.last.as_ref(), attempt.as_ref()) {
@@ -97,6 +100,36 @@ impl Running {
                 ));
             }
         }
+    }
+
+    /// Whoever took over says so within moments: that is waited for before shutting out whoever that is in return, or both would go on doing
+    /// so for a while. `None`: nobody did, as far as can be seen now.
+    fn look_for_rival(&mut self) -> Option<Found> {
+        let until = Instant::now() + RIVAL;
+        let stop = self.producer.stop.clone();
+        let over = || Instant::now() > until || stop.is_hard();
+        loop {
+            // Whether it can be read at all is not yet of interest.
+            let found = self.reader()?.read(&over).ok()??;
+            let it = self.transactions.as_ref()?;
+            let verdict = judge(found.stamp.as_ref(), it.last.as_ref(), it.deciding.as_ref());
+            if matches!(verdict, Verdict::Rival(_)) {
+                return Some(found);
+            }
+            if over() {
+                return None;
+            }
+            self.serve(SLICE);
+        }
+    }
+
+    fn reader(&self) -> Option<Reader<'_>> {
+        let it = self.transactions.as_ref()?;
+        Some(Reader {
+            cluster: &self.producer.settings.cluster,
+            bootstrap: &it.bootstrap,
+            home: &it.home,
+        })
     }
 
     /// Tries until it is established, with a new client each time; the present one first unless it `is_spent`. `None` when `stop` says so.
@@ -165,13 +198,8 @@ impl Running {
                 }
             }
         }
-        let Some(it) = &self.transactions else {
+        let Some(reader) = self.reader() else {
             return Err(Not::Stopped);
-        };
-        let reader = Reader {
-            cluster: &self.producer.settings.cluster,
-            bootstrap: &it.bootstrap,
-            home: &it.home,
         };
         match reader.read(stop) {
             Ok(Some(found)) => Ok(found),
