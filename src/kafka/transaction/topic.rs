@@ -1,6 +1,6 @@
 //! The positions topic is there and is what it has to be, or is made, or it is said what to do.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -31,11 +31,15 @@ pub fn ensure(client: &Native) -> Result<(), String> {
         )),
         None => {
             make(client)?;
-            // Its leaders are known a little later than itself.
-            match partitions(client)? {
-                Some(_) => Ok(()),
-                None => Err(format!("the topic {TOPIC} was made and is not there yet")),
+            // Brokers know of it a little later than the controller that made it.
+            let until = Instant::now() + MAKING;
+            while !matches!(partitions(client), Ok(Some(_))) {
+                if Instant::now() > until {
+                    return Err(format!("the topic {TOPIC} was made and is not there yet"));
+                }
+                client.poll(Duration::from_millis(100));
             }
+            Ok(())
         }
     }
 }
