@@ -1,6 +1,7 @@
 //! Files to Kafka, exactly once: who reads only what is committed sees each line once, whatever happens in between.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -414,4 +415,48 @@ fn the_topic_for_positions_is_made_as_it_has_to_be() {
     assert_eq!(daemon.wait_code(LONG), 0, "{}", daemon.stderr());
     let findings = findings(&kafka, &topic, &writer);
     assert!(findings.is_exactly_once(), "{findings}");
+}
+
+#[test]
+fn positions_that_are_changed_by_hand_count() {
+    let _turn = turn();
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let scene = Scene::new();
+    let topic = kafka.topic("reset", 1);
+    let yaml = yaml(&scene, kafka.brokers(), &unique("host"), &topic, QUICK);
+    let lines: Vec<Vec<u8>> = (0..10)
+        .map(|number| format!("line {number}").into_bytes())
+        .collect();
+    fs::write(
+        scene.path("logs/app.log"),
+        [lines.join(&b'\n'), vec![b'\n']].concat(),
+    )
+    .expect("to write a log");
+    let once = || {
+        let mut daemon = scene.launch(&yaml).once().start();
+        assert_eq!(daemon.wait_code(LONG), 0, "{}", daemon.stderr());
+        kafka.read_values(&topic)
+    };
+    let change = |words: &str| {
+        let changed = Command::new(env!("CARGO_BIN_EXE_logferry"))
+            .args(["checkpoints", "reset", "--input", "app", "--execute", "-c"])
+            .arg(scene.path("logferry.yaml"))
+            .args(words.split(' '))
+            .output()
+            .unwrap();
+        assert!(changed.status.success(), "{changed:?}");
+    };
+    assert_eq!(once(), lines);
+    assert_eq!(once(), lines);
+    // The last three lines.
+    change("--to 49");
+    let mut expected = [&lines[..], &lines[7..]].concat();
+    assert_eq!(once(), expected);
+    change("--forget");
+    expected.extend_from_slice(&lines);
+    assert_eq!(once(), expected);
+    fs::remove_dir_all(scene.path("state")).expect("to delete data_dir");
+    assert_eq!(once(), expected);
 }

@@ -9,7 +9,7 @@
 //! | in Kafka, taken over | yes | where Kafka says |
 //! | in Kafka, to be taken over by an instance | yes, of that instance | where Kafka says |
 //! | in Kafka, to be taken over by an instance | none of that instance | where data_dir says |
-//! | here: it was delivered at least once | whatever | where data_dir says |
+//! | here: it was delivered at least once, or they were changed by hand | whatever | where data_dir says |
 //! | nothing: it is new or was deleted | yes | where Kafka says |
 //! | anything | no | where data_dir says |
 
@@ -101,16 +101,16 @@ impl FileMarks {
 
     /// What data_dir says.
     fn local(&self) -> (Begin, Option<Keeper>) {
-        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        let begin = Begin {
-            entries: store
-                .entries(&self.input)
-                .map(|(key, entry)| (key, entry.clone()))
-                .collect(),
-            started: store.all().get(&self.input).and_then(|input| input.started),
-            next_key: store.next_key(&self.input).0,
+        let store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(input) = store.all().get(&self.input) else {
+            return (Begin::default(), None);
         };
-        (begin, store.keeper(&self.input).cloned())
+        let begin = Begin {
+            entries: input.entries.clone(),
+            started: input.started,
+            next_key: input.next_key,
+        };
+        (begin, input.keeper.clone())
     }
 }
 
@@ -118,7 +118,8 @@ impl Marks for FileMarks {
     fn resume(&mut self, found: Found, writer: &str) -> Result<(), String> {
         let known = understand(&found.marks)?;
         let (local, keeper) = self.local();
-        let is_new = local.started.is_none() && local.entries.is_empty();
+        // Where positions were forgotten on purpose, keys have been used.
+        let is_new = local.started.is_none() && local.next_key == 0;
         let kafka_decides = match (&found.stamp, &keeper) {
             (None, _) => false,
             (Some(_), Some(keeper)) if keeper.took_over => true,
