@@ -218,7 +218,8 @@ fn a_daemon_that_was_suspended_for_longer_than_a_transaction_may_last_goes_on() 
     let yaml = yaml(&scene, kafka.brokers(), "host", &topic, SHORT);
     let mut writer = LineWriter::create(scene.path("logs/app.log"), "app", LENGTH);
     let mut daemon = scene.launch(&yaml).start();
-    for _ in 0..3 {
+    for round in 0.. {
+        assert!(round < 8, "no transaction ever ran out of time");
         commits(&daemon, &mut writer, 2);
         writer.append(20_000);
         dice.pause(0, 100);
@@ -227,6 +228,11 @@ fn a_daemon_that_was_suspended_for_longer_than_a_transaction_may_last_goes_on() 
         pause(Duration::from_secs(15));
         writer.append(500);
         daemon.signal(Signal::CONT);
+        commits(&daemon, &mut writer, 1);
+        let status = try_status(&daemon).unwrap();
+        if round >= 1 && status["inputs"]["app"]["rebuilds"] != 0 {
+            break;
+        }
     }
     commits(&daemon, &mut writer, 1);
     delivered(&daemon);
@@ -310,6 +316,12 @@ fn a_start_waits_for_a_strangers_open_transaction_before_it_believes_the_positio
             .any(|said| said.message.contains("transaction is still open"))
     });
     assert_eq!(transactions(&daemon, "committed"), Ok(0));
+    let (code, body) = daemon.get("/ready").unwrap();
+    assert_eq!(code, 503);
+    assert!(
+        body.contains("input app waits until Kafka has told"),
+        "{body}"
+    );
     drop(stranger);
     delivered(&daemon);
     daemon.sigterm();
@@ -459,4 +471,24 @@ fn positions_that_are_changed_by_hand_count() {
     assert_eq!(once(), expected);
     fs::remove_dir_all(scene.path("state")).expect("to delete data_dir");
     assert_eq!(once(), expected);
+}
+
+#[test]
+fn a_backlog_is_committed_by_bytes_and_does_not_wait_for_the_time() {
+    let _turn = turn();
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let scene = Scene::new();
+    let topic = kafka.topic("backlog", 1);
+    let seldom = "{ exactly_once: { commit: 60s, timeout: 120s } }";
+    let yaml = yaml(&scene, kafka.brokers(), &unique("host"), &topic, seldom)
+        .replace("inputs:", "buffer: { memory: 8MiB }\ninputs:");
+    let mut writer = LineWriter::create(scene.path("logs/app.log"), "app", LENGTH);
+    writer.append(200_000);
+    let mut daemon = scene.launch(&yaml).once().start();
+    // Waiting for the time it would take an hour.
+    assert_eq!(daemon.wait_code(LONG), 0, "{}", daemon.stderr());
+    let findings = findings(kafka, &topic, &writer);
+    assert!(findings.is_exactly_once(), "{findings}");
 }

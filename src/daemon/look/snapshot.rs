@@ -97,7 +97,7 @@ impl Look {
             () if halted || input.life.failed() => "failed",
             () if over => "stopped",
             () if self.phase.draining() => "draining",
-            () if away => "waiting",
+            () if away || self.waits_to_begin(input) => "waiting",
             () => "running",
         }
     }

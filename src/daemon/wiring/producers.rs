@@ -64,10 +64,18 @@ impl Wiring<'_> {
             );
             move || producer_config(&settings, &bootstrap, &id)
         };
+        // Who only asks has no transactions.
+        let asking = {
+            let settings = ProducerSettings {
+                exactly_once: None,
+                ..making.settings.clone()
+            };
+            let (bootstrap, id) = (bootstrap.to_owned(), self.plan.id.clone());
+            move || producer_config(&settings, &bootstrap, &id)
+        };
         let over = Arc::new(AtomicBool::new(false));
         {
-            let (config, metadata, bell, stop, over) = (
-                config.clone(),
+            let (metadata, bell, stop, over) = (
                 metadata.clone(),
                 making.bell.clone(),
                 self.stop.clone(),
@@ -76,7 +84,7 @@ impl Wiring<'_> {
             self.tasks.start(
                 Part::Metadata(at),
                 &format!("topics-{cluster}"),
-                move || metadata.run(&config()?, &*bell, &stop, &|| over.load(Ordering::Acquire)),
+                move || metadata.run(&asking()?, &*bell, &stop, &|| over.load(Ordering::Acquire)),
             )?;
         }
         let producer = Producer {

@@ -51,7 +51,14 @@ impl Running {
         };
         it.last = found.stamp.clone();
         match it.marks.resume(found, &it.writer) {
-            Ok(()) => it.established = true,
+            Ok(()) => {
+                it.established = true;
+                self.producer.state.change(|view| {
+                    if let Some(view) = &mut view.transactions {
+                        view.established = true;
+                    }
+                });
+            }
             Err(why) => self.pipelines[0].halt(&self.producer.state, why),
         }
     }

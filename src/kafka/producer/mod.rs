@@ -203,7 +203,7 @@ impl Running {
     }
 
     fn turn(&mut self) {
-        self.serve(self.until_due());
+        self.serve(self.until_due(self.commit_due()));
         self.land();
         self.settle();
         if self.transactions.is_none()
@@ -213,7 +213,11 @@ impl Running {
         }
         self.take_batches();
         self.send_waves();
-        self.transact();
+        if self.transact() {
+            // What was held back meanwhile rings no bell.
+            self.take_batches();
+            self.send_waves();
+        }
         self.listen();
     }
 
@@ -255,13 +259,13 @@ impl Running {
         }
     }
 
-    /// How long the thread may wait for events before a wave is due.
-    fn until_due(&self) -> Duration {
+    /// How long the thread may wait for events before a wave is due, or what else is.
+    fn until_due(&self, other: Option<Instant>) -> Duration {
         let due = self
             .lanes
             .iter()
             .filter_map(|lane| lane.due(&self.limits))
-            .chain(self.commit_due())
+            .chain(other)
             .min();
         due.map_or(IDLE, |due| {
             let wait = due.saturating_duration_since(Instant::now());

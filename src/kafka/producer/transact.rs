@@ -176,32 +176,37 @@ impl Running {
             .is_none_or(|it| halted || !it.established || (it.claimed && !it.marks.is_due()))
     }
 
-    /// Ends the transaction if it is time, or if it failed.
-    pub(super) fn transact(&mut self) {
+    /// Ends the transaction if it is time, or if it failed. `true` when it tried to.
+    pub(super) fn transact(&mut self) -> bool {
+        if self.transactions.is_none() {
+            return false;
+        }
         if let Some(why) = self.renew.take() {
             self.recover(&why);
-            return;
+            return true;
         }
         let is_over = self.pipelines.iter().all(|way| way.done());
         let is_halted = self.pipelines.iter().any(|way| way.halted);
         let Some(it) = &mut self.transactions else {
-            return;
+            return false;
         };
         if !it.established || it.given_up.is_some() || is_halted {
-            return;
+            return false;
         }
         if let Some(why) = it.failed.take() {
             self.roll_back(&why);
-            return;
+            return true;
         }
         let now = Instant::now();
         if now < it.asked || (now < it.due() && !is_over) {
-            return;
+            return false;
         }
         it.asked = now;
-        if it.since.is_some() || !it.claimed || it.marks.is_due() {
+        let is_due = it.since.is_some() || !it.claimed || it.marks.is_due();
+        if is_due {
             self.commit();
         }
+        is_due
     }
 
     fn commit(&mut self) {
@@ -225,7 +230,7 @@ impl Running {
                 return Sent::All;
             }
             self.send_waves();
-            self.serve(self.until_due());
+            self.serve(self.until_due(None));
             self.land();
             self.settle();
             self.listen();

@@ -31,6 +31,8 @@ pub struct ProducerView {
 /// How the transactions of a producer ended.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TransactionsView {
+    /// It is known where to begin; nothing is read before.
+    pub established: bool,
     pub committed: u64,
     pub aborted: u64,
     /// Those of which nobody heard how they ended, until it was found out; they are counted as committed or aborted then.
