@@ -492,3 +492,78 @@ fn a_backlog_is_committed_by_bytes_and_does_not_wait_for_the_time() {
     let findings = findings(kafka, &topic, &writer);
     assert!(findings.is_exactly_once(), "{findings}");
 }
+
+#[test]
+fn brokers_that_die_and_come_back_repeat_and_lose_nothing() {
+    let _turn = turn();
+    let Some(mut kafka) = RealKafka::private() else {
+        return;
+    };
+    let mut dice = Dice::new();
+    let scene = Scene::new();
+    let topic = kafka.topic("dead", 3);
+    let yaml = yaml(&scene, kafka.brokers(), "host", &topic, SHORT);
+    let mut writer = LineWriter::create(scene.path("logs/app.log"), "app", LENGTH);
+    let mut daemon = scene.launch(&yaml).start();
+    for round in 0..3 {
+        commits(&daemon, &mut writer, 2);
+        writer.append(20_000);
+        dice.pause(0, 200);
+        kafka.kill();
+        writer.append(5_000);
+        if round == 1 {
+            // Also for longer than a transaction may last.
+            pause(Duration::from_secs(8));
+        }
+        kafka.restart();
+    }
+    commits(&daemon, &mut writer, 1);
+    delivered(&daemon);
+    let books = books(&daemon, "app").unwrap();
+    assert!(balanced(&books), "{books}");
+    daemon.sigterm();
+    assert_eq!(daemon.wait_code(Duration::from_secs(30)), 0);
+    let findings = findings(&kafka, &topic, &writer);
+    assert!(findings.is_exactly_once(), "{findings}");
+}
+
+#[test]
+fn a_file_that_is_gone_and_delivered_is_forgotten_in_kafka_too() {
+    let _turn = turn();
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let scene = Scene::new();
+    let (id, topic) = (unique("host"), kafka.topic("gone", 1));
+    let yaml = yaml(&scene, kafka.brokers(), &id, &topic, QUICK);
+    let mut writer = LineWriter::create(scene.path("logs/app.log"), "app", LENGTH);
+    let mut other = LineWriter::create(scene.path("logs/other.log"), "other", LENGTH);
+    writer.append(100);
+    other.append(100);
+    let daemon = scene.launch(&yaml).start();
+    delivered(&daemon);
+    fs::remove_file(other.path()).expect("to delete a log");
+    // Of each file, whether it has a position.
+    let known = || {
+        let prefix = format!("{{\"id\":\"{id}\",\"pipeline\":\"app\",\"mark\":\"");
+        let mut known = std::collections::BTreeMap::new();
+        for record in kafka.read_all("logferry-positions") {
+            let key = String::from_utf8(record.key.unwrap()).unwrap();
+            let file = key.strip_prefix(&prefix).map(str::to_owned);
+            if let Some(file) = file.filter(|file| !file.starts_with("input")) {
+                known.insert(file, record.value.is_some());
+            }
+        }
+        known.into_values().collect::<Vec<bool>>()
+    };
+    assert_eq!(known(), [true, true]);
+    eventually(LONG, "one position is gone", || {
+        let mut known = known();
+        known.sort_unstable();
+        if known == [false, true] {
+            Ok(())
+        } else {
+            Err(format!("{known:?}"))
+        }
+    });
+}
