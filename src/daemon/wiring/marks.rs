@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::checkpoint::{Change, FileKey, Keeper};
 use crate::daemon::saver::SharedStore;
-use crate::flow::{Bell, EntryId, Found, Mark, Marks, Ring, SourceId, Stop};
+use crate::flow::{Bell, EntryId, Found, Mark, Marks, Ring, SourceId, Stamp, Stop};
 use crate::input::file::facts::Facts;
 use crate::input::file::telling::{Begin, Telling, understand};
 
@@ -120,12 +120,7 @@ impl Marks for FileMarks {
         let (local, keeper) = self.local();
         // Where positions were forgotten on purpose, keys have been used.
         let is_new = local.started.is_none() && local.next_key == 0;
-        let kafka_decides = match (&found.stamp, &keeper) {
-            (None, _) => false,
-            (Some(_), Some(keeper)) if keeper.took_over => true,
-            (Some(stamp), Some(keeper)) => stamp.writer == keeper.writer,
-            (Some(_), None) => is_new,
-        };
+        let kafka_decides = kafka_decides(found.stamp.as_ref(), keeper.as_ref(), is_new);
         let keys = |begin: &Begin| begin.entries.keys().copied().collect::<BTreeSet<FileKey>>();
         let (local_keys, known_keys) = (keys(&local), keys(&known));
         let mut begin = if kafka_decides {
@@ -202,9 +197,51 @@ impl Marks for FileMarks {
     }
 }
 
+/// The table above. `is_new`: data_dir says nothing of the input.
+fn kafka_decides(found: Option<&Stamp>, keeper: Option<&Keeper>, is_new: bool) -> bool {
+    match (found, keeper) {
+        (None, _) => false,
+        (Some(_), Some(keeper)) if keeper.took_over => true,
+        (Some(stamp), Some(keeper)) => stamp.writer == keeper.writer,
+        (Some(_), None) => is_new,
+    }
+}
+
 impl Drop for FileMarks {
     /// A reader that waits learns that nobody will tell it.
     fn drop(&mut self) {
         self.handoff.tell(Told::Never);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newer_positions_decide_where_an_input_begins() {
+        let stamp = Stamp {
+            writer: "a".into(),
+            number: 5,
+        };
+        let found = Some(&stamp);
+        let keeper = |writer: &str, took_over| Keeper {
+            writer: writer.into(),
+            took_over,
+        };
+        // Kafka never had any, or lost them.
+        for local in [None, Some(keeper("a", true)), Some(keeper("a", false))] {
+            assert!(!kafka_decides(None, local.as_ref(), true));
+        }
+        // Whoever wrote there last.
+        for writer in ["a", "b"] {
+            assert!(kafka_decides(found, Some(&keeper(writer, true)), false));
+        }
+        // The first transaction of an instance that took over from data_dir took place, or did not.
+        assert!(kafka_decides(found, Some(&keeper("a", false)), false));
+        assert!(!kafka_decides(found, Some(&keeper("b", false)), false));
+        // It was delivered at least once since; data_dir is new.
+        assert!(!kafka_decides(found, None, false));
+        assert!(kafka_decides(found, None, true));
     }
 }

@@ -48,6 +48,8 @@ use crate::flow::{Backoff, Batch, Books, Marks, Received, Receiver, Stop};
 const IDLE: Duration = Duration::from_secs(1);
 /// An acknowledgement that takes longer makes it doubtful that the cluster is there.
 const SILENCE: Duration = Duration::from_secs(3);
+/// What librdkafka calls the lines of its log about transactions that cannot be committed.
+const TRANSACTION_TROUBLE: &str = "TXNERR";
 /// What `linger: auto` stays between.
 const LINGER: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
 
@@ -254,7 +256,14 @@ impl Running {
                 level,
                 facility,
                 text,
-            } => tracing::debug!(level, facility, text, "librdkafka"),
+            } => {
+                tracing::debug!(level, facility, text, "librdkafka");
+                if let Some(transactions) = &mut self.transactions
+                    && facility == TRANSACTION_TROUBLE
+                {
+                    transactions.trouble = Some(text);
+                }
+            }
             _ => {}
         }
     }

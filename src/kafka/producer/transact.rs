@@ -18,6 +18,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::{Running, Transacting};
 use crate::flow::{EntryId, Marks, SourceId, Stamp};
+use crate::kafka::errors::{Verdict, verdict};
 use crate::kafka::lane::Lane;
 use crate::kafka::native::{Native, Topic};
 use crate::kafka::settings::ExactlyOnce;
@@ -58,6 +59,8 @@ pub(super) struct Transactions {
     bytes: u64,
     /// Why it cannot be committed.
     pub failed: Option<String>,
+    /// What librdkafka says about it: what it purges because of that tells nothing.
+    pub trouble: Option<String>,
     /// Records that were refused and are accounted for: by slot and number.
     pub gone: HashSet<(u32, u32)>,
     /// When the source was last asked whether it has something to say.
@@ -88,6 +91,7 @@ impl Transactions {
             since: None,
             bytes: 0,
             failed: None,
+            trouble: None,
             gone: HashSet::new(),
             asked: Instant::now(),
             given_up: None,
@@ -296,7 +300,10 @@ impl Running {
                 (0, None) => return Sent::All,
                 (0, Some(code)) => {
                     if let Some(it) = &mut self.transactions {
-                        it.failed = Some(format!("{TOPIC}: {code}"));
+                        it.failed = Some(match verdict(code) {
+                            Verdict::Wait(why) => format!("{TOPIC}: {why} ({code})"),
+                            _ => format!("{TOPIC}: {code}"),
+                        });
                     }
                     break;
                 }
@@ -342,7 +349,7 @@ impl Running {
         };
         let stamp = it.deciding.take();
         it.open = false;
-        it.failed = None;
+        (it.failed, it.trouble) = (None, None);
         it.marks.decided(committed);
         self.back.finished.clear();
         self.back.landed.clear();
@@ -393,6 +400,8 @@ impl Running {
             return;
         };
         it.deciding = None;
+        let trouble = it.trouble.take();
+        let why = trouble.as_deref().unwrap_or(why);
         let (input, open) = (it.home.exactly_once.pipeline.clone(), it.open);
         let deadline = Instant::now() + it.home.exactly_once.timeout;
         tracing::warn!(%input, why, "a transaction is aborted; its lines go again from memory");
