@@ -410,7 +410,7 @@ fn the_way_to_exactly_once_and_back_keeps_the_positions() {
 }
 
 #[test]
-fn the_topic_for_positions_is_made_as_it_has_to_be() {
+fn the_topic_for_positions_is_made_as_it_has_to_be_and_another_one_is_not_used() {
     let _turn = turn();
     let Some(kafka) = RealKafka::private() else {
         return;
@@ -419,6 +419,18 @@ fn the_topic_for_positions_is_made_as_it_has_to_be() {
     let topic = kafka.topic("made", 1);
     let yaml = yaml(&scene, kafka.brokers(), "host", &topic, QUICK);
     let mut writer = LineWriter::create(scene.path("logs/app.log"), "app", LENGTH);
+    writer.append(10);
+    kafka.create_topic("logferry-positions", 1);
+    let mut daemon = scene.launch(&yaml).start();
+    eventually(LONG, "it says what is wrong with the topic", || {
+        said(&daemon)
+            .iter()
+            .any(|said| said.text.contains("has 1 partitions and needs 32"))
+    });
+    daemon.sigterm();
+    assert_eq!(daemon.wait_code(Duration::from_secs(30)), 0);
+    assert_eq!(kafka.written(&topic), 0);
+    kafka.delete_topic("logferry-positions");
     let mut daemon = scene.launch(&yaml).once().start();
     assert_eq!(daemon.wait_code(LONG), 0, "{}", daemon.stderr());
     assert_eq!(kafka.partitions("logferry-positions").len(), 32);

@@ -332,11 +332,6 @@ impl Flight {
     fn deliver(&mut self, event: &Event, mut each: impl FnMut(Delivery, bool)) {
         event.deliveries(|delivery| {
             self.outstanding = self.outstanding.saturating_sub(1);
-            if delivery.ticket == Ticket::APART {
-                self.apart = self.apart.saturating_sub(1);
-                self.apart_failed = self.apart_failed.or(delivery.error);
-                return;
-            }
             let mut finished = false;
             if let Some(Some(slot)) = self.slots.get_mut(delivery.ticket.slot as usize) {
                 slot.outstanding = slot.outstanding.saturating_sub(1);
@@ -345,6 +340,11 @@ impl Flight {
                     *left = left.saturating_sub(1);
                     finished = *left == 0;
                 }
+            } else if delivery.ticket == Ticket::APART {
+                // Its slot is none that there can be, so that ordinary records cost nothing here.
+                self.apart = self.apart.saturating_sub(1);
+                self.apart_failed = self.apart_failed.or(delivery.error);
+                return;
             }
             each(delivery, finished);
         });

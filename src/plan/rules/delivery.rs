@@ -18,12 +18,13 @@ pub(super) fn exactly_once_has_what_it_needs(names: &Names<'_>, problems: &mut V
         let Delivery::ExactlyOnce { commit, timeout } = delivery.value else {
             continue;
         };
-        if let Some(From::Stdin { .. }) = &input.from {
-            problems.push(
+        match &input.from {
+            Some(From::File(_)) | None => {}
+            Some(From::Stdin { .. }) => problems.push(
                 Problem::new(delivery.span, "standard input cannot be delivered exactly once").hint(
                     "what is sent again after a crash has to be read again, and standard input cannot be: `at_least_once`, or a file",
                 ),
-            );
+            ),
         }
         if to.acks.value != Acks::All {
             problems.push(
