@@ -84,6 +84,8 @@ pub struct InputSnapshot {
     pub files: u64,
     /// Saved positions that were forgotten because their files were gone for too long.
     pub expired: u64,
+    /// Files that are not read because they are older than `ignore_older`.
+    pub ignored: u64,
     /// Age of the oldest line that is not settled; `None`: there is none.
     pub oldest_unread_seconds: Option<f64>,
     /// With `delivery: exactly_once`.
@@ -192,6 +194,7 @@ pub(crate) mod sample {
                     rebuilds: 1,
                     files: 3,
                     expired: 8,
+                    ignored: 2,
                     oldest_unread_seconds: Some(1.5),
                     transactions: Some(TransactionsSnapshot {
                         committed: 12,

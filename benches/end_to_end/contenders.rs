@@ -129,14 +129,15 @@ outputs:
 }
 
 fn logferry(task: &Task<'_>, yaml: &str) -> Vec<String> {
-    let config = written(task, "logferry.yaml", yaml);
-    words(&[
-        env!("CARGO_BIN_EXE_logferry"),
-        "run",
-        "-c",
-        &config,
-        "--once",
-    ])
+    let mut words = logferry_run(task.folder, yaml);
+    words.push("--once".into());
+    words
+}
+
+/// The daemon, with its configuration in `folder`.
+pub fn logferry_run(folder: &Path, yaml: &str) -> Vec<String> {
+    let config = written(folder, "logferry.yaml", yaml);
+    words(&[env!("CARGO_BIN_EXE_logferry"), "run", "-c", &config])
 }
 
 fn kcat_input(task: &Task<'_>) -> Vec<String> {
@@ -190,7 +191,7 @@ input(type="imfile" File="{file}" Tag="bench" ruleset="ship" persistStateInterva
         folder = folder.display(),
         file = file.display()
     );
-    let config = written(task, "rsyslog.conf", &config);
+    let config = written(task.folder, "rsyslog.conf", &config);
     let pid = folder.join("rsyslog.pid").display().to_string();
     words(&["rsyslogd", "-n", "-f", &config, "-i", &pid])
 }
@@ -219,7 +220,7 @@ sinks:
         folder = folder.display(),
         file = file.display()
     );
-    let config = written(task, "vector.yaml", &config);
+    let config = written(task.folder, "vector.yaml", &config);
     words(&["vector", "--quiet", "--config", &config])
 }
 
@@ -249,12 +250,12 @@ pipeline:
         folder = folder.display(),
         file = file.display()
     );
-    let config = written(task, "fluent-bit.yaml", &config);
+    let config = written(task.folder, "fluent-bit.yaml", &config);
     words(&["fluent-bit", "-c", &config])
 }
 
-fn written(task: &Task<'_>, name: &str, text: &str) -> String {
-    let path = task.folder.join(name);
+fn written(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
     fs::write(&path, text).expect("to write a configuration");
     path.display().to_string()
 }

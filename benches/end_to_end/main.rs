@@ -5,8 +5,22 @@
 //! cargo bench --bench end_to_end                           5,000,000 lines of 200 bytes, each contender three times
 //! cargo bench --bench end_to_end -- --lines 200000         a quick look
 //! cargo bench --bench end_to_end -- --only kcat,logferry   some of the contenders
-//! cargo bench --bench end_to_end -- --rows delay           some of the rows: produce, delay, consume, rate, shared
+//! cargo bench --bench end_to_end -- --rows idle,start      some of the rows
+//! cargo bench --bench end_to_end -- --rows notice --notices 20
 //! ```
+//!
+//! | row | measures | bound |
+//! |---|---|---|
+//! | produce | file -> Kafka, all contenders | |
+//! | delay | the same through a slow network | |
+//! | consume | Kafka -> file, all contenders | |
+//! | rate | the share of a processor for 1,000 lines/s | |
+//! | rotate | file -> Kafka from rotated files, beside one file | 10 % more processor time or wall clock |
+//! | writer | what an application that writes at full speed loses | 5 % |
+//! | start | from exec to ready and to the first line, 10,000 known files | 1 s |
+//! | idle | 10,000 idle files and 10 active ones, by `watch` | 1 % of a processor, 40 MB |
+//! | notice | from an append to an idle file to a consumer, by `watch` | p99 250 ms with events, 1 s without |
+//! | shared | consume with all processors for all | |
 //!
 //! Contenders run in turn, and each figure is the median of its runs: one run differs from the next by more than the
 //! contenders do. Every run is judged by the broker: one that did not deliver every line has no figures. Clients run on one half of
@@ -20,8 +34,17 @@
 )]
 
 mod contenders;
+mod crowd;
+mod idle;
+mod judged;
 mod measure;
+mod notice;
+mod rate;
+mod receiver;
+mod rotate;
+mod start;
 mod table;
+mod writer;
 
 #[allow(
     dead_code,
@@ -36,8 +59,8 @@ use std::time::{Duration, Instant};
 
 use contenders::{CONSUMERS, Contender, PRODUCERS};
 use measure::{Figures, Processors};
-use support::daemon::Launch;
-use support::eventually::{eventually, pause};
+use support::daemon::Daemon;
+use support::eventually::pause;
 use support::kafka::{RealKafka, unique};
 use support::lines::LineWriter;
 use support::on_path;
@@ -46,12 +69,23 @@ use table::Table;
 const LINE: usize = 200;
 /// Each way: a round trip takes twice that.
 const DELAY: Duration = Duration::from_millis(10);
-const RATE: u64 = 1000;
-const RATE_SECONDS: u64 = 20;
+
+type Row = (&'static str, fn(&Bench));
+
+/// The rows that measure the daemon alone.
+const ROWS: [Row; 6] = [
+    ("rate", rate::row),
+    ("rotate", rotate::row),
+    ("writer", writer::row),
+    ("start", start::row),
+    ("idle", idle::row),
+    ("notice", notice::row),
+];
 
 struct Options {
     lines: u64,
     runs: usize,
+    notices: u64,
     only: Vec<String>,
     rows: Vec<String>,
 }
@@ -105,8 +139,10 @@ fn main() {
     if bench.options.wants_row("consume") {
         bench.consume("Kafka -> file");
     }
-    if bench.options.wants_row("rate") {
-        bench.rate();
+    for (name, row) in ROWS {
+        if bench.options.wants_row(name) {
+            row(&bench);
+        }
     }
     // Last, because the processors stay shared.
     if bench.options.wants_row("shared") {
@@ -120,6 +156,7 @@ impl Options {
         let mut options = Self {
             lines: 5_000_000,
             runs: 3,
+            notices: 200,
             only: Vec::new(),
             rows: Vec::new(),
         };
@@ -137,9 +174,12 @@ impl Options {
                 "--runs" => {
                     options.runs = value().parse::<usize>().expect("a number of runs").max(1)
                 }
+                "--notices" => options.notices = value().parse().expect("a number of lines"),
                 "--only" => options.only = words(value()),
                 "--rows" => options.rows = words(value()),
-                other => panic!("{other}: not known; there are --lines, --runs, --only and --rows"),
+                other => panic!(
+                    "{other}: not known; there are --lines, --runs, --notices, --only and --rows"
+                ),
             }
         }
         is_bench.then_some(options)
@@ -262,53 +302,25 @@ impl Bench {
         ))
     }
 
-    /// The share of one processor that following a slow file costs.
-    fn rate(&self) {
-        let mut shares = Vec::new();
-        for _ in 0..self.options.runs {
-            match self.rate_once() {
-                Ok(share) => shares.push(share),
-                Err(why) => return println!("{RATE} lines/s: failed: {why}\n"),
+    /// Waits until so many records stand in the topic, and no more.
+    fn arrived(
+        &self,
+        topic: &str,
+        count: u64,
+        daemon: &mut Daemon,
+        patience: Duration,
+    ) -> Result<(), String> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let written = self.kafka.written(topic);
+            if written == count {
+                return Ok(());
             }
-        }
-        let share = table::median(&mut shares).unwrap_or_default();
-        println!(
-            "| {RATE} lines/s for {RATE_SECONDS} s | % of one processor |\n|---|---|\n| logferry | {share:.1} |\n"
-        );
-    }
-
-    fn rate_once(&self) -> Result<f64, String> {
-        let (folder, topic) = (support::temp_dir(), self.topic());
-        let mut writer = LineWriter::create(folder.path().join("slow.log"), "slow", LINE - 1);
-        let yaml =
-            contenders::input_yaml(self.kafka.brokers(), &topic, writer.path(), folder.path());
-        let mut daemon = Launch::new(folder.path(), &yaml).start();
-        // What starting costs is not what running costs: the first line is there before the clock is.
-        writer.append(1);
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while self.kafka.written(&topic) == 0 {
-            if daemon.exited().is_some() || Instant::now() > deadline {
-                return Err(format!(
-                    "the first line did not arrive\n{}",
-                    daemon.stderr()
-                ));
+            if written > count || daemon.exited().is_some() || Instant::now() > deadline {
+                let said = daemon.stderr();
+                return Err(format!("{written} of {count} lines arrived\n{said}"));
             }
             pause(Duration::from_millis(10));
         }
-        let (begun, used) = (Instant::now(), daemon.cpu_time());
-        for tenth in 1..=RATE_SECONDS * 10 {
-            writer.append(RATE / 10);
-            pause(
-                (begun + Duration::from_millis(100 * tenth))
-                    .saturating_duration_since(Instant::now()),
-            );
-        }
-        let share =
-            (daemon.cpu_time() - used).as_secs_f64() / begun.elapsed().as_secs_f64() * 100.0;
-        eventually(Duration::from_secs(10), "every line has arrived", || {
-            self.kafka.written(&topic) == writer.written()
-        });
-        self.kafka.delete_topic(&topic);
-        Ok(share)
     }
 }

@@ -82,17 +82,53 @@ impl Processors {
         }
     }
 
+    /// What a client's command line begins with.
+    pub fn pin(&self) -> Vec<String> {
+        taskset(self.clients.as_deref())
+    }
+
+    /// The same for what is to leave the clients' processors alone.
+    pub fn pin_beside_broker(&self) -> Vec<String> {
+        taskset(self.broker.as_deref())
+    }
+
+    /// Keeps the calling thread on the clients' processors.
+    pub fn pin_thread_to_clients(&self) {
+        pin_thread(self.clients.as_deref());
+    }
+
+    /// Keeps the calling thread on the broker's processors.
+    pub fn pin_thread_to_broker(&self) {
+        pin_thread(self.broker.as_deref());
+    }
+
     fn command(&self, words: &[String]) -> Command {
-        let taskset = ["taskset", "-c"].map(str::to_owned).into_iter();
-        let pin = self
-            .clients
-            .iter()
-            .flat_map(|list| taskset.clone().chain([list.clone()]));
-        let mut words = pin.chain(words.iter().cloned());
+        let mut words = self.pin().into_iter().chain(words.iter().cloned());
         let mut command = Command::new(words.next().expect("a program"));
         command.args(words);
         command
     }
+}
+
+fn taskset(list: Option<&str>) -> Vec<String> {
+    list.map(|list| ["taskset", "-c", list].map(str::to_owned).into())
+        .unwrap_or_default()
+}
+
+fn pin_thread(list: Option<&str>) {
+    let Some(list) = list else {
+        return;
+    };
+    let own = std::fs::read_link("/proc/thread-self").expect("/proc");
+    let pinned = Command::new("taskset")
+        .args(["-c", "-p", list])
+        .arg(own.file_name().expect("the thread's number"))
+        .stdout(Stdio::null())
+        .status();
+    assert!(
+        pinned.is_ok_and(|status| status.success()),
+        "the thread cannot be pinned"
+    );
 }
 
 /// Runs a program until it exits, or until `is_done` says so, and gives what it used until then.

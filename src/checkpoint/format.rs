@@ -245,6 +245,7 @@ pub struct EntryText {
     skip: Option<Skip>,
     head: Option<Print>,
     tail: Option<Print>,
+    packed: Option<u64>,
     updated: i64,
 }
 
@@ -269,6 +270,7 @@ impl TryFrom<EntryText> for Entry {
             skip: text.skip,
             head: text.head,
             tail: text.tail,
+            packed: text.packed,
             updated: text.updated,
         })
     }
@@ -276,7 +278,7 @@ impl TryFrom<EntryText> for Entry {
 
 impl Serialize for Entry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Entry", 11)?;
+        let mut fields = serializer.serialize_struct("Entry", 12)?;
         serialize_path(&self.path, &mut fields)?;
         fields.serialize_field("dev", &self.dev)?;
         fields.serialize_field("inode", &self.inode)?;
@@ -295,6 +297,9 @@ impl Serialize for Entry {
         }
         if let Some(tail) = &self.tail {
             fields.serialize_field("tail", tail)?;
+        }
+        if let Some(packed) = &self.packed {
+            fields.serialize_field("packed", packed)?;
         }
         fields.serialize_field("updated", &self.updated)?;
         fields.end()
@@ -345,10 +350,11 @@ mod tests {
             skip in proptest::option::of(prop_oneof![Just(Skip::Filtered), Just(Skip::DeadLettered)]),
             head in print(),
             tail in print(),
+            packed in any::<Option<u64>>(),
             updated in any::<i64>(),
         ) -> Entry {
             let (dev, inode, offset) = numbers;
-            Entry { path, dev, inode, birth, offset, inside_line, skip, head, tail, updated }
+            Entry { path, dev, inode, birth, offset, inside_line, skip, head, tail, packed, updated }
         }
     }
 
@@ -508,6 +514,7 @@ mod tests {
             skip: None,
             head: Some(Print { len: 4, crc: 5 }),
             tail: None,
+            packed: None,
             updated: 1_795_246_085_401,
         };
         let text = concat!(

@@ -26,6 +26,8 @@
 
 mod data_dir;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod state;
 mod store;
 mod view;
@@ -64,6 +66,8 @@ pub struct Entry {
     pub head: Option<Print>,
     /// The bytes just before the position.
     pub tail: Option<Print>,
+    /// A compressed file that is read to its end: how many bytes it had. Offsets are those of its content.
+    pub packed: Option<u64>,
     /// When the position was reached, in milliseconds since 1970.
     pub updated: i64,
 }

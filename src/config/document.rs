@@ -7,7 +7,7 @@ use super::{
     Cluster, Config, Consume, FileInput, FileOutput, From, Input, Lines, Log, LogFormat, Multiline,
     Output, Property, Route, keys,
 };
-use crate::input::file::settings::{StartAt, Watch};
+use crate::input::file::settings::{HoldDeleted, StartAt, Watch};
 use crate::input::frame::settings::{LongLine, MaxLine};
 use crate::kafka::settings::{
     Acks, Brokers, Codec, Compression, ConsumeFrom, Delivery, Isolation, Linger, OnRefused,
@@ -128,6 +128,9 @@ fn input(entry: &Entry) -> Input {
             exclude: from.texts("exclude"),
             start_at: from.word("start_at", start_at).unwrap_or_default(),
             watch: from.word("watch", watch).unwrap_or_default(),
+            ignore_older: from.duration("ignore_older"),
+            max_open_files: from.parsed("max_open_files").map_or(1, |count| count.value),
+            hold_deleted: hold_deleted(&from.table("hold_deleted", keys::HOLD_DELETED)),
             lines: lines(&from),
         })),
         Some(("stdin", from)) => Some(From::Stdin {
@@ -160,6 +163,14 @@ fn watch(word: &str) -> Option<Watch> {
         "poll" => Watch::Poll,
         _ => return None,
     })
+}
+
+fn hold_deleted(hold: &Fields<'_>) -> HoldDeleted {
+    HoldDeleted {
+        age: hold.duration("age"),
+        bytes: hold.size("bytes").map(|size| size.value),
+        min_free: hold.percent("min_free"),
+    }
 }
 
 fn lines(from: &Fields<'_>) -> Lines {

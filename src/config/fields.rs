@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::shape::{Key, Kind, Need, Shape};
-use crate::value::{Secret, SecretSource, parse_duration, parse_size};
+use crate::value::{Percent, Secret, SecretSource, parse_duration, parse_percent, parse_size};
 use crate::yaml::{Entry, Node, Span, Spanned, Value};
 
 /// The keys of one map.
@@ -71,6 +71,11 @@ impl<'a> Fields<'a> {
         });
         let fits = |bytes: &u64| range.as_ref().is_none_or(|range| range.contains(bytes));
         self.read(name, |text| parse_size(text).ok().filter(fits))
+    }
+
+    pub(super) fn percent(&self, name: &str) -> Option<Percent> {
+        self.read(name, |text| parse_percent(text).ok())
+            .map(|spanned| spanned.value)
     }
 
     pub(super) fn duration(&self, name: &str) -> Option<Duration> {

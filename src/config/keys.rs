@@ -267,9 +267,29 @@ const INPUT_FILE: &[Key] = &[
     PARTIAL_LINE_TIMEOUT,
     MULTILINE_KEY,
     FILTER_KEY,
-    Key::later("ignore_older", &[]),
-    Key::later("max_open_files", &[]),
-    Key::later("hold_deleted", &[]),
+    Key::optional(
+        "ignore_older",
+        Shape::Duration {
+            least: 1,
+            most: 36_500 * 24 * HOUR,
+            word: None,
+        },
+        "Files without a saved position that were not written to for so long are not read until they are, then from their beginning. Left out: all are read.",
+    ),
+    Key::default(
+        "max_open_files",
+        Shape::Count {
+            least: 1,
+            most: 1_000_000,
+        },
+        "4096",
+        "Files held open at once, at most half of what the process may open. The least recently active one is closed, and opened again when it grows.",
+    ),
+    Key::optional(
+        "hold_deleted",
+        Shape::Table(HOLD_DELETED),
+        "How long deleted files that are not read to their end are held open. Past a limit the one that was deleted first is given up, and counted as lost.",
+    ),
 ];
 
 const INPUT_STDIN: &[Key] = &[
@@ -280,6 +300,34 @@ const INPUT_STDIN: &[Key] = &[
     MULTILINE_KEY,
     FILTER_KEY,
     Key::later("spool", &[]),
+];
+
+pub(super) const HOLD_DELETED: &[Key] = &[
+    Key::default_or_off(
+        "age",
+        Shape::Duration {
+            least: 1,
+            most: 36_500 * 24 * HOUR,
+            word: None,
+        },
+        "24h",
+        "Since a file was deleted. null: no limit.",
+    ),
+    Key::default_or_off(
+        "bytes",
+        Shape::Size {
+            least: 0,
+            most: 1 << 62,
+        },
+        "5GiB",
+        "What the held files of the input may take of their disks. null: no limit.",
+    ),
+    Key::default_or_off(
+        "min_free",
+        Shape::Percent,
+        "5%",
+        "So much of a file system stays free. null: no limit.",
+    ),
 ];
 
 pub(super) const MAX_LINE: &[Key] = &[

@@ -15,7 +15,7 @@ pub mod shape;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::input::file::settings::{StartAt, Watch};
+use crate::input::file::settings::{HoldDeleted, StartAt, Watch};
 use crate::input::frame::settings::MaxLine;
 use crate::kafka::settings::{
     Acks, Brokers, Compression, ConsumeFrom, Delivery, Isolation, Linger, OnRefused, OutOfRange,
@@ -139,6 +139,9 @@ pub struct FileInput {
     pub exclude: Vec<Spanned<String>>,
     pub start_at: StartAt,
     pub watch: Watch,
+    pub ignore_older: Option<Duration>,
+    pub max_open_files: u64,
+    pub hold_deleted: HoldDeleted,
     pub lines: Lines,
 }
 
@@ -223,7 +226,7 @@ pub fn read(name: &str, text: &str, environment: &dyn Fn(&str) -> Option<String>
 mod tests {
     use super::*;
     use crate::kafka::settings::Codec;
-    use crate::value::SecretSource;
+    use crate::value::{SecretSource, parse_percent};
 
     fn read_text(text: &str) -> (Config, Vec<Problem>) {
         let reading = read("a.yaml", text, &|_| None);
@@ -353,15 +356,43 @@ outputs:
         ] {
             assert_eq!(input(off), [], "{off}");
         }
-        for on in [
-            "ignore_older: 7d",
-            "hold_deleted: { age: 24h }",
-            "max_open_files: 4096",
-        ] {
-            let problems = input(on);
-            assert_eq!(problems.len(), 1, "{on}");
-            assert!(problems[0].message.ends_with("is not built yet"), "{on}");
-        }
+        let (_, problems) = read_text(
+            "inputs: { a: { from: { type: stdin, spool: { mode: always } }, to: { topic: t } } }",
+        );
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].message.ends_with("is not built yet"));
+    }
+
+    #[test]
+    fn a_part_of_hold_deleted_keeps_the_other_limits() {
+        let of = |hold: &str| {
+            let text = format!(
+                "inputs: {{ a: {{ from: {{ type: file, paths: [/a], {hold} }}, to: {{ topic: t }} }} }}"
+            );
+            let (config, problems) = read_text(&text);
+            assert_eq!(problems, [], "{hold}");
+            match config.inputs[0].from.clone() {
+                Some(From::File(file)) => file.hold_deleted,
+                _ => panic!("no file"),
+            }
+        };
+        let default = HoldDeleted {
+            age: Some(Duration::from_secs(86_400)),
+            bytes: Some(5 << 30),
+            min_free: parse_percent("5%").ok(),
+        };
+        assert_eq!(of("start_at: end"), default);
+        assert_eq!(of("hold_deleted: { }"), default);
+        let age = HoldDeleted {
+            age: Some(Duration::from_secs(60)),
+            ..default
+        };
+        assert_eq!(of("hold_deleted: { age: 1m }"), age);
+        let off = HoldDeleted {
+            min_free: None,
+            ..default
+        };
+        assert_eq!(of("hold_deleted: { min_free: null }"), off);
     }
 
     #[test]

@@ -98,6 +98,7 @@ fn value(shape: &Shape) -> Value {
         Shape::Size { .. } => {
             json!({ "anyOf": [pattern(r"\d+([kKMGT]?B|[KMGT]iB)|0"), { "const": 0 }] })
         }
+        Shape::Percent => pattern(r"\d{1,3}(\.\d{1,2})?%"),
         Shape::Mode => json!({ "anyOf": [pattern("(0o)?[0-7]{3,4}"), { "type": "integer" }] }),
         Shape::Address => pattern(r".+:\d+"),
         Shape::Secret => json!({

@@ -45,6 +45,8 @@ pub enum Shape {
     },
     /// A size of at least and at most so many bytes.
     Size { least: u64, most: u64 },
+    /// A percentage.
+    Percent,
     /// Permission bits in octal.
     Mode,
     /// `IP:PORT`.

@@ -6,6 +6,7 @@
 //! | SIGHUP | [`Signal::Reload`] |
 //! | SIGUSR1 | [`Signal::Report`] |
 //! | SIGUSR2 | [`Signal::Reopen`] |
+//! | SIGXFSZ | none: the write past the limit on the size of files fails instead, which is said where it happens |
 //!
 //! Invariant: the second SIGTERM or SIGINT works even when every thread of the runtime is stuck. Its handler looks at a flag and calls `_exit`
 //! itself; for that it is registered before the handler that sets the flag, because handlers run in the order of their registration.
@@ -17,7 +18,7 @@ use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, ready};
 
 use futures_util::stream::{Stream, StreamExt};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook_tokio::Signals as Arrivals;
 
@@ -86,6 +87,8 @@ impl Signals {
             flag::register_conditional_shutdown(signal, code, Arc::clone(&asked_to_end))?;
             flag::register(signal, Arc::clone(&asked_to_end))?;
         }
+        // Caught, it does not end the process; that it came does not matter.
+        flag::register(SIGXFSZ, Arc::default())?;
         let arrivals = Arrivals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
         Ok(Self { arrivals })
     }

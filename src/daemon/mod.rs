@@ -90,6 +90,8 @@ struct Daemon {
     internal: Option<String>,
     /// Another daemon with the same id took over.
     fenced: Option<String>,
+    /// Why the last positions are not saved.
+    unsaved: Option<String>,
 }
 
 impl Daemon {
@@ -128,6 +130,7 @@ impl Daemon {
             failed: false,
             internal: None,
             fenced: None,
+            unsaved: None,
         })
     }
 
@@ -280,6 +283,9 @@ impl Daemon {
             }
             Err(error) => {
                 self.failed = true;
+                if ended.part == Part::Saver {
+                    self.unsaved = Some(error.clone());
+                }
                 if error.starts_with("internal error") {
                     self.internal = Some(error.clone());
                     self.wired.stop.soften();
@@ -342,6 +348,9 @@ impl Daemon {
         }
         if undelivered > 0 {
             return Ending::Overdue { undelivered };
+        }
+        if let Some(error) = &self.unsaved {
+            return Ending::Failed(error.clone());
         }
         if !self.drain.has_begun() && !self.once && !self.finite {
             return Ending::Failed(

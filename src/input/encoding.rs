@@ -40,6 +40,14 @@ impl Encoding {
         }
     }
 
+    /// Whether ASCII bytes that stand for themselves are ASCII characters.
+    pub fn is_ascii_compatible(&self) -> bool {
+        match self {
+            Self::Utf8 | Self::Latin1 => true,
+            Self::Other(encoding) => encoding.is_ascii_compatible(),
+        }
+    }
+
     /// Whether an ASCII byte may be a part of another character.
     pub fn hides_ascii(&self) -> bool {
         match self {

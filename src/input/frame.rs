@@ -99,6 +99,8 @@ pub struct Skipped {
     /// Of `truncate`: how many lines were cut.
     pub truncated: u64,
     pub dead_lettered: Count,
+    /// Holes of files, in bytes.
+    pub hole: Count,
 }
 
 impl Skipped {
@@ -108,7 +110,11 @@ impl Skipped {
 
     /// For [`crate::flow::Books`].
     pub fn outcome(&self) -> Outcome {
-        let dropped = [("line_too_long", self.too_long), ("line_cut", self.cut)];
+        let dropped = [
+            ("line_too_long", self.too_long),
+            ("line_cut", self.cut),
+            ("hole", self.hole),
+        ];
         Outcome {
             filtered: self.filtered,
             dead_lettered: self.dead_lettered,
@@ -137,6 +143,7 @@ impl AddAssign for Skipped {
         self.cut += other.cut;
         self.truncated += other.truncated;
         self.dead_lettered += other.dead_lettered;
+        self.hole += other.hole;
     }
 }
 

@@ -219,6 +219,12 @@ fn inputs_of(families: &mut Families, inputs: &[InputSnapshot]) {
         commits,
     );
     families.gauge(
+        "input_ignored",
+        "Files that are not read because they are older than ignore_older",
+        "files",
+        each(|input| input.ignored),
+    );
+    families.gauge(
         "input_open",
         "Files that are followed",
         "files",

@@ -184,6 +184,9 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
                 .collect(),
             start_at: file.start_at,
             watch: file.watch,
+            ignore_older: file.ignore_older,
+            max_open_files: file.max_open_files,
+            hold_deleted: file.hold_deleted,
             lines: lines::settings(&file.lines),
         }),
         config::From::Stdin { lines, .. } => SourceSettings::Stdin(StdinSettings {

@@ -1,16 +1,18 @@
-//! Durations, sizes and secrets as types, and how they are written.
+//! Durations, sizes, percentages and secrets as types, and how they are written.
 //!
 //! Invariant: nothing here prints a secret, and nothing here guesses a unit.
 
 mod duration;
+mod percent;
 mod secret;
 mod size;
 
 pub use duration::{parse_duration, show_duration};
+pub use percent::{Percent, parse_percent, show_percent};
 pub use secret::{Secret, SecretError, SecretSource};
 pub use size::{parse_size, show_size};
 
-/// A text that is not a duration or a size, and how it should have been written.
+/// A text that is not a duration, a size or a percentage, and how it should have been written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ValueError {

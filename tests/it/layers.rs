@@ -17,6 +17,8 @@ const BOTTOM: &[&str] = &["value", "flow", "metrics", "disk"];
 const TEXT: &[&str] = &["yaml", "template"];
 /// What both directions do to records: their JSON forms, and setting them aside.
 const RECORDS: &[&str] = &["envelope", "dead_letter"];
+/// What fuzz targets share; not in the program.
+const FUZZING: &[&str] = &["fuzzing"];
 /// What records go through, come from and go to.
 const PARTS: &[&str] = &[
     "checkpoint",
@@ -53,12 +55,12 @@ const LAYERS: &[Layer] = &[
     layer("disk", &[]),
     layer("yaml", &[&["value"]]),
     layer("template", &[&["value"]]),
-    layer("checkpoint", &[BOTTOM, TEXT]),
+    layer("checkpoint", &[BOTTOM, TEXT, FUZZING]),
     layer("spool", &[BOTTOM, TEXT]),
     layer("dead_letter", &[BOTTOM, TEXT]),
     layer("envelope", &[BOTTOM, TEXT]),
     layer("kafka", &[BOTTOM, TEXT, RECORDS]),
-    layer("output", &[BOTTOM, TEXT, RECORDS]),
+    layer("output", &[BOTTOM, TEXT, RECORDS, FUZZING]),
     layer(
         "input",
         &[
@@ -77,6 +79,8 @@ const LAYERS: &[Layer] = &[
         may_use: &[&["value"], TEXT],
         settings: true,
     },
+    // Only in tests and fuzzers: the list of targets, and what those share.
+    layer("fuzzing", &[PARTS]),
     layer("plan", &[BOTTOM, TEXT, PARTS, &["config"]]),
     layer("daemon", &[BOTTOM, &["template"], PARTS, &["plan"]]),
     layer("cli", &[BOTTOM, TEXT, PARTS, &["config", "plan", "daemon"]]),
@@ -96,6 +100,8 @@ const SPAWN: &str =
 const EXIT: &str = "only main.rs exits, so that what is open is settled first";
 const RDKAFKA: &str = "only `kafka` knows the client library; inputs and outputs talk to `flow`";
 
+const UNPACK: &str = "only `input::file::unpack` knows how compressed files are read";
+
 const CRATES: &[Reserved] = &[
     Reserved {
         name: &["rdkafka"],
@@ -106,6 +112,26 @@ const CRATES: &[Reserved] = &[
         name: &["rdkafka_sys"],
         only_in: &["kafka/"],
         why: RDKAFKA,
+    },
+    Reserved {
+        name: &["bzip2"],
+        only_in: &["input/file/unpack/"],
+        why: UNPACK,
+    },
+    Reserved {
+        name: &["flate2"],
+        only_in: &["input/file/unpack/"],
+        why: UNPACK,
+    },
+    Reserved {
+        name: &["liblzma"],
+        only_in: &["input/file/unpack/"],
+        why: UNPACK,
+    },
+    Reserved {
+        name: &["zstd_safe"],
+        only_in: &["input/file/unpack/"],
+        why: UNPACK,
     },
     Reserved {
         name: &["serde_saphyr"],

@@ -119,7 +119,7 @@ fn put(
             path,
             entry.offset.to_string(),
             new.offset.to_string(),
-            sighting.look.size.to_string(),
+            sighting.size.to_string(),
             effect(entry, &new, sighting.is_rewritten),
         ]);
         moved.push((key, new));

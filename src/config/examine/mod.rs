@@ -153,6 +153,7 @@ impl Examiner<'_> {
                 self.duration(node, path, (*least, *most), *word);
             }
             Shape::Size { least, most } => self.size(node, path, *least, *most),
+            Shape::Percent => self.percent(node, path),
             Shape::Mode => {
                 if let Some(text) = self.scalar(node, path, "permission bits")
                     && super::fields::parse_mode(text).is_none()

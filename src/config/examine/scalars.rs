@@ -4,7 +4,7 @@
 
 use super::{Examiner, join};
 use crate::config::shape::Word;
-use crate::value::{parse_duration, parse_size, show_duration, show_size};
+use crate::value::{parse_duration, parse_percent, parse_size, show_duration, show_size};
 use crate::yaml::{Node, Problem, Value, nearest};
 
 impl Examiner<'_> {
@@ -108,6 +108,17 @@ impl Examiner<'_> {
                 problem.hint = error.hint;
                 self.report(problem);
             }
+        }
+    }
+
+    pub(super) fn percent(&mut self, node: &Node, path: &str) {
+        let Some(text) = self.scalar(node, path, "a percentage") else {
+            return;
+        };
+        if let Err(error) = parse_percent(text) {
+            let mut problem = Problem::new(node.span, error.message);
+            problem.hint = error.hint;
+            self.report(problem);
         }
     }
 

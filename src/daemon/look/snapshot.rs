@@ -75,6 +75,7 @@ impl Look {
             rebuilds: entries.rebuilds,
             files: summary.files as u64,
             expired: summary.expired,
+            ignored: summary.ignored,
             oldest_unread_seconds: summary.oldest_unread.map(|age| age.as_secs_f64()),
             transactions: self
                 .producers

@@ -35,6 +35,8 @@ struct Inner {
     expired: u64,
     /// What transactions have to be told; absent without them.
     telling: Option<Telling>,
+    /// Files that are too old to be read, as of the last look at all names.
+    ignored: u64,
 }
 
 /// What is known about one file.
@@ -49,6 +51,10 @@ pub struct Fact {
     pub read: u64,
     /// Since when the byte at `read` has been known to exist.
     pub behind_since: Option<Instant>,
+    /// It is a copy that holds less than was read: positions beyond its end are saved as its end, with the bytes before that.
+    pub ceiling: Option<(u64, Option<Print>)>,
+    /// A compressed file that was read to its end: where that is, and how many bytes the file has.
+    pub packed: Option<(u64, u64)>,
 }
 
 /// How one file stands.
@@ -71,6 +77,8 @@ pub struct Summary {
     pub oldest_unread: Option<Duration>,
     /// Saved positions that were forgotten because their files were gone for too long.
     pub expired: u64,
+    /// Files that are not read because they are older than `ignore_older`.
+    pub ignored: u64,
 }
 
 impl Facts {
@@ -138,7 +146,11 @@ impl Facts {
             path: fact.path.clone(),
             size: fact.size,
             read: fact.read,
-            settled: self.tracker.position(*source).map_or(0, |at| at.offset),
+            settled: self
+                .tracker
+                .position(*source)
+                .map_or(0, |at| at.offset)
+                .min(fact.ceiling.map_or(u64::MAX, |(end, _)| end)),
         };
         inner.files.iter().map(status).collect()
     }
@@ -154,7 +166,13 @@ impl Facts {
                 .min()
                 .map(|at| at.elapsed()),
             expired: inner.expired,
+            ignored: inner.ignored,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn facts(&self) -> BTreeMap<SourceId, Fact> {
+        self.lock().files.clone()
     }
 
     /// A file is followed. `save` says whether it has to be saved before anything of it is settled.
@@ -166,6 +184,24 @@ impl Facts {
         }
         if let Some(telling) = &mut inner.telling {
             telling.adopted(source, save);
+        }
+    }
+
+    /// What was read of one file is read on in another: it holds the same.
+    pub(super) fn goes_on_in(&self, source: SourceId, fact: Fact) {
+        let mut inner = self.lock();
+        inner.files.insert(source, fact);
+        inner.changed.push(source);
+        inner.tells(source);
+    }
+
+    /// A compressed file is read to its end, at `end`; it has `size` bytes.
+    pub(super) fn is_unpacked(&self, source: SourceId, end: u64, size: u64) {
+        let mut inner = self.lock();
+        if let Some(fact) = inner.files.get_mut(&source) {
+            fact.packed = Some((end, size));
+            inner.changed.push(source);
+            inner.tells(source);
         }
     }
 
@@ -207,6 +243,11 @@ impl Facts {
         inner.dropped.push(SourceId(key.0));
         inner.forgets(SourceId(key.0));
         inner.expired += 1;
+    }
+
+    /// So many files are too old to be read.
+    pub(super) fn ignore(&self, files: u64) {
+        self.lock().ignored = files;
     }
 
     /// A generation ended because its content was replaced. Its position is removed at once, its ledger when nothing is on its way.
@@ -301,6 +342,13 @@ impl Fact {
 }
 
 fn entry(fact: &Fact, position: &Position, now: i64) -> Entry {
+    let end = fact.ceiling.filter(|(end, _)| *end < position.offset);
+    let end = end.map(|(offset, tail)| Position {
+        offset,
+        tail,
+        ..Position::default()
+    });
+    let position = end.as_ref().unwrap_or(position);
     Entry {
         path: fact.path.clone(),
         dev: fact.id.dev,
@@ -311,6 +359,11 @@ fn entry(fact: &Fact, position: &Position, now: i64) -> Entry {
         skip: position.skip,
         head: fact.head,
         tail: position.tail,
+        // Only what is settled to its end is never looked into again.
+        packed: fact
+            .packed
+            .filter(|(end, _)| *end <= position.offset)
+            .map(|(_, size)| size),
         updated: now,
     }
 }
@@ -337,6 +390,8 @@ mod tests {
             size: 20,
             read: 0,
             behind_since: None,
+            ceiling: None,
+            packed: None,
         }
     }
 

@@ -133,6 +133,11 @@ impl Saved {
         self.entries.is_empty()
     }
 
+    /// Whether a file may have an entry.
+    pub fn may_have(&self, path: &Path, id: &Id) -> bool {
+        !self.candidates(path, id.inode).is_empty()
+    }
+
     /// The entries that may be the file, newest first.
     pub fn candidates(&self, path: &Path, inode: u64) -> Vec<(FileKey, &Entry)> {
         let by_inode = self.by_inode.get(&inode).into_iter().flatten();
@@ -176,6 +181,7 @@ mod tests {
             skip: None,
             head: print(&TEXT[..offset]),
             tail: print(&TEXT[..offset]),
+            packed: None,
             updated: 0,
         }
     }

@@ -17,6 +17,8 @@ pub struct Look {
     pub kind: Kind,
     /// Bytes.
     pub size: u64,
+    /// What it takes of its file system, in blocks of 512 bytes.
+    pub blocks: u64,
     /// How many names lead to it; 0 when it was deleted.
     pub links: u32,
     /// When content and inode changed last, in nanoseconds since 1970.
@@ -67,6 +69,18 @@ impl Look {
         now.is_ok_and(|now| now.as_nanos().saturating_sub(age) > last.max(0).unsigned_abs().into())
     }
 
+    /// Whether it has holes for certain.
+    pub fn is_sparse(&self) -> bool {
+        self.blocks.saturating_mul(512) < self.size
+    }
+
+    /// Whether its content did not change for `age`, by the wall clock.
+    pub fn was_written_before(&self, age: Duration) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let (last, age) = (i128::from(self.stamp.0), age.as_nanos().cast_signed());
+        now.is_ok_and(|now| now.as_nanos().cast_signed().saturating_sub(last) > age)
+    }
+
     /// A look at an open file or folder.
     pub fn of(file: impl AsFd) -> io::Result<Self> {
         Ok(rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, wanted())?.into())
@@ -115,6 +129,7 @@ impl From<Statx> for Look {
             },
             kind: FileType::from_raw_mode(stat.stx_mode.into()).into(),
             size: stat.stx_size,
+            blocks: stat.stx_blocks,
             links: stat.stx_nlink,
             stamp: (nanos(stat.stx_mtime), nanos(stat.stx_ctime)),
         }
@@ -146,6 +161,7 @@ mod tests {
         let look = Look::of(&file).unwrap();
         assert_eq!(look, Look::at(&path).unwrap());
         assert_eq!((look.size, look.links, look.kind), (5, 1, Kind::File));
+        assert!(!look.was_written_before(Duration::from_secs(3600)));
         std::fs::remove_file(&path).unwrap();
         assert_eq!(Look::of(&file).unwrap().links, 0);
     }

@@ -10,11 +10,15 @@
 //! sweeping, so that files which are rotated during an outage are found, and held open, before their names are gone.
 
 mod adopt;
+mod copies;
 pub mod discover;
 pub mod facts;
 mod handles;
+mod hold;
+mod hole;
 pub mod identity;
 pub mod look;
+mod packed;
 mod pursue;
 pub mod rotate;
 pub mod seek;
@@ -22,8 +26,11 @@ pub mod settings;
 mod sweep;
 pub mod tail;
 pub mod telling;
+mod trace;
 mod troubles;
 mod turn;
+pub mod unpack;
+mod unpacking;
 pub mod watch;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -31,12 +38,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::copies::{Past, Waiting};
 use self::discover::{Discover, PatternError};
 use self::facts::{Fact, Facts};
 use self::handles::most_open;
 use self::identity::{Id, Saved};
 use self::pursue::predecessors;
-use self::rotate::{Standing, Timing};
+use self::rotate::{Standing, Timing, bases};
 use self::settings::{FileSettings, Watch as Mode};
 use self::sweep::Known;
 use self::tail::Source;
@@ -118,21 +126,42 @@ struct Follower {
     names: HashMap<PathBuf, Known>,
     /// What stood last at paths where no followed file stands now.
     predecessors: HashMap<PathBuf, Id>,
+    /// Generations that ended.
+    pasts: VecDeque<Past>,
+    /// Names that lead to copies of followed files.
+    waiting: HashMap<PathBuf, Waiting>,
+    /// Compressed files that wait for the memory to be unpacked.
+    packed: VecDeque<u64>,
+    /// How many have it.
+    unpacking: usize,
+    /// When each path that has saved positions, or that such a file was rotated from, was read last: milliseconds since 1970.
+    known_at_start: HashMap<PathBuf, i64>,
     /// Files that are looked at by time, next ones first. A file is in it exactly while its pace is not idle.
     active: VecDeque<u64>,
     /// Open files that went idle, longest ago first; may name some that are not idle any more.
     idle: VecDeque<u64>,
     open: u64,
     most_open: u64,
+    /// What `most_open` may be again after there were no descriptors.
+    allowed_open: u64,
+    /// How often there was no descriptor, and the sweep of the last time.
+    starved: u64,
+    starved_in: u64,
     /// Bytes that are known to exist and were not read, over all files.
     unread: u64,
     followed: usize,
     sweeps: u64,
     /// Budget or room in the pipe are missing: nothing can be read now.
     is_blocked: bool,
+    /// Whether there is enough space was asked last then.
+    asked_free: Option<Instant>,
+    /// Names of files that are too old to be read, in the latest walk.
+    ignored: u64,
     /// The next sweep walks over all names, whatever the folders say.
     must_walk: bool,
     troubles: Troubles,
+    /// Where the last walk could not look: what is there may well exist.
+    unreadable: HashSet<PathBuf>,
     scratch: Vec<u8>,
 }
 
@@ -146,6 +175,14 @@ impl Follower {
         };
         let outlet = Outlet::new(input.ends);
         let predecessors = predecessors(&input.saved);
+        let mut known_at_start: HashMap<PathBuf, i64> = HashMap::new();
+        for (_, entry) in &input.saved {
+            for base in bases(&entry.path) {
+                let known = known_at_start.entry(base).or_insert(entry.updated);
+                *known = (*known).max(entry.updated);
+            }
+        }
+        let allowed_open = most_open(settings.max_open_files);
         Ok(Self {
             discover: Discover::new(&settings.paths, &settings.exclude)?,
             framer: Framer::new(&settings.lines)?,
@@ -168,16 +205,27 @@ impl Follower {
             by_id: HashMap::new(),
             names: HashMap::new(),
             predecessors,
+            pasts: VecDeque::new(),
+            waiting: HashMap::new(),
+            packed: VecDeque::new(),
+            unpacking: 0,
+            known_at_start,
             active: VecDeque::new(),
             idle: VecDeque::new(),
             open: 0,
-            most_open: most_open(),
+            most_open: allowed_open,
+            allowed_open,
+            starved: 0,
+            starved_in: 0,
             unread: 0,
             followed: 0,
             sweeps: 0,
             is_blocked: false,
+            asked_free: None,
+            ignored: 0,
             must_walk: true,
             troubles: Troubles::default(),
+            unreadable: HashSet::new(),
             scratch: vec![0; SCRATCH],
         })
     }
@@ -346,9 +394,11 @@ fn fact(source: &Source) -> Fact {
         path: source.path.clone(),
         id: source.look.id,
         head: source.head(),
-        size: source.look.size,
+        size: source.size(),
         read: source.at(),
         behind_since: (source.unread() > 0).then(Instant::now),
+        ceiling: None,
+        packed: None,
     }
 }
 

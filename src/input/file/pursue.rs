@@ -4,15 +4,20 @@
 //! seen there, and the inode of a closed file that is not where it was. All are looked for in the folder where the file was last.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::Follower;
 use super::adopt::content;
+use super::copies::Past;
+use super::discover::is_absent;
 use super::identity::{Found, Id, Verdict, judge};
 use super::look::{Look, open};
 use super::rotate::{is_over, rotated_from, was_between};
+use super::sweep::is_below;
 use crate::checkpoint::{Entry, FileKey};
 use crate::input::outlet::Ended;
 
@@ -24,20 +29,32 @@ impl Follower {
         }
         let mut folders: HashMap<PathBuf, HashMap<u64, Vec<PathBuf>>> = HashMap::new();
         let mut finds = Vec::new();
+        let mut failed = Vec::new();
         for (_, entry) in self.saved.entries() {
             let folder = entry.path.parent().unwrap_or(Path::new("/"));
-            let names = folders
-                .entry(folder.to_path_buf())
-                .or_insert_with(|| names_by_inode(folder));
+            let names = folders.entry(folder.to_path_buf()).or_insert_with(|| {
+                names_by_inode(folder).unwrap_or_else(|error| {
+                    failed.push((folder.to_path_buf(), error));
+                    HashMap::new()
+                })
+            });
             let beside = names.get(&entry.inode).into_iter().flatten();
             finds.extend(beside.cloned());
+        }
+        for (folder, error) in failed {
+            self.not_now(&folder, &error);
         }
         // Names that the patterns find are judged when they are adopted.
         finds.retain(|path| !self.discover.wants(path));
         for path in finds {
             // Only what is known is followed here: a file that merely has the inode is none of ours.
-            let Ok((look, file)) = open(&path).and_then(|file| Ok((Look::of(&file)?, file))) else {
-                continue;
+            let opened = open(&path).and_then(|file| Ok((Look::of(&file)?, file)));
+            let (look, file) = match opened {
+                Ok(opened) => opened,
+                Err(error) => {
+                    self.mind_descriptors(&error);
+                    continue;
+                }
             };
             let found = Found {
                 path: &path,
@@ -46,7 +63,12 @@ impl Follower {
             };
             let candidates = self.saved.candidates(&path, look.id.inode);
             let is_ours = candidates.iter().any(|(_, entry)| {
-                judge(entry, &found, |at, len| content(&file, at, len)) == Verdict::Continue
+                match judge(entry, &found, |at, len| content(&file, at, len)) {
+                    Verdict::Continue => true,
+                    // Cut, and renamed after that.
+                    Verdict::Rewritten => entry.birth.is_some() && entry.birth == look.id.birth,
+                    Verdict::Other => false,
+                }
             });
             drop(file);
             if is_ours {
@@ -64,7 +86,13 @@ impl Follower {
         after: &Id,
     ) -> Result<(), Ended> {
         let folder = path.parent().unwrap_or(Path::new("/"));
-        let names = names_by_inode(folder).into_values().flatten();
+        let names = match names_by_inode(folder) {
+            Ok(names) => names.into_values().flatten(),
+            Err(error) => {
+                self.not_now(folder, &error);
+                return Ok(());
+            }
+        };
         let rotated = names.filter(|name| rotated_from(name).iter().any(|from| from == path));
         let between = rotated
             .filter_map(|name| Some((Look::at(&name).ok()?.id, name)))
@@ -74,6 +102,7 @@ impl Follower {
 
     /// The same where nothing stands at the path now.
     pub(super) fn adopt_after(&mut self) -> Result<(), Ended> {
+        let starved = self.starved;
         let seen = self.rotated_after();
         let Some(youngest) = seen.iter().map(|(id, _)| id.birth).max() else {
             return Ok(());
@@ -81,22 +110,30 @@ impl Follower {
         // A listing may miss what was renamed while it was made, though it shows what was renamed after that. Everything up to the
         // youngest is surely in the next one, and nothing may be passed over: the youngest is what later ones are compared with.
         let mut found = self.rotated_after();
+        if self.starved != starved {
+            // A list is missing; the next walk comes here again.
+            return Ok(());
+        }
         found.retain(|(id, _)| id.birth <= youngest);
         self.adopt_rotated(found)
     }
 
-    fn rotated_after(&self) -> Vec<(Id, PathBuf)> {
+    fn rotated_after(&mut self) -> Vec<(Id, PathBuf)> {
         let paths = self.predecessors.keys();
         let mut folders: Vec<PathBuf> = paths
             .filter_map(|path| Some(path.parent()?.into()))
             .collect();
         folders.sort_unstable();
         folders.dedup();
+        let mut names = Vec::new();
+        for folder in folders {
+            match names_by_inode(&folder) {
+                Ok(by_inode) => names.extend(by_inode.into_values().flatten()),
+                Err(error) => self.not_now(&folder, &error),
+            }
+        }
         let mut found = Vec::new();
-        for name in folders
-            .iter()
-            .flat_map(|folder| names_by_inode(folder).into_values().flatten())
-        {
+        for name in names {
             for path in rotated_from(&name) {
                 let Some(before) = self.predecessors.get(&path) else {
                     continue;
@@ -113,7 +150,52 @@ impl Follower {
         found
     }
 
-    fn adopt_rotated(&mut self, mut found: Vec<(Id, PathBuf)>) -> Result<(), Ended> {
+    /// Follows the copies of what followed files held before they were cut, when nothing was read of them then: when they grow beyond what
+    /// they were, nothing else tells of the cut. They stand under rotated names, and came after the file began.
+    pub(super) fn adopt_missed_copies(&mut self) -> Result<(), Ended> {
+        let mut folders: HashMap<PathBuf, Vec<u64>> = HashMap::new();
+        for (slot, source) in &self.sources {
+            if source.is_unproven && source.at() > 0 && source.packed.is_none() {
+                let folder = source.path.parent().unwrap_or(Path::new("/"));
+                folders.entry(folder.into()).or_default().push(*slot);
+            }
+        }
+        let mut found = Vec::new();
+        for (folder, slots) in folders {
+            let names = match names_by_inode(&folder) {
+                Ok(names) => names,
+                Err(error) => {
+                    // The next sweep comes here again.
+                    self.not_now(&folder, &error);
+                    continue;
+                }
+            };
+            let unknown = names.into_values().flatten();
+            let unknown: Vec<(Vec<PathBuf>, PathBuf)> = unknown
+                .map(|name| (rotated_from(&name), name))
+                .filter(|(bases, _)| !bases.is_empty())
+                .collect();
+            for slot in slots {
+                let Some(source) = self.sources.get_mut(&slot) else {
+                    continue;
+                };
+                source.is_unproven = false;
+                let rotated = unknown
+                    .iter()
+                    .filter(|(bases, _)| bases.contains(&source.path));
+                found.extend(
+                    rotated
+                        .filter_map(|(_, name)| Some((Look::at(name).ok()?.id, name.clone())))
+                        .filter(|(id, _)| id.birth.is_some_and(|birth| birth >= source.began))
+                        .filter(|(id, _)| was_between(&source.look.id, None, id)),
+                );
+            }
+        }
+        found.retain(|(id, _)| !self.by_id.contains_key(&(id.dev, id.inode)));
+        self.adopt_rotated(found)
+    }
+
+    pub(super) fn adopt_rotated(&mut self, mut found: Vec<(Id, PathBuf)>) -> Result<(), Ended> {
         // Names that the patterns find are adopted as such.
         found.retain(|(_, name)| !self.discover.wants(name));
         found.sort_by_key(|(id, _)| id.birth);
@@ -137,13 +219,17 @@ impl Follower {
         {
             self.names.remove(&path);
         }
-        let found = names_of_inode(&path, id.inode)
-            .into_iter()
-            .find_map(|path| {
-                let file = open(&path).ok()?;
-                let look = Look::of(&file).ok()?;
-                look.id.is_same(&id).then_some((path, file, look))
-            });
+        let found = match find_again(&path, &id) {
+            Ok(found) => found,
+            // It may be there.
+            Err(error) => {
+                self.not_now(&path, &error);
+                return Ok(());
+            }
+        };
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return Ok(());
+        };
         let Some((path, file, look)) = found else {
             let now = Instant::now();
             let is_mounted = path
@@ -157,17 +243,18 @@ impl Follower {
             if !self.outlet.try_flush()? {
                 return Ok(());
             }
-            let lost = source.unread();
-            tracing::warn!(
-                input = %self.name, file = %source.path.display(), lost_bytes = lost,
-                "the file was deleted while it was closed; what was not read is lost"
-            );
-            if lost > 0 {
-                self.outlet.tracker().books().lost("deleted", lost);
+            if source.unread() == 0 {
+                return self.leave(slot);
             }
-            return self.leave(slot);
+            // It may have been compressed.
+            let Some(source) = self.detach(slot) else {
+                return Ok(());
+            };
+            let size = source.seen.max(source.size());
+            return self.end_generation(Past::deleted(&source, size));
         };
         source.file = Some(file);
+        source.is_doubtful = true;
         source.standing = source.standing.out_of_sight(look.links, Instant::now());
         source.path = path;
         self.open += 1;
@@ -176,12 +263,17 @@ impl Follower {
         Ok(())
     }
 
-    /// Saved positions whose files did not turn up for long are forgotten.
+    /// Saved positions whose files did not turn up for long are forgotten. What cannot be looked at is not taken for gone.
     pub(super) fn give_up_saved(&mut self) {
         if self.saved.is_empty() || Instant::now() < self.saved_until {
             return;
         }
-        let keys: Vec<FileKey> = self.saved.entries().map(|(key, _)| key).collect();
+        let entries = self.saved.entries();
+        let gone = entries.filter(|(_, entry)| !is_below(&entry.path, &self.unreadable));
+        let keys: Vec<FileKey> = gone.map(|(key, _)| key).collect();
+        if keys.is_empty() {
+            return;
+        }
         tracing::info!(input = %self.name, files = keys.len(), "the saved positions of files that are gone are forgotten");
         for key in keys {
             self.saved.take(key);
@@ -212,19 +304,42 @@ pub(super) fn predecessors(saved: &[(FileKey, Entry)]) -> HashMap<PathBuf, Id> {
     youngest
 }
 
-/// The names beside `path` that may lead to `inode`.
-pub(super) fn names_of_inode(path: &Path, inode: u64) -> Vec<PathBuf> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    names_by_inode(folder).remove(&inode).unwrap_or_default()
+/// Opens the file `id` under the name that it has now in the folder of `path`. `None`: it is not there. An error says nothing about that.
+fn find_again(path: &Path, id: &Id) -> io::Result<Option<(PathBuf, File, Look)>> {
+    for path in names_of_inode(path, id.inode)? {
+        let opened = Look::at(&path).and_then(|look| match look.id.is_same(id) {
+            true => open(&path).and_then(|file| Ok(Some((Look::of(&file)?, file)))),
+            false => Ok(None),
+        });
+        match opened {
+            Ok(Some((look, file))) if look.id.is_same(id) => return Ok(Some((path, file, look))),
+            Ok(_) => {}
+            Err(error) if is_absent(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
-/// The files of a folder by inode; empty when it cannot be listed.
-fn names_by_inode(folder: &Path) -> HashMap<u64, Vec<PathBuf>> {
+/// The names beside `path` that may lead to `inode`.
+pub(super) fn names_of_inode(path: &Path, inode: u64) -> io::Result<Vec<PathBuf>> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    Ok(names_by_inode(folder)?.remove(&inode).unwrap_or_default())
+}
+
+/// The files of a folder by inode; none where there is no folder.
+pub(super) fn names_by_inode(folder: &Path) -> io::Result<HashMap<u64, Vec<PathBuf>>> {
     let mut names: HashMap<u64, Vec<PathBuf>> = HashMap::new();
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if is_absent(&error) => return Ok(names),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
         if entry.file_type().is_ok_and(|kind| kind.is_file()) {
             names.entry(entry.ino()).or_default().push(entry.path());
         }
     }
-    names
+    Ok(names)
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::identity::Id;
 
 use super::look::Look;
+use super::unpack::packed_name;
 
 /// How often and how long things are looked at.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +27,8 @@ pub struct Timing {
     pub deleted_for: Duration,
     /// A file that was renamed out of sight is followed until it was quiet for so long.
     pub moved_for: Duration,
+    /// A short file that holds the same as a followed one may be a copy of it that is being made; it is waited for so long.
+    pub copy_for: Duration,
     /// A saved position whose file was not found is kept so long: its file system may be mounted late.
     pub missing_for: Duration,
 }
@@ -41,6 +44,7 @@ impl Default for Timing {
             idle_after: Duration::from_secs(2),
             deleted_for: Duration::from_secs(10),
             moved_for: Duration::from_secs(3600),
+            copy_for: Duration::from_secs(10),
             missing_for: Duration::from_secs(3600),
         }
     }
@@ -54,13 +58,14 @@ pub enum Growth {
     More,
     /// It was written to without growing, or lost bytes that were not read: what stands before the position has to be proven.
     Touched,
-    /// It is shorter than what was read of it.
+    /// It is shorter than what was read of it, or than it was before anything was read.
     Cut,
 }
 
 /// Compares a look with the one before; `at` is how far the file was read.
 pub fn growth(at: u64, before: &Look, now: &Look) -> Growth {
-    if now.size < at {
+    // Of a file that nothing was read of, nothing can be proven to be there still.
+    if now.size < at || (at == 0 && now.size < before.size) {
         Growth::Cut
     } else if now.size > before.size {
         Growth::More
@@ -115,16 +120,37 @@ pub fn is_over(standing: Standing, grew: Instant, now: Instant, timing: &Timing)
     now.saturating_duration_since(quiet_since) >= patience
 }
 
-/// The names that `path` may have been rotated from: `app.log` for `app.log.1`, `app.log-20261121` and `app.log.old`. What was compressed
-/// has other content, and is none.
+/// The names that `path` may have been rotated from: `app.log` for `app.log.1`, `app.log-20261121`, `app-20261121.log` and `app.log.old`.
+/// What was compressed has other content, and is none.
 pub fn rotated_from(path: &Path) -> Vec<PathBuf> {
     let Some(name) = path.file_name().map(OsStrExt::as_bytes) else {
         return Vec::new();
     };
     let cuts = (1..name.len()).filter(|&at| matches!(name[at], b'.' | b'-' | b'_'));
-    cuts.filter(|&at| is_generation(&name[at + 1..]))
-        .map(|at| path.with_file_name(std::ffi::OsStr::from_bytes(&name[..at])))
+    let behind = cuts
+        .filter(|&at| is_generation(&name[at + 1..]))
+        .map(|at| name[..at].to_vec());
+    // Before the ending, for programs that go by it: app-20261121.log.
+    let dot = memchr::memrchr(b'.', name)
+        .filter(|&dot| dot > 0 && !is_generation(&name[dot + 1..]) && packed_name(path).is_none());
+    let before = dot.into_iter().flat_map(|dot| {
+        let (stem, ending) = name.split_at(dot);
+        let cuts = (1..stem.len()).filter(|&at| matches!(stem[at], b'.' | b'-' | b'_'));
+        cuts.filter(|&at| is_generation(&stem[at + 1..]))
+            .map(move |at| [&stem[..at], ending].concat())
+    });
+    behind
+        .chain(before)
+        .map(|name| path.with_file_name(std::ffi::OsStr::from_bytes(&name)))
         .collect()
+}
+
+/// The same for a file that may have been compressed, and its own name without what compressing adds to it.
+pub fn bases(path: &Path) -> Vec<PathBuf> {
+    let plain = packed_name(path).unwrap_or_else(|| path.to_path_buf());
+    let mut bases = rotated_from(&plain);
+    bases.push(plain);
+    bases
 }
 
 /// A number, a date, or `old`.
@@ -160,6 +186,7 @@ mod tests {
             id,
             kind: Kind::File,
             size,
+            blocks: 8,
             links: 1,
             stamp: (stamp, stamp),
         }
@@ -173,6 +200,7 @@ mod tests {
         assert_eq!(growth(10, &before, &look(10, 2)), Growth::Touched);
         assert_eq!(growth(8, &before, &look(9, 2)), Growth::Touched);
         assert_eq!(growth(10, &before, &look(9, 2)), Growth::Cut);
+        assert_eq!(growth(0, &before, &look(9, 2)), Growth::Cut);
     }
 
     #[test]
@@ -189,6 +217,8 @@ mod tests {
             "/x/a.log-20261121",
             "/x/a.log.old",
             "/x/a.log_2026T10:00:00Z",
+            "/x/a-20261121.log",
+            "/x/a.1.log",
         ] {
             assert_eq!(from(name), ["/x/a.log"], "{name}");
         }

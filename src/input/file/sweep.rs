@@ -2,11 +2,12 @@
 //!
 //! A steady sweep costs one look per folder, and one per file that no event answers for. Only when a name came, went or leads elsewhere are
 //! names and files matched anew: a known file under another name was renamed, a second name of a known file is ignored, a file that no name
-//! leads to was moved out of sight or deleted, and what is left is new, or known from a saved position.
+//! leads to was moved out of sight or deleted, and what is left is new, or known from a saved position. A name in a folder that cannot be
+//! listed is neither gone nor changed.
 //!
 //! Invariant: a file is left only after it was read to its end, or cannot be reached any more (then what is known to be missing is counted).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use super::adopt::origin;
 use super::discover::{Name, is_absent};
 use super::facts::Facts;
 use super::look::{Kind, Look};
+use super::packed;
 use super::rotate::{Growth, Standing, growth, is_over};
 use super::tail::Source;
 use crate::input::outlet::Ended;
@@ -32,6 +34,8 @@ pub(super) struct Known {
     pub(super) slot: u64,
     /// The sweep that saw it last.
     seen: u64,
+    /// It leads to another file, that holds the same so far.
+    pub(super) is_copy: bool,
 }
 
 impl Follower {
@@ -43,6 +47,10 @@ impl Follower {
             self.walk()?;
         }
         self.look_around()?;
+        self.adopt_missed_copies()?;
+        self.review_waiting();
+        self.give_up_held()?;
+        self.close_surplus();
         self.give_up_saved();
         self.tell_unread();
         Ok(())
@@ -64,16 +72,32 @@ impl Follower {
             }
             is_kept
         });
-        for (folder, error) in &found.unreadable {
-            self.troubles.cannot_read(folder, error, sweep);
+        self.unreadable.clear();
+        let starved = self.starved;
+        for (folder, error) in found.unreadable {
+            self.not_now(&folder, &error);
+            self.unreadable.insert(folder);
+        }
+        if self.starved != starved {
+            // What was not listed for want of descriptors is not gone.
+            return Ok(());
         }
         // Before the names: what was renamed is finished first.
         self.pursue_saved()?;
+        let ignored = std::mem::take(&mut self.ignored);
         if !found.unknown.is_empty() || kept != self.names.len() {
             self.match_names(found.unknown)?;
         }
+        if self.ignored != ignored {
+            tracing::info!(input = %self.name, files = self.ignored, "files that were not written to for longer than ignore_older are not read");
+            self.facts.ignore(self.ignored);
+        }
         if !self.predecessors.is_empty() {
             self.adopt_after()?;
+        }
+        self.end_saved_generations()?;
+        if !self.known_at_start.is_empty() {
+            self.pursue_packed()?;
         }
         self.watch.set_folders(&found.folders);
         self.troubles.forget_before(sweep);
@@ -101,15 +125,30 @@ impl Follower {
             }
             match self.slot_of(&look) {
                 Some(slot) => self.learn_name(path, name, slot),
+                // Cheaper than to open it at every walk.
+                None if self.is_old(&path, &look) && !self.saved.may_have(&path, &look.id) => {
+                    self.ignored += 1;
+                }
                 None => new.push((path, name)),
+            }
+        }
+        // Where nobody could look, nothing is known to be gone.
+        for (path, known) in &mut self.names {
+            if is_below(path, &self.unreadable) {
+                known.seen = sweep;
             }
         }
         self.names.retain(|_, known| known.seen == sweep);
         self.rename_sources();
-        for (path, name) in new {
+        // What has a saved position comes first: others may be copies of it.
+        let (known, unknown): (Vec<_>, Vec<_>) = new.into_iter().partition(|(path, name)| {
+            let found = self.saved.candidates(path, name.inode);
+            !found.is_empty()
+        });
+        for (path, name) in known.into_iter().chain(unknown) {
             self.adopt(path, Some(name))?;
         }
-        Ok(())
+        self.end_saved_generations()
     }
 
     pub(super) fn slot_of(&self, look: &Look) -> Option<u64> {
@@ -120,7 +159,25 @@ impl Follower {
 
     pub(super) fn learn_name(&mut self, path: PathBuf, name: Name, slot: u64) {
         let seen = self.sweeps;
-        self.names.insert(path, Known { name, slot, seen });
+        let known = Known {
+            name,
+            slot,
+            seen,
+            is_copy: false,
+        };
+        self.names.insert(path, known);
+    }
+
+    /// A name of a file that holds the same as a followed one.
+    pub(super) fn learn_copy(&mut self, path: PathBuf, name: Name, slot: u64) {
+        let seen = self.sweeps;
+        let known = Known {
+            name,
+            slot,
+            seen,
+            is_copy: true,
+        };
+        self.names.insert(path, known);
     }
 
     /// Gives every file the name that leads to it now.
@@ -128,7 +185,7 @@ impl Follower {
         let now = Instant::now();
         // The smallest of its names, or its present one.
         let mut names: HashMap<u64, &Path> = HashMap::with_capacity(self.names.len());
-        for (path, known) in &self.names {
+        for (path, known) in self.names.iter().filter(|(_, known)| !known.is_copy) {
             let present = self.sources.get(&known.slot).map(|s| s.path.as_path());
             let best = names.entry(known.slot).or_insert(path);
             if Some(*best) != present && (Some(path.as_path()) == present || path.as_path() < *best)
@@ -164,7 +221,11 @@ impl Follower {
     fn look_around(&mut self) -> Result<(), Ended> {
         let now = Instant::now();
         let (mut changed, mut astray, mut over) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut cut, mut gone) = (Vec::new(), Vec::new());
         for (&slot, source) in &mut self.sources {
+            if source.is_given_up {
+                continue;
+            }
             let named = source.standing == Standing::Named;
             // Events answer for most of those that have been quiet for long.
             let is_turn = (self.sweeps + slot).is_multiple_of(LOOK);
@@ -198,9 +259,32 @@ impl Follower {
             };
             if !named {
                 source.standing = source.standing.out_of_sight(look.links, now);
-                if look.stamp != source.look.stamp {
+                // Renamed in the same tick of the file system's clock, it looks the same.
+                if is_turn || look.stamp != source.look.stamp {
                     follow_path(source, &self.facts);
                 }
+            }
+            if source.packed.is_some() {
+                if packed::is_changed(&source.look, &look) {
+                    changed.push(slot);
+                } else if source.pace.idle
+                    && is_over(source.standing, source.pace.grew, now, &self.timing)
+                {
+                    gone.push(slot);
+                }
+                continue;
+            }
+            // Nobody reads now, or not yet: what is cut and written again until then would never show, or the new size be taken for what
+            // the old content had.
+            let is_shorter = look.size < source.seen;
+            let is_changed =
+                is_shorter || growth(source.at(), &source.look, &look) != Growth::Nothing;
+            if growth(source.at(), &source.look, &look) == Growth::Cut
+                || is_shorter && source.at() == 0
+                || is_changed && !source.is_unchanged_before().unwrap_or(true)
+            {
+                cut.push((slot, source.seen.max(source.look.size), look));
+                continue;
             }
             source.seen = source.seen.max(look.size);
             if growth(source.at(), &source.look, &look) != Growth::Nothing || source.has_news() {
@@ -211,12 +295,23 @@ impl Follower {
                 over.push(slot);
             }
         }
+        for (slot, known, look) in cut {
+            self.start_over(slot, known, look)?;
+        }
         for slot in changed {
             self.account(slot);
             self.wake(slot);
         }
         for slot in astray {
             self.search(slot)?;
+        }
+        for slot in gone {
+            let unread = self.sources.get(&slot).map_or(0, Source::unread);
+            self.leave(slot)?;
+            if unread > 0 && !self.sources.contains_key(&slot) {
+                let books = self.outlet.tracker().books();
+                books.lost("unreadable", unread);
+            }
         }
         for slot in over {
             // An unterminated last line is all that may be left; nobody will end it.
@@ -227,6 +322,11 @@ impl Follower {
         }
         Ok(())
     }
+}
+
+/// Whether `path` is one of `places`, or within one.
+pub(super) fn is_below(path: &Path, places: &HashSet<PathBuf>) -> bool {
+    !places.is_empty() && path.ancestors().any(|above| places.contains(above))
 }
 
 /// Learns where a file went that the patterns do not find. Records keep the name under which they did; the position follows the file.

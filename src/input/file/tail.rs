@@ -6,22 +6,26 @@
 //!
 //! Invariant: what was read once is never read again, and nothing between is left out, as long as the file keeps its content.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::hole::{Behind, Holes};
 use super::identity::{HEAD, TAIL, print};
 use super::look::Look;
-use super::rotate::{Standing, Timing};
+use super::packed::Packed;
+use super::rotate::{Growth, Standing, Timing, growth};
+use super::trace::{Marks, Trace};
 use crate::checkpoint::Print;
 use crate::flow::arena::ARENA_BYTES;
-use crate::flow::{Origin, SourceId};
+use crate::flow::{Count, Origin, SourceId};
 use crate::input::Position;
 use crate::input::frame::framer::Framer;
-use crate::input::frame::{Block, Half, Rest, find_line_end};
+use crate::input::frame::{Block, Half, Rest, Skipped, find_line_end};
 use crate::input::outlet::Filling;
 use crate::input::{LongLine, SetAside};
 
@@ -37,6 +41,8 @@ pub struct Source {
     pub path: PathBuf,
     /// None while it is closed to save descriptors.
     pub file: Option<File>,
+    /// It is compressed: offsets are those of its content, looks are of the file itself.
+    pub packed: Option<Box<Packed>>,
     /// The last look that was followed by reading.
     pub look: Look,
     /// The largest size that was seen since.
@@ -49,10 +55,20 @@ pub struct Source {
     pub is_shared: bool,
     /// Its next write is told by an event.
     pub is_armed: bool,
+    /// It is closed for good, though it was not read to its end; left as soon as what is in hand of it was sent.
+    pub is_given_up: bool,
+    /// It was closed for a while: what stands before the position has to be proven.
+    pub is_doubtful: bool,
     /// It stands in the queue of files that may be closed.
     pub is_queued: bool,
     /// What it counts for in the input's unread bytes.
     pub counted: u64,
+    /// The sweep that found it, or its present content.
+    pub sweep: u64,
+    /// When that was, in nanoseconds since 1970.
+    pub began: i64,
+    /// Nothing was read of its content when it was looked at last: nothing can tell whether that is what began then.
+    pub is_unproven: bool,
     at: u64,
     half: Half,
     /// What becomes of the rest of the next block.
@@ -62,6 +78,21 @@ pub struct Source {
     /// The bytes before `at`, up to [`TAIL`].
     before: Vec<u8>,
     head: Head,
+    marks: Marks,
+    /// What is remembered of it, instead of the above, while nothing of it was read.
+    known: Option<Trace>,
+    holes: Holes,
+}
+
+/// What stands at the position.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ahead {
+    /// Bytes of lines, or nothing.
+    Text,
+    /// A hole, up to here.
+    Hole(u64),
+    /// NULs, and nobody looked so far what is behind them.
+    Unknown,
 }
 
 /// The print of a file's first bytes, as far as they were read.
@@ -93,6 +124,7 @@ impl Source {
             origin,
             path,
             file: None,
+            packed: None,
             seen: look.size,
             look,
             standing: Standing::Named,
@@ -100,35 +132,85 @@ impl Source {
             end: None,
             is_shared: false,
             is_armed: false,
+            is_given_up: false,
+            is_doubtful: false,
             is_queued: false,
             counted: 0,
+            sweep: 0,
+            began: nanos_now(),
+            is_unproven: true,
             at: 0,
             half: Half::default(),
             due: Rest::Waits,
             grown: (look.size, now, false),
             before: Vec::new(),
             head: Head::default(),
+            marks: Marks::default(),
+            known: None,
+            holes: Holes::default(),
         }
     }
 
     /// Goes to a position that is not the beginning. Reads the bytes before it, to know them again.
     pub fn seek(&mut self, position: &Position, file: &File) -> io::Result<()> {
+        self.seek_by(position, |bytes, at| file.read_exact_at(bytes, at))
+    }
+
+    /// The same in what is unpacked.
+    pub fn seek_packed(&mut self, position: &Position) -> io::Result<()> {
+        let Some(mut packed) = self.packed.take() else {
+            return Ok(());
+        };
+        let sought = self.seek_by(position, |bytes, at| match packed.read_at(bytes, at) {
+            Ok((got, _)) if got == bytes.len() => Ok(()),
+            Ok((_, fault)) => Err(fault.map_or(io::ErrorKind::UnexpectedEof.into(), Into::into)),
+            Err(fault) => Err(fault.into()),
+        });
+        self.packed = Some(packed);
+        sought
+    }
+
+    fn seek_by(
+        &mut self,
+        position: &Position,
+        mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
+    ) -> io::Result<()> {
         let offset = position.offset;
         let len = usize::try_from(offset).map_or(TAIL, |offset| offset.min(TAIL));
-        self.before.resize(len, 0);
-        file.read_exact_at(&mut self.before, offset - len as u64)?;
+        let mut before = vec![0; len];
+        read(&mut before, offset - len as u64)?;
         let mut first = [0; HEAD];
         let first = &mut first[..usize::try_from(offset).map_or(HEAD, |offset| offset.min(HEAD))];
-        file.read_exact_at(first, 0)?;
+        read(first, 0)?;
+        self.before = before;
         self.head = Head::default();
         self.head.add(0, first);
+        self.marks.clear();
+        if let Some(tail) = print(&self.before) {
+            self.marks.add(offset, tail);
+        }
+        self.holes.forget();
+        self.is_unproven = false;
         self.at = offset;
+        self.known = None;
+        self.stand(position);
+        Ok(())
+    }
+
+    /// Stands at a position of a compressed file without reading it: `trace` is what is remembered of it.
+    pub fn know(&mut self, position: &Position, trace: Trace) {
+        self.at = position.offset;
+        self.known = Some(trace);
+        self.stand(position);
+    }
+
+    /// Takes over what a position says about the line that it stands in.
+    pub fn stand(&mut self, position: &Position) {
         self.half = Half {
             inside_line: position.inside_line,
             skip: position.skip,
             ..Half::default()
         };
-        Ok(())
     }
 
     /// Its content was replaced: everything is new, under a new name in the ledgers.
@@ -137,8 +219,26 @@ impl Source {
         self.at = 0;
         self.half = Half::default();
         self.grown = (0, Instant::now(), false);
+        self.began = nanos_now();
+        self.is_unproven = true;
         self.before.clear();
         self.head = Head::default();
+        self.marks.clear();
+        self.known = None;
+        self.holes.forget();
+        if let Some(packed) = &mut self.packed {
+            packed.restart(VecDeque::new());
+        }
+        self.is_doubtful = false;
+    }
+
+    /// Closes it for good. Tells how many bytes of it were not read.
+    pub fn give_up(&mut self) -> u64 {
+        let unread = self.unread();
+        self.is_given_up = true;
+        self.file = None;
+        (self.seen, self.look.size) = (self.at, self.at);
+        unread
     }
 
     /// How far it was read, in bytes.
@@ -151,27 +251,122 @@ impl Source {
             offset: self.at,
             inside_line: self.half.inside_line,
             skip: self.half.skip,
-            tail: print(&self.before),
+            tail: match &self.known {
+                Some(known) => known.tail(),
+                None => print(&self.before),
+            },
+        }
+    }
+
+    /// How many bytes it has, as far as is known.
+    pub fn size(&self) -> u64 {
+        match self.packed {
+            Some(_) => self.at + self.unread(),
+            None => self.look.size,
         }
     }
 
     /// The print of its first bytes, as far as they were read.
     pub fn head(&self) -> Option<Print> {
-        self.head.print()
+        match &self.known {
+            Some(known) => known.head,
+            None => self.head.print(),
+        }
+    }
+
+    /// What is remembered of what was read.
+    pub fn trace(&self) -> Trace {
+        if let Some(known) = &self.known {
+            return known.clone();
+        }
+        Trace::new(self.head(), self.marks.clone())
     }
 
     /// Bytes that are known to exist and were not read.
     pub fn unread(&self) -> u64 {
+        if let Some(packed) = &self.packed {
+            return packed.unread(self.look.size);
+        }
         self.seen.max(self.look.size).saturating_sub(self.at)
     }
 
     /// Whether bytes are there that were not even searched.
     pub fn has_news(&self) -> bool {
-        self.unread() > self.half.searched as u64
+        let blank = self.blank_from().map(|from| from.saturating_sub(self.at));
+        blank.unwrap_or(self.unread()) > self.half.searched as u64
+    }
+
+    /// What stands at the position, where NULs are met. `is_over`: what is waited for will not come once an end is set.
+    pub fn ahead(&mut self, is_over: bool) -> io::Result<Ahead> {
+        let (Some(run), Some(file)) = (self.holes.run(), &self.file) else {
+            return Ok(Ahead::Text);
+        };
+        let size = self.end.unwrap_or(self.look.size);
+        if run.behind == Behind::Unknown {
+            self.holes.look_on(file, size)?;
+        } else if self.at + self.half.searched as u64 >= run.start {
+            self.holes.peek(file)?;
+        }
+        Ok(match self.holes.run() {
+            Some(run) if run.behind == Behind::Unknown => Ahead::Unknown,
+            Some(run) if run.start > self.at => Ahead::Text,
+            Some(run) if run.behind == Behind::Text => Ahead::Hole(run.until),
+            Some(_) if is_over && self.end.is_some() => Ahead::Hole(size),
+            _ => Ahead::Text,
+        })
+    }
+
+    /// Goes on behind a hole, where a line begins. `None`: the file became shorter meanwhile.
+    pub fn skip_hole(&mut self, to: u64, filling: &mut Filling) -> io::Result<Option<u64>> {
+        let Some(file) = self.file.take() else {
+            return Ok(None);
+        };
+        let from = self.at;
+        let position = Position {
+            offset: to,
+            ..Position::default()
+        };
+        let sought = self.seek(&position, &file);
+        self.file = Some(file);
+        match sought {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let (none, end) = (filling.records.len(), self.position());
+        let skipped = hole(to - from);
+        filling.add_run(&self.origin, self.id, from, none..none, &skipped, end);
+        Ok(Some(to - from))
+    }
+
+    /// Nothing is read beyond this.
+    fn limit(&self, end: u64) -> u64 {
+        self.holes.run().map_or(end, |run| end.min(run.start))
+    }
+
+    /// Whether a hole ends the line that stands before it.
+    fn is_before_hole(&self) -> bool {
+        let run = self.holes.run();
+        run.is_some_and(|run| run.behind == Behind::Text)
+    }
+
+    /// Whether nobody looked so far what is behind the next NULs.
+    fn is_unknown_behind(&self) -> bool {
+        let run = self.holes.run();
+        run.is_some_and(|run| run.behind == Behind::Unknown)
+    }
+
+    /// Where the NULs begin that reach to the end of the file.
+    pub fn blank_from(&self) -> Option<u64> {
+        let run = self.holes.run()?;
+        (run.behind == Behind::Nothing).then_some(run.start)
     }
 
     /// A new look at it, that is acted on now.
     pub fn saw(&mut self, look: Look) {
+        if look.size != self.look.size || look.stamp != self.look.stamp {
+            self.holes.distrust();
+        }
         self.look = look;
         self.seen = look.size;
     }
@@ -189,6 +384,9 @@ impl Source {
 
     /// When what is left is to be sent even if nothing comes, and what of it.
     pub fn overdue(&self, framer: &Framer) -> Option<(Instant, Rest)> {
+        if self.packed.is_some() {
+            return None;
+        }
         let (_, since, sent) = self.grown;
         let (patience, rest) = framer.patience(&self.half).filter(|_| !sent)?;
         Some((since + patience, rest))
@@ -197,11 +395,12 @@ impl Source {
     /// The half line may have changed: what was searched is searched again.
     pub fn distrust_half(&mut self) {
         self.half.searched = 0;
+        self.holes.forget();
     }
 
     /// Whether the bytes before the position are still what they were.
     pub fn is_unchanged_before(&self) -> io::Result<bool> {
-        let Some(file) = &self.file else {
+        let Some(file) = self.file.as_ref().filter(|_| self.packed.is_none()) else {
             return Ok(true);
         };
         let mut now = [0; TAIL];
@@ -213,18 +412,35 @@ impl Source {
         }
     }
 
+    /// Whether its content is surely not what was read, at this moment.
+    pub fn was_replaced(&self) -> bool {
+        if self.packed.is_some() {
+            return false;
+        }
+        let look = self.file.as_ref().map(Look::of);
+        let is_cut = look.is_some_and(|look| {
+            look.is_ok_and(|look| growth(self.at, &self.look, &look) == Growth::Cut)
+        });
+        is_cut || !self.is_unchanged_before().unwrap_or(true)
+    }
+
     /// How much room the next read needs so that it brings something, at most one line more than an ordinary arena; `None` while
     /// there is nothing to bring. `scratch` is for searching.
     pub fn wanted(&mut self, framer: &Framer, scratch: &mut [u8]) -> io::Result<Option<usize>> {
-        let end = self.end.unwrap_or(self.look.size);
+        if let Some(packed) = &self.packed {
+            let is_over = packed.end.is_some_and(|end| self.at >= end);
+            let (ordinary, most) = Self::block_of(framer);
+            let wanted = (2 * self.half.searched).clamp(ordinary, most) * framer.expansion();
+            return Ok((!is_over).then_some(wanted));
+        }
+        let end = self.limit(self.end.unwrap_or(self.look.size));
         let available = usize::try_from(end.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        let is_last = self.end.is_some() || self.due > Rest::Waits;
+        let is_last = self.end.is_some() || self.due > Rest::Waits || self.is_before_hole();
         if available == 0 || (available <= self.half.searched && !is_last) {
             return Ok(None);
         }
         let Some(lines) = framer.plain().filter(|_| self.half.skip.is_none()) else {
-            let ordinary = ARENA_BYTES / framer.expansion();
-            let most = framer.lookahead().max(ordinary);
+            let (ordinary, most) = Self::block_of(framer);
             let wanted = (2 * self.half.searched).clamp(ordinary, most);
             return Ok(Some(available.min(wanted) * framer.expansion()));
         };
@@ -258,6 +474,46 @@ impl Source {
         }
     }
 
+    /// How many source bytes are read at once, in general and at most.
+    pub fn block_of(framer: &Framer) -> (usize, usize) {
+        let ordinary = ARENA_BYTES / framer.expansion();
+        (ordinary, framer.lookahead().max(ordinary))
+    }
+
+    /// Reads on in what is unpacked. An error may be a [`Fault`](super::unpack::Fault).
+    fn read_packed(
+        &mut self,
+        framer: &mut Framer,
+        filling: &mut Filling,
+        set_aside: &mut SetAside,
+    ) -> io::Result<Taken> {
+        let Some(packed) = &mut self.packed else {
+            return Ok(Taken::Nothing);
+        };
+        let mut before = [0; TAIL];
+        let before = &mut before[..self.before.len()];
+        let (_, fault) = packed.read_at(before, self.at - before.len() as u64)?;
+        if let Some(fault) = fault {
+            return Err(fault.into());
+        }
+        if before != self.before.as_slice() {
+            return Ok(Taken::Rewritten);
+        }
+        let room = filling.arena.room() / framer.expansion();
+        let room = packed.end.map_or(room, |end| {
+            usize::try_from(end - self.at).map_or(room, |left| left.min(room))
+        });
+        let (got, fault) = packed.read_at(&mut filling.arena.spare()[..room], self.at)?;
+        let is_last = packed.end == Some(self.at + got as u64);
+        match fault {
+            Some(fault) if got <= self.half.searched && !is_last => return Err(fault.into()),
+            _ if got == 0 => return Ok(Taken::Nothing),
+            _ => {}
+        }
+        let rest = if is_last { Rest::Last } else { Rest::Waits };
+        self.take(framer, filling, set_aside, got, rest)
+    }
+
     /// Reads on into `filling`, as much as it has room for.
     pub fn read(
         &mut self,
@@ -265,13 +521,17 @@ impl Source {
         filling: &mut Filling,
         set_aside: &mut SetAside,
     ) -> io::Result<Taken> {
+        if self.packed.is_some() {
+            return self.read_packed(framer, filling, set_aside);
+        }
         let Some(file) = &self.file else {
             return Ok(Taken::Nothing);
         };
         let mut before = [0; TAIL];
         let before = &mut before[..self.before.len()];
-        let from = filling.arena.len();
-        let until_end = self.end.map_or(u64::MAX, |end| end.saturating_sub(self.at));
+        let until_end = self
+            .limit(self.end.unwrap_or(u64::MAX))
+            .saturating_sub(self.at);
         let room = filling.arena.room() / framer.expansion();
         let room = usize::try_from(until_end).map_or(room, |end| end.min(room));
         let offset = self.at - before.len() as u64;
@@ -293,16 +553,45 @@ impl Source {
             return Ok(Taken::Nothing);
         }
         let until = self.at + got as u64;
-        let due = std::mem::take(&mut self.due);
-        let rest = match self.end {
-            Some(end) if end == until => Rest::Last,
-            // Unless more came meanwhile.
-            _ if until == self.grown.0 => due,
-            _ => Rest::Waits,
-        };
-        self.grown.2 |= rest >= Rest::Line;
         self.look.size = self.look.size.max(until);
         self.seen = self.look.size;
+        if framer.has_holes() {
+            let block = &filling.arena.spare()[..got];
+            let (size, is_sparse) = (self.end.unwrap_or(self.look.size), self.look.is_sparse());
+            self.holes.find(file, self.at, block, size, is_sparse)?;
+        }
+        let until = self.limit(until);
+        let got = usize::try_from(until.saturating_sub(self.at)).map_or(got, |len| len.min(got));
+        if self.holes.run().is_some() {
+            // NULs were searched too, and something may be written into them.
+            self.half.searched = self.half.searched.min(got);
+        }
+        if got == 0 {
+            return Ok(Taken::Half);
+        }
+        let due = std::mem::take(&mut self.due);
+        let is_before_hole = self.is_before_hole() && until == self.limit(u64::MAX);
+        let rest = match self.end {
+            _ if is_before_hole => Rest::Last,
+            Some(end) if self.limit(end) == until && !self.is_unknown_behind() => Rest::Last,
+            // Unless more came meanwhile.
+            _ if self.limit(self.grown.0) == until => due,
+            _ => Rest::Waits,
+        };
+        self.grown.2 |= rest >= Rest::Line && !is_before_hole;
+        self.take(framer, filling, set_aside, got, rest)
+    }
+
+    /// Makes records of the `got` bytes that were read behind what `filling` holds.
+    fn take(
+        &mut self,
+        framer: &mut Framer,
+        filling: &mut Filling,
+        set_aside: &mut SetAside,
+        got: usize,
+        rest: Rest,
+    ) -> io::Result<Taken> {
+        let from = filling.arena.len();
         filling.arena.advance(got);
         let first = filling.records.len();
         let block = Block {
@@ -310,7 +599,12 @@ impl Source {
             from,
             rest,
         };
-        let framed = framer.frame(block, self.at == 0, self.half, &mut filling.records);
+        let mut half = self.half;
+        if half.searched < LONG_HALF {
+            // The file may have been cut before it, and written again: nothing else tells when there is more than before.
+            half.searched = 0;
+        }
+        let framed = framer.frame(block, self.at == 0, half, &mut filling.records);
         if framed.consumed == 0 {
             self.half = framed.half;
             filling.arena.truncate(from);
@@ -342,8 +636,19 @@ impl Source {
         );
         let records = first..filling.records.len();
         let end = self.position();
+        if let Some(tail) = end.tail {
+            self.marks.add(self.at, tail);
+        }
         filling.add_run(&self.origin, self.id, base, records, &framed.skipped, end);
         Ok(Taken::Bytes(framed.consumed as u64))
+    }
+}
+
+/// So many bytes of a hole, for the books.
+pub fn hole(bytes: u64) -> Skipped {
+    Skipped {
+        hole: Count { lines: 0, bytes },
+        ..Skipped::default()
     }
 }
 
@@ -389,6 +694,13 @@ impl Head {
         let crc = self.hasher.clone().finalize();
         Some(Print { len, crc })
     }
+}
+
+/// Nanoseconds since 1970, a little in the past: file systems keep time coarsely.
+fn nanos_now() -> i64 {
+    const TICK: Duration = Duration::from_millis(20);
+    let since = (SystemTime::now() - TICK).duration_since(UNIX_EPOCH);
+    since.map_or(0, |at| i64::try_from(at.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// Keeps the last [`TAIL`] bytes of `before` and `bytes`.

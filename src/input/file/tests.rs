@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::facts::{Facts, FileStatus};
 use super::rotate::Timing;
-use super::settings::{FileSettings, StartAt, Watch};
+use super::settings::{FileSettings, HoldDeleted, StartAt, Watch};
 use super::{FileInput, run};
 use crate::checkpoint::{Change, Entry, FileKey};
 use crate::flow::{
@@ -22,7 +22,13 @@ use crate::input::frame::settings::LineSettings;
 use crate::input::outlet::Ends;
 use crate::input::{Position, Report, SetAside};
 
+mod copies;
+mod discovery;
+mod holes;
+mod identity;
+mod limits;
 mod lines;
+mod packed;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -62,6 +68,13 @@ impl Rig {
             exclude: Vec::new(),
             start_at: StartAt::Beginning,
             watch: Watch::Auto,
+            ignore_older: None,
+            max_open_files: 4096,
+            hold_deleted: HoldDeleted {
+                age: None,
+                bytes: None,
+                min_free: None,
+            },
             lines: LineSettings::default(),
         };
         Self {
@@ -76,6 +89,7 @@ impl Rig {
                 idle_after: Duration::from_millis(20),
                 deleted_for: Duration::from_millis(100),
                 moved_for: Duration::from_secs(3600),
+                copy_for: Duration::from_millis(200),
                 missing_for: Duration::from_secs(3600),
             },
             memory: 16 << 20,
@@ -213,7 +227,12 @@ impl Rig {
                 return;
             }
             let latest = &self.arrived[self.arrived.len().saturating_sub(20)..];
-            assert!(Instant::now() < deadline, "no {what}: {latest:?}");
+            let files = || self.running.as_ref().unwrap().facts.files();
+            assert!(
+                Instant::now() < deadline,
+                "no {what}: {:#?}, {latest:?}",
+                files()
+            );
             let bell = self.running.as_ref().unwrap().bell.clone();
             bell.wait(Duration::from_millis(2));
         }
@@ -853,6 +872,9 @@ fn random_steps(seed: u64) {
     rig.settings.lines.max_line.size = 64;
     if seed & 1 > 0 {
         rig.settings.watch = Watch::Poll;
+    }
+    if seed & 4 > 0 {
+        rig.settings.max_open_files = 2;
     }
     rig.start();
     let mut models: [Model; 3] = Default::default();

@@ -8,11 +8,12 @@
 use std::io;
 use std::time::Instant;
 
+use super::Follower;
+use super::copies::Past;
 use super::look::Look;
 use super::rotate::{Growth, growth};
-use super::tail::Taken;
-use super::{Follower, fact};
-use crate::input::Position;
+use super::tail::{Ahead, Source, Taken, hole};
+use super::unpack::Fault;
 use crate::input::outlet::Ended;
 
 /// Blocks that one file may bring before the others get their turn.
@@ -24,6 +25,10 @@ impl Follower {
     /// Reads on in one file, as far as its turn goes.
     pub(super) fn turn(&mut self, slot: u64) -> Result<(), Ended> {
         let now = Instant::now();
+        if self.sources.get(&slot).is_some_and(|s| s.is_given_up) {
+            // The sweep leaves it.
+            return Ok(());
+        }
         if let Err(error) = self.reopen(slot) {
             return self.cannot_read(slot, &error);
         }
@@ -40,29 +45,42 @@ impl Follower {
             }
         };
         let known = source.seen.max(source.look.size);
-        match growth(source.at(), &source.look, &look) {
-            Growth::Cut => return self.start_over(slot, known, look),
-            Growth::Touched => {
-                source.distrust_half();
-                match source.is_unchanged_before() {
-                    Ok(true) => {}
-                    Ok(false) => return self.start_over(slot, known, look),
-                    Err(error) => return self.cannot_read(slot, &error),
-                }
-                let vanished = known.saturating_sub(look.size);
-                if vanished > 0 {
-                    self.outlet.tracker().books().lost("truncated", vanished);
-                }
+        if source.packed.is_some() {
+            if !self.look_into(slot, look)? {
+                return Ok(());
             }
-            Growth::Nothing | Growth::More => {}
+        } else if !self.look_again(slot, known, look, now)? {
+            return Ok(());
         }
-        source.saw(look);
-        source.note_growth(&self.framer, now);
-        source.end = source.end.map(|end| end.min(look.size));
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return Ok(());
+        };
         let (mut brought, mut blocks) = (0, 0);
         let more = loop {
             if blocks == BLOCKS || self.outlet.stop().is_soft() {
                 break true;
+            }
+            match source.ahead(!self.once) {
+                Ok(Ahead::Text) => {}
+                Ok(Ahead::Unknown) => {
+                    blocks += 1;
+                    continue;
+                }
+                Ok(Ahead::Hole(to)) => {
+                    let Some(filling) = self.outlet.try_room(1)? else {
+                        self.is_blocked = true;
+                        break true;
+                    };
+                    match source.skip_hole(to, filling) {
+                        Ok(Some(bytes)) => brought += bytes,
+                        // The next look tells what became of it.
+                        Ok(None) => break true,
+                        Err(error) => return self.cannot_read(slot, &error),
+                    }
+                    blocks += 1;
+                    continue;
+                }
+                Err(error) => return self.cannot_read(slot, &error),
             }
             let wanted = match source.wanted(&self.framer, &mut self.scratch) {
                 Ok(Some(wanted)) => wanted,
@@ -105,10 +123,59 @@ impl Follower {
         if let Some((at, _)) = source.overdue(&self.framer) {
             source.pace.due(at, now, &self.timing);
         }
+        // No sweep sees that a compressed file has more.
+        source.pace.idle &= !more || source.packed.is_none();
         if self.once {
             source.pace.idle = !more;
         }
+        self.finish_packed(slot);
         Ok(())
+    }
+
+    /// What became of a file since the last look. `false`: nothing is read in this turn. `known` is the size that it was known to have.
+    fn look_again(
+        &mut self,
+        slot: u64,
+        known: u64,
+        look: Look,
+        now: Instant,
+    ) -> Result<bool, Ended> {
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return Ok(false);
+        };
+        match growth(source.at(), &source.look, &look) {
+            Growth::Nothing | Growth::More if !source.is_doubtful => {}
+            Growth::Cut => {
+                self.start_over(slot, known, look)?;
+                return Ok(false);
+            }
+            Growth::Touched | Growth::Nothing | Growth::More => {
+                let blank = source.blank_from();
+                source.distrust_half();
+                match source.is_unchanged_before() {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        self.start_over(slot, known, look)?;
+                        return Ok(false);
+                    }
+                    Err(error) => {
+                        self.cannot_read(slot, &error)?;
+                        return Ok(false);
+                    }
+                }
+                let vanished = known.saturating_sub(look.size);
+                if vanished > 0 && blank.is_some_and(|from| from <= look.size) {
+                    self.outlet.tracker().skips(&hole(vanished).outcome(), 0);
+                } else if vanished > 0 {
+                    self.outlet.tracker().books().lost("truncated", vanished);
+                }
+            }
+        }
+        source.is_doubtful = false;
+        source.saw(look);
+        source.note_growth(&self.framer, now);
+        source.end = source.end.map(|end| end.min(look.size));
+        Ok(true)
     }
 
     /// Keeps the number of open files low, arms events for a file that went idle, and leaves one that is over.
@@ -123,7 +190,8 @@ impl Follower {
             // It grew after its last word was asked for.
             source.end = None;
         }
-        if source.pace.idle && !self.once {
+        source.pace.idle |= source.is_given_up;
+        if source.pace.idle && !source.is_given_up && !self.once {
             source.is_armed =
                 !source.is_shared && self.watch.arm(slot, source.file.as_ref(), &source.path);
             if source.is_armed {
@@ -156,39 +224,8 @@ impl Follower {
         let unread = source.unread();
         self.unread = self.unread - source.counted + unread;
         source.counted = unread;
-        let (size, read) = (source.look.size, source.at());
+        let (size, read) = (source.size(), source.at());
         self.facts.progress(source.id, source.head(), size, read);
-    }
-
-    /// The content of a file was replaced: what it has now is read from its beginning, as a new generation. `known` is the size that it
-    /// was known to have before.
-    fn start_over(&mut self, slot: u64, known: u64, look: Look) -> Result<(), Ended> {
-        // Records of the old generation that are still in hand belong to its ledger.
-        if !self.outlet.try_flush()? {
-            self.is_blocked = true;
-            return Ok(());
-        }
-        let id = self.new_id();
-        let Some(source) = self.sources.get_mut(&slot) else {
-            return Ok(());
-        };
-        let lost = known.saturating_sub(source.at());
-        tracing::warn!(
-            input = %self.name, file = %source.path.display(), read = source.at(), size = look.size, lost_bytes = lost,
-            "the file was cut or rewritten where it was read already; it is read again from its beginning"
-        );
-        if lost > 0 {
-            self.outlet.tracker().books().lost("truncated", lost);
-        }
-        self.facts.replaced(source.id);
-        source.restart(id);
-        source.saw(look);
-        source.end = self.once.then_some(look.size);
-        source.pace.wake(Instant::now());
-        let position = Position::default();
-        self.outlet.tracker().add(id, position);
-        self.facts.add(id, fact(source), true);
-        Ok(())
     }
 
     /// A file is not followed any longer; its position is forgotten when everything of it is settled.
@@ -198,23 +235,42 @@ impl Follower {
             self.is_blocked = true;
             return Ok(());
         }
-        let Some(source) = self.sources.remove(&slot) else {
+        let Some(source) = self.detach(slot) else {
             return Ok(());
         };
         tracing::debug!(input = %self.name, file = %source.path.display(), "the file is read to its end and left");
+        self.facts.leave(source.id);
+        let size = source.seen.max(source.size());
+        self.remember(Past::ended(&source, size));
+        Ok(())
+    }
+
+    /// Takes a file out of everything that leads to it; its ledger stays.
+    pub(super) fn detach(&mut self, slot: u64) -> Option<Source> {
+        let source = self.sources.remove(&slot)?;
         self.open -= u64::from(source.file.is_some());
         self.unread -= source.counted;
+        if source
+            .packed
+            .as_ref()
+            .is_some_and(|packed| packed.unpacked.is_some())
+        {
+            self.free_seat();
+        }
         let id = (source.look.id.dev, source.look.id.inode);
         if self.by_id.get(&id) == Some(&slot) {
             self.by_id.remove(&id);
         }
         self.names.retain(|_, known| known.slot != slot);
-        self.facts.leave(source.id);
-        Ok(())
+        Some(source)
     }
 
     /// Reading failed: said once, tried again at every sweep.
-    fn cannot_read(&mut self, slot: u64, error: &io::Error) -> Result<(), Ended> {
+    pub(super) fn cannot_read(&mut self, slot: u64, error: &io::Error) -> Result<(), Ended> {
+        if let Some(fault) = Fault::of(error) {
+            self.cannot_unpack(slot, fault);
+            return Ok(());
+        }
         self.mind_descriptors(error);
         if let Some(source) = self.sources.get_mut(&slot) {
             source.pace.idle = true;

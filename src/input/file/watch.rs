@@ -7,8 +7,9 @@
 //!
 //! Invariant: nothing depends on a hint. Without inotify, past its limits and after an overflow the sweeps find everything, later.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,9 @@ use notify::{
     event::{ModifyKind, RenameMode},
 };
 
+use super::discover::Listed;
 use super::settings::Watch as Mode;
+use super::troubles::is_out_of_descriptors;
 use crate::flow::{Bell, Ring};
 
 /// Events of idle files that are taken from the kernel at once, in bytes.
@@ -34,15 +37,20 @@ pub struct Watch {
 
 struct Folders {
     watcher: RecommendedWatcher,
-    watched: HashSet<PathBuf>,
+    /// With device and inode of the folder that the watch stands on.
+    watched: HashMap<PathBuf, (u64, u64)>,
     told: Arc<Told>,
     /// The limit of watches was met and said.
     full: bool,
+    /// Another reason why a folder cannot be watched was said.
+    refused: bool,
 }
 
 /// What the watcher's own thread leaves for the reader.
 struct Told {
     changed: AtomicBool,
+    /// Events were lost, perhaps that a watch ended.
+    missed: AtomicBool,
     /// Folders that may have lost their watch.
     gone: Mutex<Vec<PathBuf>>,
     bell: Arc<Bell>,
@@ -67,12 +75,12 @@ impl Watch {
         }
         let folders = Folders::new(bell.clone())
             .inspect_err(|error| {
-                tracing::warn!(%error, "folders cannot be watched (inotify); new files are noticed by looking every second");
+                tracing::warn!(%error, "folders cannot be watched (inotify); new files are noticed by looking every second{}", instances(io_error(error)));
             })
             .ok();
         let files = Inotify::init()
             .inspect_err(|error| {
-                tracing::warn!(%error, "idle files cannot be watched (inotify); their next line is noticed by looking every second");
+                tracing::warn!(%error, "idle files cannot be watched (inotify); their next line is noticed by looking every second{}", instances(Some(error)));
             })
             .ok();
         Self {
@@ -86,7 +94,7 @@ impl Watch {
     }
 
     /// Watches exactly these folders from now on. Sorted.
-    pub fn set_folders(&mut self, folders: &[PathBuf]) {
+    pub fn set_folders(&mut self, folders: &[Listed]) {
         if let Some(watching) = &mut self.folders {
             watching.set(folders);
         }
@@ -145,6 +153,7 @@ impl Folders {
     fn new(bell: Arc<Bell>) -> notify::Result<Self> {
         let told = Arc::new(Told {
             changed: AtomicBool::new(false),
+            missed: AtomicBool::new(false),
             gone: Mutex::new(Vec::new()),
             bell,
         });
@@ -154,50 +163,68 @@ impl Folders {
         let watcher = RecommendedWatcher::new(move |event| teller.tell(event), config)?;
         Ok(Self {
             watcher,
-            watched: HashSet::new(),
+            watched: HashMap::new(),
             told,
             full: false,
+            refused: false,
         })
     }
 
-    fn set(&mut self, folders: &[PathBuf]) {
+    fn set(&mut self, folders: &[Listed]) {
+        // Before the list: what is lost after this is told again.
+        let missed = self.told.missed.swap(false, Ordering::AcqRel);
         let gone = std::mem::take(&mut *self.told.gone());
         for path in gone {
-            if self.watched.remove(&path) {
+            if self.watched.remove(&path).is_some() {
                 // It may still be there under this name: a new watch is set below.
                 let _ = self.watcher.unwatch(&path);
             }
         }
         let watcher = &mut self.watcher;
-        self.watched.retain(|path| {
-            let keep = folders.binary_search(path).is_ok();
+        self.watched.retain(|path, id| {
+            let listed = folders.binary_search_by(|folder| folder.path.cmp(path));
+            // The path of a link may lead to another folder, and the watch stand on the one before.
+            let keep = !missed && listed.is_ok_and(|at| folders[at].id == *id);
             if !keep {
                 let _ = watcher.unwatch(path);
             }
             keep
         });
-        for path in folders {
-            if self.watched.contains(path) {
+        for Listed { path, id } in folders {
+            if self.watched.contains_key(path) {
                 continue;
             }
             match self.watcher.watch(path, RecursiveMode::NonRecursive) {
                 Ok(()) => {
-                    self.watched.insert(path.clone());
+                    self.watched.insert(path.clone(), *id);
                 }
-                Err(error)
-                    if !self.full && !matches!(error.kind, notify::ErrorKind::PathNotFound) =>
-                {
-                    self.full = true;
-                    tracing::warn!(folder = %path.display(), %error, "a folder cannot be watched; new files in it are noticed by looking every second (raise fs.inotify.max_user_watches to change that)");
-                }
-                Err(_) => {}
+                Err(error) => self.cannot_watch(path, &error),
             }
+        }
+    }
+
+    /// Said once for each kind of reason: there may be thousands of folders.
+    fn cannot_watch(&mut self, path: &Path, error: &notify::Error) {
+        match error.kind {
+            notify::ErrorKind::PathNotFound => {}
+            notify::ErrorKind::MaxFilesWatch if !self.full => {
+                self.full = true;
+                tracing::warn!(folder = %path.display(), %error, "a folder cannot be watched; new files in it are noticed by looking every second (raise fs.inotify.max_user_watches to change that)");
+            }
+            notify::ErrorKind::MaxFilesWatch => {}
+            _ if !self.refused => {
+                self.refused = true;
+                tracing::warn!(folder = %path.display(), %error, "a folder cannot be watched; new files in it are noticed by looking every second");
+            }
+            _ => {}
         }
     }
 }
 
 impl Told {
     fn tell(&self, event: notify::Result<Event>) {
+        let missed = event.as_ref().map_or(true, Event::need_rescan);
+        self.missed.fetch_or(missed, Ordering::AcqRel);
         if let Ok(event) = event {
             let left = matches!(
                 event.kind,
@@ -217,11 +244,64 @@ impl Told {
     }
 }
 
+fn io_error(error: &notify::Error) -> Option<&io::Error> {
+    match &error.kind {
+        notify::ErrorKind::Io(error) => Some(error),
+        _ => None,
+    }
+}
+
+/// What to do when there are no instances of inotify left.
+fn instances(error: Option<&io::Error>) -> &'static str {
+    if error.is_some_and(is_out_of_descriptors) {
+        " (raise fs.inotify.max_user_instances, or how many files it may open, to change that)"
+    } else {
+        ""
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::file::look::Look;
+    use std::fs;
     use std::io::Write;
+    use std::os::unix::fs::symlink;
     use std::time::{Duration, Instant};
+
+    fn listed(folders: &[&Path]) -> Vec<Listed> {
+        let of = |path: &&Path| {
+            let look = Look::at(path).unwrap();
+            Listed {
+                path: path.to_path_buf(),
+                id: (look.id.dev, look.id.inode),
+            }
+        };
+        folders.iter().map(of).collect()
+    }
+
+    #[track_caller]
+    fn wait_told(watch: &Watch, bell: &Bell) {
+        let patience = Instant::now() + Duration::from_secs(20);
+        while !watch.names_changed() {
+            assert!(Instant::now() < patience, "nothing was told");
+            bell.wait(Duration::from_millis(100));
+        }
+    }
+
+    /// Waits until everything that happened before this is told, and forgets it.
+    fn drain(watch: &Watch, bell: &Bell, witness: &Path) {
+        let told = &watch.folders.as_ref().unwrap().told;
+        let mark = witness.join("mark");
+        fs::write(&mark, b"").unwrap();
+        fs::remove_file(&mark).unwrap();
+        let patience = Instant::now() + Duration::from_secs(20);
+        while !told.gone().contains(&mark) {
+            assert!(Instant::now() < patience, "nothing was told");
+            bell.wait(Duration::from_millis(100));
+        }
+        watch.names_changed();
+    }
 
     #[test]
     fn an_idle_file_tells_of_its_next_write_once() {
@@ -249,13 +329,9 @@ mod tests {
         if watch.folders.is_none() {
             return;
         }
-        watch.set_folders(&[folder.path().to_path_buf()]);
+        watch.set_folders(&listed(&[folder.path()]));
         let mut file = File::create(folder.path().join("a.log")).unwrap();
-        let patience = Instant::now() + Duration::from_secs(20);
-        while !watch.names_changed() {
-            assert!(Instant::now() < patience);
-            bell.wait(Duration::from_millis(100));
-        }
+        wait_told(&watch, &bell);
         file.write_all(b"one\n").unwrap();
         bell.wait(Duration::from_millis(50));
         assert!(!watch.names_changed());
@@ -267,5 +343,114 @@ mod tests {
         assert!(!watch.arm(1, None, Path::new("/")));
         assert!(!watch.names_changed());
         assert!(!watch.written(|_| panic!("nothing was armed")));
+    }
+
+    #[test]
+    fn a_folder_that_is_another_one_now_is_watched_again() {
+        type Change = fn(&Path, &Path);
+        let changes: [Change; 3] = [
+            |folder, _| {
+                fs::remove_dir(folder).unwrap();
+                fs::create_dir(folder).unwrap();
+            },
+            |folder, aside| {
+                fs::rename(folder, aside.join("old")).unwrap();
+                fs::create_dir(folder).unwrap();
+            },
+            |folder, aside| {
+                fs::rename(folder, aside.join("old")).unwrap();
+                symlink(aside, folder).unwrap();
+            },
+        ];
+        for change in changes {
+            let root = tempfile::tempdir().unwrap();
+            let (folder, aside) = (root.path().join("folder"), root.path().join("x/aside"));
+            fs::create_dir(&folder).unwrap();
+            fs::create_dir_all(&aside).unwrap();
+            let bell = Arc::new(Bell::new());
+            let mut watch = Watch::new(Mode::Auto, &bell);
+            if watch.folders.is_none() {
+                return;
+            }
+            let all = [root.path(), &folder];
+            watch.set_folders(&listed(&all));
+            change(&folder, &aside);
+            drain(&watch, &bell, root.path());
+            watch.set_folders(&listed(&all));
+            File::create(folder.join("a.log")).unwrap();
+            wait_told(&watch, &bell);
+        }
+    }
+
+    #[test]
+    fn a_link_that_leads_to_another_folder_is_watched_there() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        for folder in ["one", "two", "witness"] {
+            fs::create_dir(path(folder)).unwrap();
+        }
+        symlink("one", path("link")).unwrap();
+        let bell = Arc::new(Bell::new());
+        let mut watch = Watch::new(Mode::Auto, &bell);
+        if watch.folders.is_none() {
+            return;
+        }
+        let (link, witness) = (path("link"), path("witness"));
+        watch.set_folders(&listed(&[&link, &witness]));
+        // Its own folder is not watched: nothing tells of this.
+        symlink("two", path("new")).unwrap();
+        fs::rename(path("new"), &link).unwrap();
+        drain(&watch, &bell, &witness);
+        watch.set_folders(&listed(&[&link, &witness]));
+        File::create(path("two/a.log")).unwrap();
+        wait_told(&watch, &bell);
+    }
+
+    #[test]
+    fn lost_events_are_a_hint_and_all_folders_are_watched_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let bell = Arc::new(Bell::new());
+        let mut watch = Watch::new(Mode::Auto, &bell);
+        if watch.folders.is_none() {
+            return;
+        }
+        let folders = listed(&[folder.path()]);
+        watch.set_folders(&folders);
+        // The watch is gone, and nobody was told.
+        let watching = watch.folders.as_mut().unwrap();
+        watching.watcher.unwatch(folder.path()).unwrap();
+        let overflow = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
+        watching.told.tell(Ok(overflow));
+        assert!(watch.names_changed());
+        watch.set_folders(&folders);
+        File::create(folder.path().join("a.log")).unwrap();
+        wait_told(&watch, &bell);
+        // Once is enough.
+        let told = &watch.folders.as_ref().unwrap().told;
+        assert!(!told.missed.load(Ordering::Acquire));
+    }
+
+    #[test]
+    fn more_writes_than_the_kernel_keeps_are_told_as_missed() {
+        let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let most: u64 = most.trim().parse().unwrap();
+        let mut watch = Watch::new(Mode::Auto, &Arc::new(Bell::new()));
+        if watch.files.is_none() || most > 50_000 {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = |slot: u64| folder.path().join(slot.to_string());
+        for slot in 0..most + 10 {
+            File::create(path(slot)).unwrap();
+            if !watch.arm(slot, None, &path(slot)) {
+                return;
+            }
+        }
+        for slot in 0..most + 10 {
+            fs::write(path(slot), b"1").unwrap();
+        }
+        let mut told = 0;
+        assert!(watch.written(|_| told += 1));
+        assert!(told < most + 10);
     }
 }

@@ -29,6 +29,7 @@ pub struct Framer {
     expansion: usize,
     /// Nothing of the source's bytes is in a record as it is.
     rewrites: bool,
+    has_holes: bool,
     partial: Option<Duration>,
     group: Option<Duration>,
 }
@@ -49,6 +50,8 @@ impl Framer {
                 (false, None) => 1,
             },
             rewrites,
+            has_holes: general.encoding().is_ascii_compatible()
+                && !general.line_end().bytes().contains(&0),
             general,
             partial: settings.partial_line_timeout,
             group: settings.multiline.as_ref().map(|group| group.timeout),
@@ -91,6 +94,11 @@ impl Framer {
     pub fn find_line_end(&self, bytes: &[u8]) -> Option<usize> {
         let at = self.general.line_end().find(bytes)?;
         Some(at + self.line_end())
+    }
+
+    /// Whether a NUL is no part of any character or line end, so that a run of them may be a hole.
+    pub fn has_holes(&self) -> bool {
+        self.has_holes
     }
 
     /// The length of a line end, in bytes.
@@ -185,5 +193,7 @@ impl Framer {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod reading;
 #[cfg(test)]
 mod tests;

@@ -39,6 +39,10 @@ impl LineEnd {
         })
     }
 
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// In bytes.
     pub fn len(&self) -> usize {
         self.bytes.len()

@@ -1,8 +1,8 @@
 //! Which names the patterns find.
 //!
 //! Each pattern is walked from the folders that it names literally; a component with wildcards is matched per name, `**` crosses any
-//! number of folders. Links are followed (a folder that is its own ancestor is not entered again); that two names may lead to one file is
-//! for the caller to see. Names that begin with a dot are found like others.
+//! number of folders. Links are followed (a folder that is its own ancestor is not entered again, nor one that was entered through links
+//! often enough); that two names may lead to one file is for the caller to see. Names that begin with a dot are found like others.
 //!
 //! A walk costs no system call per name: what a listing tells (inode and kind) is compared with what the caller knows. As long as no
 //! folder changed there is no need for one ([`Discover::is_steady`]).
@@ -11,6 +11,7 @@
 
 mod pattern;
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -26,6 +27,9 @@ use super::look::{Kind, Look, open_folder};
 
 /// Folders within folders that are entered below `**` at most.
 const DEEPEST: usize = 128;
+/// How often one walk enters a folder through links, below the same part of a pattern. Folders full of links to each other have more ways
+/// through them than can be walked; the files are the same on each.
+const MOST_WAYS: u32 = 8;
 /// What one listing call may bring, in bytes.
 const LISTING: usize = 32 * 1024;
 
@@ -70,10 +74,18 @@ pub struct Name {
 #[derive(Debug, Default)]
 pub struct Sighting {
     pub unknown: Vec<(PathBuf, Name)>,
-    /// Folders that were listed.
-    pub folders: Vec<PathBuf>,
+    /// Folders that were listed, by path.
+    pub folders: Vec<Listed>,
     /// Folders that could not be.
     pub unreadable: Vec<(PathBuf, io::Error)>,
+}
+
+/// A folder that was listed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    pub path: PathBuf,
+    /// Device and inode: the path may lead to another one at the next walk.
+    pub id: (u64, u64),
 }
 
 /// One walk.
@@ -83,8 +95,22 @@ struct Walk<'a> {
     known: &'a mut dyn FnMut(&Path, &Name) -> bool,
     found: Sighting,
     walked: Walked,
+    /// Which pattern is walked.
+    root: usize,
     /// The folders above the one that is listed.
     above: Vec<(u64, u64)>,
+    /// Some folder above, or the one that is listed, was entered by a link.
+    is_linked: bool,
+    /// How often folders were entered through links.
+    ways: HashMap<Way, u32>,
+}
+
+/// A folder as it is entered: below which part of which pattern.
+#[derive(PartialEq, Eq, Hash)]
+struct Way {
+    folder: (u64, u64),
+    root: usize,
+    steps_left: usize,
 }
 
 struct Filter<'a> {
@@ -133,6 +159,7 @@ impl Discover {
             listing: &mut self.listing,
             known,
             found: Sighting::default(),
+            root: 0,
             walked: Walked {
                 at: SystemTime::now()
                     .duration_since(UNIX_EPOCH)
@@ -140,8 +167,11 @@ impl Discover {
                 ..Walked::default()
             },
             above: Vec::new(),
+            is_linked: false,
+            ways: HashMap::new(),
         };
-        for root in &self.roots {
+        for (at, root) in self.roots.iter().enumerate() {
+            walk.root = at;
             let mut path = root.base.clone();
             if root.steps.is_empty() {
                 walk.literal(&path);
@@ -153,7 +183,7 @@ impl Discover {
         walked.is_open |= !found.unknown.is_empty() || !found.unreadable.is_empty();
         self.last = Some(walked);
         found.folders.sort_unstable();
-        found.folders.dedup();
+        found.folders.dedup_by(|a, b| a.path == b.path);
         found.unknown.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         found.unknown.dedup_by(|a, b| a.0 == b.0);
         found
@@ -228,8 +258,11 @@ impl Walk<'_> {
         let look = Look::at(folder)
             .ok()
             .filter(|look| look.kind == Kind::Folder);
-        if look.is_some() {
-            self.found.folders.push(folder.to_path_buf());
+        if let Some(look) = &look {
+            self.found.folders.push(Listed {
+                path: folder.to_path_buf(),
+                id: (look.id.dev, look.id.inode),
+            });
         }
         let state = look.as_ref().map(FolderState::from);
         self.walked.folders.push((folder.to_path_buf(), state));
@@ -248,7 +281,22 @@ impl Walk<'_> {
         if self.above.contains(&here) || self.above.len() > DEEPEST {
             return;
         }
-        self.found.folders.push(path.clone());
+        if self.is_linked {
+            let way = Way {
+                folder: here,
+                root: self.root,
+                steps_left: steps.len(),
+            };
+            let ways = self.ways.entry(way).or_insert(0);
+            if *ways == MOST_WAYS {
+                return;
+            }
+            *ways += 1;
+        }
+        self.found.folders.push(Listed {
+            path: path.clone(),
+            id: here,
+        });
         let state = FolderState::from(&look);
         self.walked.folders.push((path.clone(), Some(state)));
         let mut within = Vec::new();
@@ -291,17 +339,24 @@ impl Walk<'_> {
                 self.name(path, name);
             }
             if is_folder {
-                within.extend(folders.into_iter().map(|s| (file_name.to_owned(), s)));
+                let is_link = name.kind != Kind::Folder;
+                let name = file_name.to_owned();
+                within.extend(folders.into_iter().map(|s| (name.clone(), is_link, s)));
             }
             path.pop();
         }
         *self.listing = listing;
+        // Always the same ways, whatever the order of the list.
+        within.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
         self.above.push(here);
-        for (name, steps) in within {
+        let was_linked = self.is_linked;
+        for (name, is_link, steps) in within {
             path.push(name);
+            self.is_linked = was_linked || is_link;
             self.folder(path, steps);
             path.pop();
         }
+        self.is_linked = was_linked;
         self.above.pop();
     }
 
@@ -391,6 +446,56 @@ mod tests {
     }
 
     #[test]
+    fn folders_full_of_links_to_each_other_are_walked_in_bounds() {
+        let names: Vec<String> = (0..9).map(|n| format!("{n}")).collect();
+        let files: Vec<String> = names.iter().map(|name| format!("{name}/a.log")).collect();
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        let tree = tree(&files);
+        for name in &names {
+            for other in names.iter().filter(|other| *other != name) {
+                let link = tree.path().join(name).join(format!("to-{other}"));
+                symlink(format!("../{other}"), link).unwrap();
+            }
+        }
+        let pattern = format!("{}/**/*.log", tree.path().display());
+        let mut discover = Discover::new(&[pattern], &[]).unwrap();
+        let sighting = discover.walk(&mut |_, _| false);
+        let most = 1 + names.len() * (1 + MOST_WAYS as usize);
+        assert!(sighting.folders.len() <= most, "{}", sighting.folders.len());
+        for file in files {
+            let path = tree.path().join(file);
+            assert!(sighting.unknown.iter().any(|(found, _)| *found == path));
+        }
+    }
+
+    #[test]
+    fn a_folder_is_found_by_a_link_also_where_its_own_name_is_excluded() {
+        let tree = tree(&["old/a.log"]);
+        symlink("old", tree.path().join("new")).unwrap();
+        let exclude = format!("{}/old/*", tree.path().display());
+        assert_eq!(
+            found(tree.path(), &["**/*.log"], &[&exclude]),
+            ["new/a.log"]
+        );
+    }
+
+    #[test]
+    fn what_was_found_by_a_link_is_looked_for_again_at_every_sweep() {
+        for link in ["b.log", "folder"] {
+            let tree = tree(&["a.log"]);
+            symlink("nowhere", tree.path().join(link)).unwrap();
+            let patterns =
+                ["*.log", "*/*.log"].map(|p| tree.path().join(p).to_str().unwrap().to_owned());
+            let mut discover = Discover::new(&patterns, &[]).unwrap();
+            let begun = std::time::Instant::now();
+            while begun.elapsed() < Duration::from_millis(50) {
+                discover.walk(&mut |_, _| true);
+                assert!(!discover.is_steady(Duration::from_millis(1)), "{link}");
+            }
+        }
+    }
+
+    #[test]
     fn known_names_are_not_reported_and_folders_are() {
         let tree = tree(&["x/a.log"]);
         let pattern = format!("{}/*/*.log", tree.path().display());
@@ -399,7 +504,8 @@ mod tests {
             discover.walk(&mut |path, name| path.ends_with("a.log") && name.kind == Kind::File);
         assert!(sighting.unknown.is_empty());
         let folders = [tree.path().to_path_buf(), tree.path().join("x")];
-        assert_eq!(sighting.folders, folders);
+        let listed: Vec<PathBuf> = sighting.folders.into_iter().map(|f| f.path).collect();
+        assert_eq!(listed, folders);
     }
 
     #[test]

@@ -1,0 +1,301 @@
+//! Files that rotation compressed.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::Command;
+use std::time::Duration;
+
+use super::copies::{numbers, runs};
+use super::{OpenOptions, Rig};
+use crate::input::file::settings::{StartAt, Watch};
+use crate::input::file::unpack::gzip;
+
+impl Rig {
+    /// As gzip(1): the time of the last write stays, the plain file goes.
+    pub fn compress(&self, name: &str) {
+        let plain = fs::read(self.path(name)).unwrap();
+        let written = fs::metadata(self.path(name)).unwrap().modified().unwrap();
+        let packed = self.path(&format!("{name}.gz"));
+        self.pack(&packed, &plain);
+        let file = OpenOptions::new().append(true).open(&packed).unwrap();
+        file.set_modified(written).unwrap();
+        fs::remove_file(self.path(name)).unwrap();
+    }
+
+    fn pack(&self, path: &std::path::Path, plain: &[u8]) {
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        file.unwrap().write_all(&gzip(plain)).unwrap();
+    }
+
+    /// Until everything that was unread is read.
+    fn until_all_read(&mut self) {
+        self.until("end", |rig| {
+            let running = rig.running.as_ref().unwrap();
+            let files = running.facts.files();
+            running.books.entries().unread_bytes == 0
+                && files.iter().all(|file| file.settled == file.read)
+        });
+    }
+}
+
+#[test]
+fn a_file_that_was_compressed_while_nobody_looked_is_continued_at_the_same_line() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut rig = Rig::new(&[pattern]);
+        rig.append("app.log", &numbers(0..1000));
+        rig.start();
+        rig.until_lines(1000);
+        rig.until_read();
+        rig.kill();
+        rig.append("app.log", &numbers(1000..1100));
+        rig.rename("app.log", "app.log.1");
+        rig.compress("app.log.1");
+        rig.append("app.log", &numbers(1100..1200));
+        rig.start();
+        rig.until_lines(1200);
+        rig.until_all_read();
+        rig.stop();
+        rig.start();
+        rig.append("app.log", &numbers(1200..1201));
+        rig.until_lines(1201);
+        rig.stop();
+        let mut lines = super::copies::arrived(&rig);
+        lines.sort_unstable();
+        assert!(lines.into_iter().eq(0..1201), "{pattern}: {:?}", runs(&rig));
+    }
+}
+
+#[test]
+fn generations_that_were_compressed_unseen_are_read_and_older_ones_are_not() {
+    let mut rig = Rig::new(&["app.log"]);
+    rig.append("app.log", "older\n");
+    let hour = std::time::Duration::from_secs(3600);
+    let file = OpenOptions::new()
+        .append(true)
+        .open(rig.path("app.log"))
+        .unwrap();
+    file.set_modified(std::time::SystemTime::now() - hour)
+        .unwrap();
+    rig.rename("app.log", "app.log.1");
+    rig.compress("app.log.1");
+    rig.append("app.log", &numbers(0..100));
+    rig.start();
+    rig.until_lines(100);
+    rig.until_read();
+    rig.kill();
+    rig.rename("app.log.1.gz", "app.log.4.gz");
+    for (from, to) in [(100, "app.log.3"), (200, "app.log.2"), (300, "app.log.1")] {
+        rig.append("app.log", &numbers(from..from + 100));
+        rig.rename("app.log", to);
+        rig.compress(to);
+    }
+    rig.append("app.log", &numbers(400..500));
+    rig.start();
+    rig.until_lines(500);
+    rig.until_all_read();
+    rig.stop();
+    let mut lines = super::copies::arrived(&rig);
+    lines.sort_unstable();
+    assert!(lines.into_iter().eq(0..500), "{:?}", runs(&rig));
+}
+
+#[test]
+fn what_was_read_is_not_sent_again_when_it_is_compressed() {
+    let mut rig = Rig::new(&["app.log*"]);
+    rig.start();
+    for round in 0..5 {
+        rig.append("app.log", &numbers(round * 10..round * 10 + 10));
+        rig.until_lines((round as usize + 1) * 10);
+        for to in (1..9).rev() {
+            let from = format!("app.log.{to}.gz");
+            if rig.path(&from).exists() {
+                rig.rename(&from, &format!("app.log.{}.gz", to + 1));
+            }
+        }
+        rig.rename("app.log", "app.log.1");
+        rig.compress("app.log.1");
+    }
+    let name = rig.path("app.log.5.gz");
+    rig.until("compressed files", |rig| {
+        let files = rig.running.as_ref().unwrap().facts.files();
+        files.len() == 5 && files.iter().any(|file| file.path == name)
+    });
+    rig.until_all_read();
+    rig.stop();
+    assert!(rig.lines().len() == 50, "{:?}", runs(&rig));
+}
+
+#[test]
+fn a_copy_that_is_compressed_before_the_cut_is_noticed_is_not_sent_again() {
+    let mut rig = Rig::new(&["app.log*"]);
+    // Sweeps meet the new name before it is the file's turn.
+    rig.settings.watch = Watch::Poll;
+    rig.timing.poll_first = Duration::from_millis(200);
+    rig.timing.poll_most = rig.timing.poll_first;
+    rig.timing.idle_after = Duration::from_secs(3600);
+    rig.start();
+    for round in 0..3 {
+        rig.append("app.log", &numbers(round * 100..round * 100 + 100));
+        rig.until_lines((round as usize + 1) * 100);
+        rig.until_all_read();
+        let log = rig.path("app.log");
+        fs::copy(&log, rig.path("copy")).unwrap();
+        rig.compress("copy");
+        let log = OpenOptions::new().write(true).open(log).unwrap();
+        log.set_len(0).unwrap();
+        rig.rename("copy.gz", &format!("app.log.{}.gz", 5 - round));
+        rig.until("compressed file", |rig| {
+            let files = rig.running.as_ref().unwrap().facts.files();
+            files.len() == round as usize + 2
+        });
+        rig.until_all_read();
+    }
+    rig.append("app.log", &numbers(300..301));
+    rig.until_lines(301);
+    rig.stop();
+    assert!(rig.lines().len() == 301, "{:?}", runs(&rig));
+}
+
+#[test]
+fn compressed_files_that_were_never_seen_are_read_once_with_all_their_members() {
+    let mut rig = Rig::new(&["*.gz"]);
+    rig.memory = 600_000;
+    for (name, from) in [
+        ("a.gz", 0),
+        ("b.gz", 100_000),
+        ("c.gz", 200_000),
+        ("d.gz", 300_000),
+        ("e.gz", 400_000),
+        ("f.gz", 500_000),
+    ] {
+        let path = rig.path(name);
+        rig.pack(&path, numbers(from..from + 40_000).as_bytes());
+        rig.pack(
+            &path,
+            numbers(from + 40_000..from + 50_000).trim_end().as_bytes(),
+        );
+    }
+    rig.start();
+    rig.until_lines(100_000);
+    rig.stop();
+    rig.start();
+    rig.until_lines(300_000);
+    rig.until_all_read();
+    rig.stop();
+    let mut lines = super::copies::arrived(&rig);
+    lines.sort_unstable();
+    let expected = (0..6).flat_map(|n| n * 100_000..n * 100_000 + 50_000);
+    assert!(lines.into_iter().eq(expected), "{:?}", runs(&rig));
+    // Nothing is looked into again.
+    assert!(rig.saved.values().all(|entry| entry.packed.is_some()));
+    rig.start();
+    rig.until("files", |rig| {
+        rig.running.as_ref().unwrap().facts.files().len() == 6
+    });
+    rig.until_all_read();
+    rig.stop();
+    assert_eq!(rig.arrived.len(), 300_000);
+}
+
+#[test]
+fn a_file_that_is_still_being_compressed_is_read_as_it_grows() {
+    let mut rig = Rig::new(&["*.gz"]);
+    rig.append("a.gz", "");
+    rig.start();
+    let path = rig.path("whole");
+    rig.pack(&path, numbers(0..50_000).as_bytes());
+    let packed = fs::read(&path).unwrap();
+    for part in packed.chunks(packed.len() / 7 + 1) {
+        let mut file = OpenOptions::new()
+            .append(true)
+            .open(rig.path("a.gz"))
+            .unwrap();
+        file.write_all(part).unwrap();
+        let before = rig.arrived.len();
+        if before < 40_000 {
+            rig.until("more lines", |rig| rig.arrived.len() > before);
+        }
+    }
+    rig.until_lines(50_000);
+    rig.until_all_read();
+    rig.stop();
+    assert_eq!(runs(&rig), [(0, 50_000)]);
+}
+
+#[test]
+fn damage_ends_a_compressed_file_and_is_counted() {
+    let mut rig = Rig::new(&["*.gz"]);
+    let path = rig.path("whole");
+    rig.pack(&path, numbers(0..100_000).as_bytes());
+    let mut packed = fs::read(&path).unwrap();
+    let middle = packed.len() / 2;
+    packed[middle..middle + 64].fill(0xff);
+    fs::write(rig.path("a.gz"), &packed).unwrap();
+    rig.start();
+    rig.until("loss", |rig| rig.lost("unreadable") > 0);
+    rig.until_all_read();
+    assert!(rig.arrived.len() > 10_000 && rig.arrived.len() < 100_000);
+    rig.stop();
+}
+
+#[test]
+fn a_closed_file_that_was_compressed_before_it_was_read_to_its_end_is_continued() {
+    let mut rig = Rig::new(&["app.log"]);
+    rig.append("app.log", &numbers(0..10));
+    rig.start();
+    rig.until_lines(10);
+    rig.until_read();
+    rig.stop();
+    rig.append("app.log", &numbers(10..20));
+    rig.rename("app.log", "app.log.1");
+    rig.compress("app.log.1");
+    rig.start();
+    rig.until_lines(20);
+    rig.stop();
+    assert_eq!(runs(&rig), [(0, 20)]);
+}
+
+#[test]
+fn start_at_end_passes_the_compressed_files_of_the_very_first_start() {
+    let mut rig = Rig::new(&["*.gz"]);
+    rig.settings.start_at = StartAt::End;
+    rig.pack(&rig.path("a.gz"), b"old\n");
+    rig.start();
+    rig.until_known("a.gz");
+    rig.pack(&rig.path("b.gz"), b"new\n");
+    rig.until_lines(1);
+    rig.stop();
+    rig.start();
+    rig.pack(&rig.path("c.gz"), b"newer\n");
+    rig.until_lines(2);
+    rig.stop();
+    assert_eq!(rig.lines(), ["new", "newer"]);
+}
+
+#[test]
+fn every_packing_is_read() {
+    let mut rig = Rig::new(&["a.log.*"]);
+    let mut count = 0;
+    for (tool, ending) in [
+        ("gzip", "gz"),
+        ("zstd", "zst"),
+        ("xz", "xz"),
+        ("bzip2", "bz2"),
+    ] {
+        let name = format!("a.log.{count}");
+        let text = numbers(count * 100..count * 100 + 100);
+        fs::write(rig.path(&name), text).unwrap();
+        let told = Command::new(tool).arg("-q").arg(rig.path(&name)).output();
+        if told.is_ok_and(|told| told.status.success()) {
+            assert!(File::open(rig.path(&format!("{name}.{ending}"))).is_ok());
+            // zstd keeps the plain file.
+            let _ = fs::remove_file(rig.path(&name));
+        }
+        count += 1;
+    }
+    rig.start();
+    rig.until_lines(count as usize * 100);
+    rig.until_all_read();
+    rig.stop();
+    assert_eq!(rig.arrived.len(), count as usize * 100);
+}

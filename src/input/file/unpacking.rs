@@ -1,0 +1,523 @@
+//! Following compressed files: which of them are read, from where, and when.
+//!
+//! Rotation compresses what was followed, perhaps before it was read to its end. A compressed file is known by its content, as copies are:
+//! it goes on where the generation stood that it holds, or it is read from its beginning, once. While the file that it was made of is still
+//! followed, it waits. It takes memory to unpack a file, so only a few are read at a time; the others queue.
+//!
+//! Invariant: nothing is unpacked twice for being started again: a file that was read to its end is known by its size.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::adopt::{content, origin, position};
+use super::copies::Past;
+use super::discover::Name;
+use super::facts::Fact;
+use super::identity::HEAD;
+use super::look::{Look, is_shared};
+use super::packed::{self, Claim, Of, Packed, Proven};
+use super::pursue::names_by_inode;
+use super::rotate::{Standing, bases};
+use super::settings::StartAt;
+use super::tail::Source;
+use super::trace::Trace;
+use super::unpack::{Fault, Packing, packed_name};
+use super::{Follower, fact};
+use crate::checkpoint::{Entry, FileKey};
+use crate::flow::SourceId;
+use crate::input::Position;
+use crate::input::outlet::Ended;
+
+/// Files that are unpacked at the same time.
+const SEATS: usize = 4;
+/// Milliseconds.
+const TICK: i64 = 20;
+
+impl Follower {
+    /// As [`Follower::adopt`], for a compressed file. `is_later`: it may hold what was never seen, although the patterns do not find it.
+    pub(super) fn adopt_packed(
+        &mut self,
+        path: PathBuf,
+        name: Option<Name>,
+        look: Look,
+        file: File,
+        packing: Packing,
+        is_later: bool,
+    ) {
+        let head = match packed::head(&file, packing) {
+            Ok(head) => head,
+            Err(error) => return self.cannot_adopt(path, &error),
+        };
+        if let Some(slot) = self.original_of(&path, head.as_deref()) {
+            if let Some(name) = name {
+                self.wait_for(path, name, look, Some(slot));
+            }
+            return;
+        }
+        let known = self.known_packed(&path, &look);
+        let claims = match &known {
+            Some(_) => VecDeque::new(),
+            None => self.claims(&path, &look, head.as_deref()),
+        };
+        if name.is_none() && claims.is_empty() && known.is_none() && !is_later {
+            return;
+        }
+        self.troubles.over(&path);
+        let now = Instant::now();
+        let existed = self.first_start || self.late.remove(&path);
+        let is_skipped = existed && self.settings.start_at == StartAt::End;
+        let is_new = claims.is_empty();
+        let id = match &known {
+            Some((key, _)) => SourceId(key.0),
+            None => self.new_id(),
+        };
+        let mut source = Source::new(id, origin(&self.name, &path), path.clone(), look, now);
+        let (_, most) = Source::block_of(&self.framer);
+        let mut packed = Packed::new(packing, most, claims);
+        packed.is_done = is_skipped;
+        if name.is_none() {
+            source.standing = Standing::Named.out_of_sight(look.links, now);
+        }
+        source.is_shared = is_shared(&file);
+        source.file = Some(file);
+        source.sweep = self.sweeps;
+        if let Some((key, entry)) = known {
+            packed.is_done = entry.packed == Some(look.size);
+            source.know(&position(&entry), Trace::of(&entry));
+            self.saved.take(key);
+        }
+        let is_done = packed.is_done;
+        source.packed = Some(Box::new(packed));
+        self.open += 1;
+        self.followed += 1;
+        if is_new {
+            self.outlet.tracker().add(id, source.position());
+            self.facts.add(id, fact(&source), true);
+        }
+        if is_done {
+            self.facts.is_unpacked(id, source.at(), look.size);
+        }
+        self.insert(source, name);
+    }
+
+    /// The saved position of a compressed file that needs no proof: it is read to its end, or was not begun.
+    fn known_packed(&self, path: &Path, look: &Look) -> Option<(FileKey, Entry)> {
+        let found = self.saved.candidates(path, look.id.inode);
+        let known = found.into_iter().find(|(_, entry)| {
+            let is_read = entry.packed == Some(look.size);
+            is_same(entry, path, look) && (is_read || entry.offset == 0)
+        });
+        known.map(|(key, entry)| (key, entry.clone()))
+    }
+
+    /// The generations that a compressed file with this `head` may hold.
+    fn claims(&self, path: &Path, look: &Look, head: Option<&[u8]>) -> VecDeque<Claim> {
+        let kin = bases(path);
+        let is_kin = |other: &Path| {
+            other.parent() == path.parent() && bases(other).iter().any(|base| kin.contains(base))
+        };
+        let saved = self.saved.entries();
+        let saved = saved.filter(|(_, entry)| is_same(entry, path, look) || is_kin(&entry.path));
+        let saved = saved.map(|(key, entry)| Claim {
+            of: Of::Saved(key),
+            trace: Trace::of(entry),
+            position: position(entry),
+        });
+        let past = self.pasts.iter().rev().filter(|past| is_kin(&past.path));
+        let past = past.map(|past| Claim {
+            of: Of::Past(past.ledger),
+            trace: past.trace.clone(),
+            position: past.position.clone(),
+        });
+        let may_be = |claim: &Claim| {
+            let is_same = |head: &[u8]| {
+                claim.trace.head.is_none_or(|print| {
+                    let first = head.get(..print.len as usize);
+                    first.is_none_or(|first| crc32fast::hash(first) == print.crc)
+                })
+            };
+            claim.trace.read() > 0 && head.is_none_or(is_same)
+        };
+        saved.chain(past).filter(may_be).collect()
+    }
+
+    /// The followed file that a compressed one was made of, as far as name and beginning tell.
+    fn original_of(&self, path: &Path, head: Option<&[u8]>) -> Option<u64> {
+        let plain = packed_name(path)?;
+        let kin = bases(path);
+        let begins = |source: &Source| {
+            let len = head.map_or(0, |head| head.len().min(HEAD)) as u64;
+            let len = u32::try_from(len.min(source.look.size)).unwrap_or(0);
+            let first = source.file.as_ref().map(|file| content(file, 0, len));
+            match (head, first) {
+                (Some(head), Some(first)) => {
+                    len > 0 && first == Some(crc32fast::hash(&head[..len as usize]))
+                }
+                _ => true,
+            }
+        };
+        let is_original = |source: &Source| {
+            let is_near = source.path == plain
+                || (source.standing != Standing::Named
+                    && source.path.parent() == path.parent()
+                    && bases(&source.path).iter().any(|base| kin.contains(base)));
+            is_near && source.packed.is_none() && begins(source)
+        };
+        let mut sources = self.sources.iter();
+        sources
+            .find(|(_, source)| is_original(source))
+            .map(|(slot, _)| *slot)
+    }
+
+    /// Looks into compressed files beside the patterns that may hold what was rotated while nobody looked. Once, at the start.
+    pub(super) fn pursue_packed(&mut self) -> Result<(), Ended> {
+        let mut folders: HashMap<PathBuf, HashMap<PathBuf, i64>> = HashMap::new();
+        for (base, updated) in std::mem::take(&mut self.known_at_start) {
+            let folder = base.parent().unwrap_or(Path::new("/")).to_path_buf();
+            folders.entry(folder).or_default().insert(base, updated);
+        }
+        for (folder, known) in folders {
+            let names = names_by_inode(&folder).unwrap_or_else(|error| {
+                self.not_now(&folder, &error);
+                HashMap::new()
+            });
+            for path in names.into_values().flatten() {
+                if packed_name(&path).is_none() || self.discover.wants(&path) {
+                    continue;
+                }
+                let updated = bases(&path).iter().filter_map(|base| known.get(base)).max();
+                let Some(updated) = updated.copied() else {
+                    continue;
+                };
+                // Compressing keeps the time of the last write. File systems keep it coarsely.
+                if Look::at(&path).is_ok_and(|look| look.stamp.0 / 1_000_000 + TICK > updated) {
+                    self.adopt_as(path, None, true)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Before reading on in a compressed file. `false`: nothing is read in this turn.
+    pub(super) fn look_into(&mut self, slot: u64, look: Look) -> Result<bool, Ended> {
+        let now = Instant::now();
+        let seats = self.unpacking;
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return Ok(false);
+        };
+        let (trace, at) = (source.trace(), source.position());
+        let Some(packed) = &mut source.packed else {
+            return Ok(false);
+        };
+        if packed::is_changed(&source.look, &look) {
+            if packed.is_done || packed.end.is_some() || look.size < source.look.size {
+                packed.distrust(trace, at);
+            }
+            source.look = look;
+        }
+        if packed.is_done {
+            source.pace.idle = true;
+            return Ok(false);
+        }
+        if let Some(retry) = packed.retry.filter(|retry| *retry > now) {
+            source.pace.next = retry;
+            return Ok(false);
+        }
+        if packed.unpacked.is_none() {
+            let file = source.file.as_ref().map(File::try_clone);
+            match file {
+                Some(Ok(file)) if seats < SEATS => packed.open(file),
+                Some(Err(error)) => {
+                    self.cannot_read(slot, &error)?;
+                    return Ok(false);
+                }
+                _ => {
+                    source.pace.idle = true;
+                    self.packed.push_back(slot);
+                    return Ok(false);
+                }
+            }
+            self.unpacking += 1;
+        }
+        self.prove(slot)
+    }
+
+    /// Proves what a compressed file holds. `true` when that is settled, and it can be read.
+    fn prove(&mut self, slot: u64) -> Result<bool, Ended> {
+        loop {
+            let Some(source) = self.sources.get_mut(&slot) else {
+                return Ok(false);
+            };
+            let Some(packed) = source.packed.as_mut() else {
+                return Ok(false);
+            };
+            if packed.proof.is_none() {
+                return Ok(true);
+            }
+            match packed.prove() {
+                Ok(Proven::Further) => {
+                    source.pace.next = Instant::now();
+                    return Ok(false);
+                }
+                Ok(Proven::Yes(known)) => {
+                    if !self.proven(slot, known)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(Proven::No) => self.refuted(slot)?,
+                Err(fault) => {
+                    self.cannot_unpack(slot, &fault);
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// The file holds `known` bytes of the generation that its first claim is about.
+    fn proven(&mut self, slot: u64, known: u64) -> Result<bool, Ended> {
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return Ok(false);
+        };
+        let claim = source
+            .packed
+            .as_mut()
+            .and_then(|packed| packed.proof.as_mut()?.next());
+        let Some(claim) = claim else {
+            return Ok(false);
+        };
+        let past = match claim.of {
+            Of::Past(ledger) => self.pasts.iter().position(|past| past.ledger == ledger),
+            _ => None,
+        };
+        let is_taken = match claim.of {
+            Of::Past(_) => past.is_none(),
+            Of::Saved(key) => self.saved.get(key).is_none(),
+            Of::Own => false,
+        };
+        if is_taken {
+            // It goes on in another file: this one holds the same, and is another generation.
+            self.refuted_claim(slot, Some(claim))?;
+            return Ok(true);
+        }
+        if let Some(past) = past.map(|at| &self.pasts[at])
+            && !past.is_open
+            && self.outlet.tracker().open_entries(past.ledger) > 0
+        {
+            // What is still on its way would be passed by a position after it.
+            source.pace.next = Instant::now() + self.timing.poll_most;
+            if let Some(proof) = source.packed.as_mut().and_then(|p| p.proof.as_mut()) {
+                proof.claims.push_front(claim);
+            }
+            return Ok(false);
+        }
+        if known > 0
+            && let Err(error) = source.seek_packed(&Position {
+                offset: known,
+                ..Position::default()
+            })
+        {
+            self.cannot_read(slot, &error)?;
+            return Ok(false);
+        }
+        let tail = source.position().tail;
+        let place = claim.position_at(known, tail);
+        source.stand(&place);
+        if let Some(packed) = &mut source.packed {
+            packed.proof = None;
+        }
+        tracing::info!(
+            input = %self.name, file = %source.path.display(), read = known,
+            "the compressed file holds what was read before; it is read on from there"
+        );
+        let ceiling = (known < claim.trace.read()).then_some((known, tail));
+        let fact = Fact {
+            ceiling,
+            ..fact(source)
+        };
+        match (claim.of, past) {
+            (Of::Own, _) => {}
+            (Of::Saved(key), _) if self.saved.take(key).is_some() => {
+                source.id = SourceId(key.0);
+                self.outlet.tracker().add(source.id, place);
+                self.facts.add(source.id, fact, true);
+            }
+            (Of::Past(ledger), Some(at)) if self.pasts[at].is_open => {
+                source.id = ledger;
+                if self.pasts[at].is_saved {
+                    self.outlet.tracker().add(ledger, place);
+                    self.facts.add(ledger, fact, true);
+                } else {
+                    self.facts.goes_on_in(ledger, fact);
+                }
+                self.pasts.remove(at);
+            }
+            _ => {
+                self.outlet.tracker().add(source.id, place);
+                let fact = Fact {
+                    ceiling: None,
+                    ..fact
+                };
+                self.facts.add(source.id, fact, true);
+                if let Some(at) = past {
+                    self.pasts.remove(at);
+                }
+            }
+        }
+        self.end_saved_generations()?;
+        Ok(true)
+    }
+
+    /// The file does not hold the generation that its first claim is about.
+    fn refuted(&mut self, slot: u64) -> Result<(), Ended> {
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return Ok(());
+        };
+        let Some(packed) = &mut source.packed else {
+            return Ok(());
+        };
+        let Some(proof) = &mut packed.proof else {
+            return Ok(());
+        };
+        let claim = proof.next();
+        self.refuted_claim(slot, claim)
+    }
+
+    fn refuted_claim(&mut self, slot: u64, claim: Option<Claim>) -> Result<(), Ended> {
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return Ok(());
+        };
+        let Some(packed) = &mut source.packed else {
+            return Ok(());
+        };
+        let is_last = packed
+            .proof
+            .as_ref()
+            .is_none_or(|proof| proof.claims.is_empty());
+        if is_last {
+            packed.proof = None;
+        }
+        match claim.map(|claim| claim.of) {
+            Some(Of::Own) => {
+                let (look, read) = (source.look, source.at());
+                return self.start_over(slot, read, look);
+            }
+            Some(Of::Saved(key)) => {
+                let is_own = self
+                    .saved
+                    .get(key)
+                    .is_some_and(|entry| is_same(entry, &source.path, &source.look));
+                if is_own {
+                    self.saved.take(key);
+                    self.facts.forget(key);
+                }
+            }
+            _ => {}
+        }
+        if is_last {
+            self.outlet.tracker().add(source.id, Position::default());
+            self.facts.add(source.id, fact(source), true);
+            self.end_saved_generations()?;
+        }
+        Ok(())
+    }
+
+    /// Whether a compressed file may still turn out to hold this generation.
+    pub(super) fn is_claimed(&self, ledger: SourceId) -> bool {
+        let packed = self.sources.values().filter_map(|s| s.packed.as_ref());
+        let mut claims = packed
+            .filter_map(|packed| packed.proof.as_ref())
+            .flat_map(|proof| &proof.claims);
+        claims.any(|claim| claim.of == Of::Past(ledger))
+    }
+
+    /// A compressed file gives no more bytes, for now or for good.
+    pub(super) fn cannot_unpack(&mut self, slot: u64, fault: &Fault) {
+        let now = Instant::now();
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return;
+        };
+        let read = source.at();
+        let Some(packed) = &mut source.packed else {
+            return;
+        };
+        match fault {
+            Fault::NotYet { .. } => source.pace.next = now,
+            Fault::Torn { .. } => {
+                packed.is_torn(now, self.timing.poll_most);
+                source.pace.idle = true;
+                tracing::debug!(input = %self.name, file = %source.path.display(), reason = %fault, "a compressed file is not complete");
+                self.leave_seat(slot);
+            }
+            Fault::Damaged { at, .. } | Fault::TooLarge { at, .. } => {
+                packed.end = Some(match fault {
+                    Fault::Damaged { plain, .. } => *plain,
+                    _ => read,
+                });
+                packed.damaged = source.look.size.saturating_sub(*at);
+                tracing::error!(input = %self.name, file = %source.path.display(), reason = %fault, "a compressed file cannot be read to its end");
+                source.pace.next = now;
+            }
+            Fault::Io(error) => {
+                source.pace.idle = true;
+                self.troubles.cannot_read(&source.path, error, self.sweeps);
+            }
+        }
+    }
+
+    /// After a turn: a compressed file that is read to its end needs no memory any more.
+    pub(super) fn finish_packed(&mut self, slot: u64) {
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return;
+        };
+        let (at, size) = (source.at(), source.look.size);
+        let Some(packed) = &mut source.packed else {
+            return;
+        };
+        if packed.is_done || packed.proof.is_some() || packed.end.is_none_or(|end| at < end) {
+            return;
+        }
+        packed.is_done = true;
+        source.pace.idle = true;
+        if packed.damaged > 0 {
+            let books = self.outlet.tracker().books();
+            books.lost("unreadable", packed.damaged);
+        }
+        self.facts.is_unpacked(source.id, at, size);
+        self.leave_seat(slot);
+    }
+
+    /// Gives the memory to the next one.
+    pub(super) fn leave_seat(&mut self, slot: u64) {
+        let packed = self.sources.get_mut(&slot).and_then(|s| s.packed.as_mut());
+        if packed.is_some_and(|packed| packed.unpacked.take().is_some()) {
+            self.free_seat();
+        }
+    }
+
+    pub(super) fn free_seat(&mut self) {
+        self.unpacking -= 1;
+        while let Some(next) = self.packed.pop_front() {
+            if self.sources.contains_key(&next) {
+                self.wake(next);
+                break;
+            }
+        }
+    }
+}
+
+/// Whether a saved position is this very file's, whatever it holds.
+pub(super) fn is_same(entry: &Entry, path: &Path, look: &Look) -> bool {
+    let births_differ = matches!((entry.birth, look.id.birth), (Some(a), Some(b)) if a != b);
+    let same_inode = entry.inode == look.id.inode && !births_differ;
+    same_inode || (entry.dev != look.id.dev && entry.path == path)
+}
+
+impl Past {
+    /// Whether a compressed file beside it may hold it.
+    pub(super) fn may_be_in(&self, path: &Path) -> bool {
+        let kin = bases(path);
+        packed_name(path).is_some() && bases(&self.path).iter().any(|base| kin.contains(base))
+    }
+}
