@@ -56,6 +56,8 @@ pub(super) struct Past {
     /// It is known from its saved position alone: nothing of it was read by this process.
     pub(super) is_saved: bool,
     is_deleted: bool,
+    /// As [`Source::is_unproven`].
+    is_unproven: bool,
     since: Instant,
 }
 
@@ -82,6 +84,7 @@ impl Past {
             ledger: source.id,
             is_open: true,
             is_saved: false,
+            is_unproven: source.is_unproven,
             is_deleted: false,
             since: Instant::now(),
         }
@@ -119,6 +122,7 @@ impl Past {
             ledger: SourceId(key.0),
             is_open: true,
             is_saved: true,
+            is_unproven: false,
             is_deleted: false,
             since: Instant::now(),
         }
@@ -210,10 +214,24 @@ impl Follower {
         }
         let base = past.path.clone();
         let (mut id, mut began) = (past.id, past.began);
+        let mut past = past;
+        let is_unproven = past.is_unproven;
+        if past.trace.read() == 0 {
+            // Which of them is its copy nobody can tell: what one of them can hold is not known to be lost.
+            let rotated = found.iter().filter(|(look, name)| {
+                let is_later = look.id.birth.is_some_and(|birth| birth >= began);
+                is_later && rotated_from(name).contains(&base)
+            });
+            if rotated.map(|(look, _)| look.size).max() >= Some(past.size) {
+                past.size = 0;
+            }
+        }
         if let Some((known, look, file, name)) = copy
             && let Some(start) = past.start(known, &look, &file)
         {
-            (id, began) = (look.id, look.id.birth.unwrap_or(began));
+            if !is_unproven {
+                (id, began) = (look.id, look.id.birth.unwrap_or(began));
+            }
             self.go_on_in(past, start, name, look, file);
         } else {
             let packed: Vec<(Look, PathBuf)> = found
@@ -423,6 +441,14 @@ impl Follower {
         };
         self.waiting.insert(path.clone(), copy);
         self.learn_copy(path, name, slot.unwrap_or(u64::MAX));
+    }
+
+    /// Files that wait, and for which followed ones.
+    pub(super) fn waiting_for(&self) -> Vec<(PathBuf, u64)> {
+        let waiting = self.waiting.iter();
+        waiting
+            .filter_map(|(path, copy)| Some((path.clone(), copy.slot?)))
+            .collect()
     }
 
     /// Files that wait are judged again when they changed, when the file that they are copies of is gone, or after a while.

@@ -159,6 +159,8 @@ struct Follower {
     ignored: u64,
     /// The next sweep walks over all names, whatever the folders say.
     must_walk: bool,
+    /// A file lost a name to another one: the next walk gives every file its name anew.
+    must_match: bool,
     troubles: Troubles,
     /// Where the last walk could not look: what is there may well exist.
     unreadable: HashSet<PathBuf>,
@@ -224,6 +226,7 @@ impl Follower {
             asked_free: None,
             ignored: 0,
             must_walk: true,
+            must_match: false,
             troubles: Troubles::default(),
             unreadable: HashSet::new(),
             scratch: vec![0; SCRATCH],

@@ -86,7 +86,7 @@ impl Follower {
         after: &Id,
     ) -> Result<(), Ended> {
         let folder = path.parent().unwrap_or(Path::new("/"));
-        let names = match names_by_inode(folder) {
+        let names = match settled_names(folder) {
             Ok(names) => names.into_values().flatten(),
             Err(error) => {
                 self.not_now(folder, &error);
@@ -127,7 +127,7 @@ impl Follower {
         folders.dedup();
         let mut names = Vec::new();
         for folder in folders {
-            match names_by_inode(&folder) {
+            match settled_names(&folder) {
                 Ok(by_inode) => names.extend(by_inode.into_values().flatten()),
                 Err(error) => self.not_now(&folder, &error),
             }
@@ -160,6 +160,13 @@ impl Follower {
                 folders.entry(folder.into()).or_default().push(*slot);
             }
         }
+        // What waits because such a file held the same is judged anew.
+        for (path, slot) in self.waiting_for() {
+            if folders.values().any(|slots| slots.contains(&slot)) {
+                self.names.remove(&path);
+                self.must_walk = true;
+            }
+        }
         let mut found = Vec::new();
         for (folder, slots) in folders {
             let names = match names_by_inode(&folder) {
@@ -179,19 +186,22 @@ impl Follower {
                 let Some(source) = self.sources.get_mut(&slot) else {
                     continue;
                 };
-                source.is_unproven = false;
                 let rotated = unknown
                     .iter()
                     .filter(|(bases, _)| bases.contains(&source.path));
+                let before = found.len();
                 found.extend(
                     rotated
+                        .filter(|(_, name)| !self.discover.wants(name))
                         .filter_map(|(_, name)| Some((Look::at(name).ok()?.id, name.clone())))
                         .filter(|(id, _)| id.birth.is_some_and(|birth| birth >= source.began))
-                        .filter(|(id, _)| was_between(&source.look.id, None, id)),
+                        .filter(|(id, _)| was_between(&source.look.id, None, id))
+                        .filter(|(id, _)| !self.by_id.contains_key(&(id.dev, id.inode))),
                 );
+                // One that may still be a copy of what it holds now is looked at again.
+                source.is_unproven = found.len() > before;
             }
         }
-        found.retain(|(id, _)| !self.by_id.contains_key(&(id.dev, id.inode)));
         self.adopt_rotated(found)
     }
 
@@ -325,6 +335,20 @@ fn find_again(path: &Path, id: &Id) -> io::Result<Option<(PathBuf, File, Look)>>
 pub(super) fn names_of_inode(path: &Path, inode: u64) -> io::Result<Vec<PathBuf>> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     Ok(names_by_inode(folder)?.remove(&inode).unwrap_or_default())
+}
+
+/// As [`names_by_inode`], when two lists agree: one that is made while files are renamed may miss some of them.
+fn settled_names(folder: &Path) -> io::Result<HashMap<u64, Vec<PathBuf>>> {
+    const MOST: usize = 8;
+    let mut names = names_by_inode(folder)?;
+    for _ in 0..MOST {
+        let again = names_by_inode(folder)?;
+        if again == names {
+            break;
+        }
+        names = again;
+    }
+    Ok(names)
 }
 
 /// The files of a folder by inode; none where there is no folder.

@@ -85,7 +85,7 @@ impl Follower {
         // Before the names: what was renamed is finished first.
         self.pursue_saved()?;
         let ignored = std::mem::take(&mut self.ignored);
-        if !found.unknown.is_empty() || kept != self.names.len() {
+        if !found.unknown.is_empty() || kept != self.names.len() || self.must_match {
             self.match_names(found.unknown)?;
         }
         if self.ignored != ignored {
@@ -140,6 +140,7 @@ impl Follower {
         }
         self.names.retain(|_, known| known.seen == sweep);
         self.rename_sources();
+        self.must_match = false;
         // What has a saved position comes first: others may be copies of it.
         let (known, unknown): (Vec<_>, Vec<_>) = new.into_iter().partition(|(path, name)| {
             let found = self.saved.candidates(path, name.inode);
@@ -165,7 +166,10 @@ impl Follower {
             seen,
             is_copy: false,
         };
-        self.names.insert(path, known);
+        let before = self.names.insert(path, known);
+        if before.is_some_and(|before| before.slot != slot) {
+            (self.must_match, self.must_walk) = (true, true);
+        }
     }
 
     /// A name of a file that holds the same as a followed one.

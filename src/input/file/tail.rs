@@ -626,6 +626,14 @@ impl Source {
         let consumed = &filling.arena.filled()[from..from + framed.consumed];
         self.head.add(self.at, consumed);
         remember(&mut self.before, consumed);
+        let half = consumed.len() / 2;
+        if half >= HEAD
+            && half as u64 > self.at / 2
+            && let Some(tail) = print(&consumed[half.saturating_sub(TAIL)..half])
+        {
+            // So much was read at once that a copy made meanwhile would be too far from the next mark.
+            self.marks.add(self.at + half as u64, tail);
+        }
         let base = self.at;
         self.at += framed.consumed as u64;
         framer.settle(

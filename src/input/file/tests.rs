@@ -28,6 +28,7 @@ mod holes;
 mod identity;
 mod limits;
 mod lines;
+mod model;
 mod packed;
 
 const PATIENCE: Duration = Duration::from_secs(30);
