@@ -90,6 +90,19 @@ pub struct InputSnapshot {
     pub syslog: Option<SyslogSnapshot>,
     /// Age of the oldest line that is not settled; `None`: there is none.
     pub oldest_unread_seconds: Option<f64>,
+    /// With `delivery: exactly_once`.
+    pub transactions: Option<TransactionsSnapshot>,
+}
+
+/// How the transactions of an input ended.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct TransactionsSnapshot {
+    pub committed: u64,
+    pub aborted: u64,
+    /// Those of which nobody heard how they ended, until it was found out; they are among the committed or the aborted ones too.
+    pub in_doubt: u64,
+    /// In seconds since 1970; `None`: none was committed yet.
+    pub last_commit: Option<f64>,
 }
 
 /// What a syslog input counts besides its books.
@@ -213,6 +226,12 @@ pub(crate) mod sample {
                         ..SyslogSnapshot::default()
                     }),
                     oldest_unread_seconds: Some(1.5),
+                    transactions: Some(TransactionsSnapshot {
+                        committed: 12,
+                        aborted: 3,
+                        in_doubt: 1,
+                        last_commit: Some(1_795_246_090.25),
+                    }),
                 },
                 InputSnapshot {
                     name: "pipe".to_owned(),

@@ -11,8 +11,8 @@ use crate::input::file::settings::{HoldDeleted, StartAt, Watch};
 use crate::input::frame::settings::{LongLine, MaxLine};
 use crate::input::syslog::settings::{Framing, Protocol, TimestampRange};
 use crate::kafka::settings::{
-    Acks, Brokers, Codec, Compression, ConsumeFrom, Isolation, Linger, OnRefused, OutOfRange,
-    Partitioner, SaslSettings, TlsSettings,
+    Acks, Brokers, Codec, Compression, ConsumeFrom, Delivery, Isolation, Linger, OnRefused,
+    OutOfRange, Partitioner, SaslSettings, TlsSettings,
 };
 use crate::output::file::settings::{OutputFormat, Sync};
 use crate::yaml::{Entry, Node, Spanned};
@@ -310,6 +310,7 @@ fn route(to: &Fields<'_>) -> Route {
         max_record: to
             .size("max_record")
             .unwrap_or_else(|| Spanned::new(0, to.span())),
+        delivery: delivery(to),
         on_refused: to.word("on_refused", on_refused).unwrap_or_default(),
         json: is("format", "json"),
         event_time: is("timestamp", "event"),
@@ -328,6 +329,27 @@ fn named_texts(to: &Fields<'_>, name: &str) -> Vec<Property> {
     pairs
         .map(|(name, value)| Property { name, value })
         .collect()
+}
+
+fn delivery(to: &Fields<'_>) -> Spanned<Delivery> {
+    let exactly_once = |fields: &Fields<'_>| Delivery::ExactlyOnce {
+        commit: fields.duration("commit").unwrap_or_default(),
+        timeout: fields.duration("timeout").unwrap_or_default(),
+    };
+    if let Some(table) = to.table_if_present("delivery", keys::DELIVERY) {
+        let fields = table.table("exactly_once", keys::EXACTLY_ONCE);
+        return Spanned::new(exactly_once(&fields), table.span());
+    }
+    let word = to.text("delivery");
+    word.map_or_else(
+        || Spanned::new(Delivery::AtLeastOnce, to.span()),
+        |word| {
+            word.map(|word| match word.as_str() {
+                "exactly_once" => exactly_once(&Fields::new(keys::EXACTLY_ONCE, None, to.span())),
+                _ => Delivery::AtLeastOnce,
+            })
+        },
+    )
 }
 
 fn partitioner(word: &str) -> Option<Partitioner> {

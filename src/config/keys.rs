@@ -8,6 +8,8 @@ use super::shape::{Key, Kind, Shape, Word, later, word};
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+/// Milliseconds.
+const MINUTE: u64 = 60 * 1000;
 const HOUR: u64 = 3_600_000;
 
 /// The document.
@@ -596,9 +598,9 @@ pub(super) const INPUT_TO: &[Key] = &[
     ),
     Key::default(
         "delivery",
-        DELIVERY,
+        Shape::WordOrTable(&[word("at_least_once"), word("exactly_once")], DELIVERY),
         "at_least_once",
-        "at_least_once: a saved position passes only what the broker confirmed.",
+        "at_least_once: a saved position passes only what the broker confirmed. exactly_once: lines and positions are one transaction; of files only.",
     ),
     Key::default(
         "timestamp",
@@ -685,7 +687,34 @@ pub(super) const BATCH: &[Key] = &[
     ),
 ];
 
-const DELIVERY: Shape = Shape::Word(&[word("at_least_once"), later("exactly_once")]);
+pub(super) const DELIVERY: &[Key] = &[Key::required(
+    "exactly_once",
+    Shape::Table(EXACTLY_ONCE),
+    "How transactions are made: { commit: 1s, timeout: 30s }.",
+)];
+
+pub(super) const EXACTLY_ONCE: &[Key] = &[
+    Key::default(
+        "commit",
+        Shape::Duration {
+            least: 10,
+            most: MINUTE,
+            word: None,
+        },
+        "1s",
+        "A transaction is committed after this time, or when it fills half of the input's share of the memory.",
+    ),
+    Key::default(
+        "timeout",
+        Shape::Duration {
+            least: 2_000,
+            most: 15 * MINUTE,
+            word: None,
+        },
+        "30s",
+        "The broker aborts a transaction that is older: so long a killed daemon can hold up readers and its successor.",
+    ),
+];
 
 pub(super) const OUTPUT: &[Key] = &[
     Key::required("from", Shape::Table(OUTPUT_FROM), "What is consumed."),
@@ -780,7 +809,7 @@ const OUTPUT_FILE: &[Key] = &[
     ),
     Key::default(
         "delivery",
-        DELIVERY,
+        Shape::Word(&[word("at_least_once"), later("exactly_once")]),
         "at_least_once",
         "at_least_once: data is on disk before its offset is committed.",
     ),

@@ -19,8 +19,8 @@ use crate::input::file::settings::{HoldDeleted, StartAt, Watch};
 use crate::input::frame::settings::MaxLine;
 use crate::input::syslog::settings::{Framing, Protocol, TimestampRange};
 use crate::kafka::settings::{
-    Acks, Brokers, Compression, ConsumeFrom, Isolation, Linger, OnRefused, OutOfRange, Partitioner,
-    SaslSettings, TlsSettings,
+    Acks, Brokers, Compression, ConsumeFrom, Delivery, Isolation, Linger, OnRefused, OutOfRange,
+    Partitioner, SaslSettings, TlsSettings,
 };
 use crate::output::file::settings::{OutputFormat, Sync};
 use crate::yaml::{Problem, Source, Span, Spanned, parse};
@@ -190,6 +190,7 @@ pub struct Route {
     /// Absent when the user wrote none: it then follows `max_record`.
     pub batch_size: Option<Spanned<u64>>,
     pub max_record: Spanned<u64>,
+    pub delivery: Spanned<Delivery>,
     pub on_refused: OnRefused,
     /// `format: json`
     pub json: Spanned<bool>,
@@ -347,6 +348,34 @@ outputs:
         let full = of("{ codec: zstd, level: 3 }");
         assert_eq!((full.codec, full.level), (Codec::Zstd, Some(3)));
         assert_eq!(of("none").codec, Codec::None);
+    }
+
+    #[test]
+    fn exactly_once_is_read_in_both_forms() {
+        let of = |delivery: &str| {
+            let text = format!(
+                "inputs: {{ a: {{ from: {{ type: stdin }}, to: {{ topic: t, delivery: {delivery} }} }} }}"
+            );
+            let (config, problems) = read_text(&text);
+            assert_eq!(problems, []);
+            config.inputs[0].to.as_ref().unwrap().delivery.value
+        };
+        let exactly_once = |commit, timeout| Delivery::ExactlyOnce {
+            commit: Duration::from_millis(commit),
+            timeout: Duration::from_millis(timeout),
+        };
+        assert_eq!(of("at_least_once"), Delivery::AtLeastOnce);
+        for text in ["exactly_once", "{ exactly_once: {} }"] {
+            assert_eq!(of(text), exactly_once(1000, 30_000), "{text}");
+        }
+        assert_eq!(
+            of("{ exactly_once: { commit: 200ms } }"),
+            exactly_once(200, 30_000)
+        );
+        assert_eq!(
+            of("{ exactly_once: { timeout: 5s } }"),
+            exactly_once(1000, 5000)
+        );
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Progress {
     pub left: u32,
     /// What became of those that were not simply acknowledged.
     pub astray: Outcome,
+    /// How many records those are.
+    gone: u32,
 }
 
 /// The keys of a batch's records, one after another.
@@ -84,7 +86,7 @@ impl Outgoing {
 impl Progress {
     /// A record that counts for `count` ends without Kafka, for `reason`.
     pub fn dropped(&mut self, count: Count, reason: &'static str) {
-        self.left = self.left.saturating_sub(1);
+        self.ends();
         match self
             .astray
             .dropped
@@ -98,8 +100,18 @@ impl Progress {
 
     /// A record that counts for `count` was set aside.
     pub fn dead_lettered(&mut self, count: Count) {
-        self.left = self.left.saturating_sub(1);
+        self.ends();
         self.astray.dead_lettered += count;
+    }
+
+    fn ends(&mut self) {
+        self.left = self.left.saturating_sub(1);
+        self.gone += 1;
+    }
+
+    /// What was confirmed of `records` counts for nothing: only what went astray stays so.
+    pub fn rewind(&mut self, records: usize) {
+        self.left = (records as u32).saturating_sub(self.gone);
     }
 }
 
@@ -157,7 +169,7 @@ impl Route {
         let left = batch.records.len() as u32;
         let progress = Progress {
             left,
-            astray: Outcome::default(),
+            ..Progress::default()
         };
         let mut outgoing = Outgoing {
             batch,

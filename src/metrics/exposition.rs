@@ -9,6 +9,8 @@
 //! | `logferry_input_truncated_lines_total` | input | lines of which only the beginning was kept |
 //! | `logferry_input_open_connections`, `logferry_input_{accepted,refused,timed_out,broken}_connections_total` | input | of syslog |
 //! | `logferry_input_{unparsed,torn,event_time_out_of_range}_messages_total`, `logferry_input_kernel_dropped_datagrams_total` | input | of syslog |
+//! | `logferry_input_transactions_total` | input, outcome | committed, aborted; in_doubt: nobody heard how it ended until it was found out, and it counts as one of the others too |
+//! | `logferry_input_last_commit_seconds` | input | since 1970 |
 //! | `logferry_output_{consumed,written,synced,committed}_{records,bytes}_total` | output | |
 //! | `logferry_output_lag_records` | output, topic, partition | |
 //! | `logferry_producer_*` | cluster, producer | |
@@ -243,6 +245,43 @@ fn inputs_of(families: &mut Families, inputs: &[InputSnapshot]) {
     for (name, help, unit, value) in counters {
         families.counter(name, help, Some(unit), syslog(value));
     }
+    let transactions = inputs.iter().flat_map(|input| {
+        let counts = input.transactions.into_iter();
+        counts.flat_map(|counts| {
+            [
+                ("committed", counts.committed),
+                ("aborted", counts.aborted),
+                ("in_doubt", counts.in_doubt),
+            ]
+            .map(|(outcome, count)| {
+                (
+                    vec![
+                        ("input", input.name.clone()),
+                        ("outcome", outcome.to_owned()),
+                    ],
+                    count,
+                )
+            })
+        })
+    });
+    families.counter(
+        "input_transactions",
+        "How transactions ended; in_doubt: found out later",
+        None,
+        transactions,
+    );
+    let commits = inputs.iter().filter_map(|input| {
+        Some((
+            label("input", &input.name),
+            input.transactions?.last_commit?,
+        ))
+    });
+    families.measure(
+        "input_last_commit",
+        "When a transaction was committed last, since 1970",
+        "seconds",
+        commits,
+    );
     families.gauge(
         "input_ignored",
         "Files that are not read because they are older than ignore_older",

@@ -21,7 +21,8 @@ use crate::input::file::settings::FileSettings;
 use crate::input::frame::settings::LineSettings;
 use crate::input::syslog::settings::SyslogSettings;
 use crate::kafka::settings::{
-    Brokers, ClusterSettings, ConsumerSettings, ProducerSettings, RouteSettings,
+    Brokers, ClusterSettings, ConsumerSettings, Delivery, ExactlyOnce, ProducerSettings,
+    RouteSettings,
 };
 use crate::output::file::settings::FileOutputSettings;
 use crate::yaml::Problem;
@@ -219,6 +220,15 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
             .as_ref()
             .map_or(BATCH_SIZE.min(max_record), |size| size.value),
         max_record,
+        exactly_once: match to.delivery.value {
+            Delivery::AtLeastOnce => None,
+            Delivery::ExactlyOnce { commit, timeout } => Some(ExactlyOnce {
+                id: names.id.clone(),
+                pipeline: input.name.value.clone(),
+                commit,
+                timeout,
+            }),
+        },
     };
     let plan = InputPlan {
         name: input.name.value.clone(),

@@ -5,6 +5,7 @@
 //! Invariant: rules are independent. Each sees the whole configuration, and says nothing about a value whose problem was reported already.
 
 mod amounts;
+mod delivery;
 mod files;
 mod lines;
 mod syslog;
@@ -18,6 +19,7 @@ use crate::yaml::{Problem, nearest};
 use amounts::{
     batches_fit, levels_fit_their_codec, lines_fit_into_records, lines_fit_into_their_share,
 };
+use delivery::exactly_once_has_what_it_needs;
 use files::{
     data_dir_is_left_alone, globs_are_globs, inputs_do_not_read_what_outputs_write,
     outputs_do_not_share_files, paths_are_templates,
@@ -61,6 +63,7 @@ pub(super) const RULES: &[Rule] = &[
     lines_fit_into_records,
     lines_fit_into_their_share,
     batches_fit,
+    exactly_once_has_what_it_needs,
     inputs_do_not_read_what_outputs_write,
     data_dir_is_left_alone,
     outputs_do_not_share_files,

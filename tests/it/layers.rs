@@ -369,11 +369,14 @@ fn owned(parts: &[&str]) -> Vec<String> {
     parts.iter().map(|&part| part.to_owned()).collect()
 }
 
-/// Each source file's path under `src/` and its text. Files that hold tests only (`tests.rs`) are left out.
+/// Each source file's path under `src/` and its text. Files that hold tests only (`tests.rs`, `tests/`) are left out.
 fn sources(folder: &FilePath, under: &str, found: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && name == "tests" {
+            continue;
+        }
         if path.is_dir() {
             sources(&path, &format!("{under}{name}/"), found);
         } else if name.ends_with(".rs") && name != "tests.rs" {

@@ -16,6 +16,7 @@ mod bad_input;
 mod checkpoints;
 mod discovery;
 mod durable_order;
+mod exactly_once;
 mod examples;
 mod fairness;
 mod file_to_kafka;

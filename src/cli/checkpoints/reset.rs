@@ -1,4 +1,7 @@
 //! `logferry checkpoints reset`: positions are put elsewhere, or forgotten.
+//!
+//! An input that is delivered exactly once has its positions in Kafka; whoever changes them here says that the next start goes by what stands
+//! here.
 
 use std::path::Path;
 
@@ -131,6 +134,7 @@ fn put(
     }
     if let Some(input) = inputs.get_mut(name) {
         input.entries.extend(moved);
+        input.keeper = None;
     }
     Ok(table.show())
 }
@@ -186,6 +190,7 @@ fn forget(
         for key in keys {
             input.entries.remove(&key);
         }
+        input.keeper = None;
         if file.is_none() {
             input.started = None;
         }

@@ -5,8 +5,9 @@
 use std::sync::{Arc, PoisonError};
 
 use super::Wiring;
+use super::marks::{FileMarks, Handoff};
 use super::producers::Making;
-use crate::checkpoint::{Change, Entry, FileKey};
+use crate::checkpoint::Change;
 use crate::control::systemd::{self, Socket};
 use crate::daemon::aside::{set_aside_input, set_aside_long, set_aside_message};
 use crate::daemon::ending::StartError;
@@ -17,6 +18,7 @@ use crate::flow::{Arenas, Batch, Bell, Books, Receiver, Ring, Share, Tracker, pi
 use crate::input::Position;
 use crate::input::file::facts::Facts;
 use crate::input::file::rotate::Timing;
+use crate::input::file::telling::Begin;
 use crate::input::file::{self, FileInput};
 use crate::input::outlet::Ends;
 use crate::input::stdin::{self, StdinInput};
@@ -47,12 +49,13 @@ impl Wiring<'_> {
         let books = Arc::new(Books::new());
         let tracker: Arc<Tracker<Position>> = Arc::new(Tracker::new(books.clone()));
         let arenas = Arenas::new(FREE_ARENAS);
+        let hold = share.guaranteed() / 2;
         let ends = Ends {
             tracker: tracker.clone(),
             share,
             arenas,
             sender,
-            bell,
+            bell: bell.clone(),
             stop: self.stop.clone(),
         };
         making.pipelines.push(self.pipeline(
@@ -125,21 +128,43 @@ impl Wiring<'_> {
             SourceSettings::File(settings) => {
                 let facts = Arc::new(Facts::new(&plan.name, tracker));
                 look.facts = Some(facts.clone());
-                let (saved, first_start, next_key) =
-                    self.saved(&plan.name, making.keeps_positions());
-                let input = FileInput {
-                    name: plan.name.clone(),
-                    settings: settings.clone(),
-                    saved,
-                    first_start,
-                    next_key,
-                    once: self.once,
-                    ends,
-                    set_aside,
-                    facts: facts.clone(),
-                    timing: Timing::default(),
+                let (keeps, is_exact) = (
+                    making.keeps_positions(),
+                    making.settings.exactly_once.is_some(),
+                );
+                let handoff = is_exact.then(|| Handoff::new(bell));
+                let begin = if let Some(handoff) = &handoff {
+                    let marks = FileMarks {
+                        input: plan.name.clone(),
+                        store: self.store.clone(),
+                        facts: facts.clone(),
+                        handoff: handoff.clone(),
+                        taking_over: None,
+                    };
+                    making.marks = Some((Box::new(marks), hold));
+                    None
+                } else {
+                    Some(self.saved(&plan.name, keeps))
                 };
+                let (name, settings, once) = (plan.name.clone(), settings.clone(), self.once);
+                let reading = facts.clone();
                 self.tasks.start(Part::Input(at), &thread, move || {
+                    let begin = begin.or_else(|| handoff?.wait(&ends.stop));
+                    let Some(begin) = begin else {
+                        return Ok(());
+                    };
+                    let input = FileInput {
+                        name,
+                        settings,
+                        saved: begin.entries.into_iter().collect(),
+                        first_start: begin.started.is_none(),
+                        next_key: begin.next_key,
+                        once,
+                        ends,
+                        set_aside,
+                        facts: reading,
+                        timing: Timing::default(),
+                    };
                     file::run(input)
                         .map(drop)
                         .map_err(|error| error.to_string())
@@ -166,18 +191,30 @@ impl Wiring<'_> {
         Sockets::open(settings, inherited)
     }
 
-    /// What the checkpoint has for an input, whether it never started before, and the first key that was never used.
-    fn saved(&self, input: &str, keeps: bool) -> (Vec<(FileKey, Entry)>, bool, u64) {
+    /// Where an input begins as the checkpoint has it. From now on it is the checkpoint that has its positions.
+    fn saved(&self, input: &str, keeps: bool) -> Begin {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         if !keeps {
-            return (Vec::new(), true, 0);
+            return Begin::default();
         }
-        let saved = store
-            .entries(input)
-            .map(|(key, entry)| (key, entry.clone()))
-            .collect();
-        let first_start = !store.started(input);
-        (saved, first_start, store.next_key(input).0)
+        let begin = Begin {
+            entries: store
+                .entries(input)
+                .map(|(key, entry)| (key, entry.clone()))
+                .collect(),
+            started: store.all().get(input).and_then(|input| input.started),
+            next_key: store.next_key(input).0,
+        };
+        if store.keeper(input).is_some() {
+            let keep = Change::Keep {
+                input: input.to_owned(),
+                keeper: None,
+            };
+            if let Err(error) = store.save(&[keep]) {
+                tracing::error!(input, %error, "it cannot be saved yet that positions are kept here again");
+            }
+        }
+        begin
     }
 
     fn pipeline(

@@ -214,7 +214,7 @@ impl Rig {
                     self.saved.remove(&key);
                 }
                 Change::Started { .. } => self.started = true,
-                Change::Bind { .. } => {}
+                Change::Bind { .. } | Change::Keep { .. } => {}
             }
         }
     }

@@ -12,6 +12,8 @@ mod event;
 mod group;
 mod offsets;
 mod produce;
+mod topics;
+mod transaction;
 
 pub use client::{Kind, Native, QueueBell};
 pub use consume::{Message, MessageBatch};
@@ -19,3 +21,5 @@ pub use event::{Event, EventKind};
 pub use group::Member;
 pub use offsets::{Boundary, PartitionOffset};
 pub use produce::{Delivery, Flight, MOST_RECORDS, Ticket, Topic};
+pub use topics::NewTopic;
+pub use transaction::TransactionError;

@@ -84,6 +84,7 @@ impl Bench {
             bell: to_producer.clone(),
             stop: stop.clone(),
             state: state.clone(),
+            exactly_once: None,
         };
         let config = (producer.config)().unwrap();
         let asked = stop.clone();
@@ -218,6 +219,7 @@ fn producer_settings(max_record: u64) -> ProducerSettings {
         linger: Linger::Auto,
         batch_size: 100_000,
         max_record,
+        exactly_once: None,
     }
 }
 
