@@ -15,7 +15,6 @@ use crate::daemon::tasks::Part;
 use crate::flow::{Arenas, Batch, Bell, Books, Receiver, Ring, Share, Tracker, pipe};
 use crate::input::Position;
 use crate::input::file::facts::Facts;
-use crate::input::file::rotate::Timing;
 use crate::input::file::{self, FileInput};
 use crate::input::outlet::Ends;
 use crate::input::stdin::{self, StdinInput};
@@ -99,7 +98,7 @@ impl Wiring<'_> {
                     ends,
                     set_aside,
                     facts: facts.clone(),
-                    timing: Timing::default(),
+                    timing: self.timing,
                 };
                 self.tasks.start(Part::Input(at), &thread, move || {
                     file::run(input)

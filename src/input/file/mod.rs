@@ -34,7 +34,7 @@ pub mod watch;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use self::copies::{Past, Waiting};
 use self::discover::{Discover, PatternError};
@@ -56,8 +56,6 @@ use crate::flow::SourceId;
 
 /// What is searched at once for the end of a long line, in bytes.
 const SCRATCH: usize = 64 * 1024;
-/// How often writes to idle files are asked for.
-const HINTS: Duration = Duration::from_millis(100);
 
 /// What a file input needs to run.
 pub struct FileInput {
@@ -300,10 +298,12 @@ impl Follower {
         let active = self.active.iter().filter(|_| !self.is_blocked);
         let due = active.filter_map(|slot| self.sources.get(slot));
         let next = due.map(|source| source.pace.next).fold(sweep, Instant::min);
-        let mut patience = next.saturating_duration_since(now);
-        if self.watch.is_armed() {
-            patience = patience.min(HINTS);
-        }
+        let next = if self.watch.is_armed() {
+            next.min(self.timing.next_beat(now))
+        } else {
+            next
+        };
+        let patience = next.saturating_duration_since(now);
         if !patience.is_zero() {
             self.outlet.bell().wait(patience);
         }

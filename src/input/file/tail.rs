@@ -31,6 +31,8 @@ use crate::input::{LongLine, SetAside};
 
 /// A half line of at least this many bytes is searched for its end before it is read again.
 const LONG_HALF: usize = 4096;
+/// A file that grows by less than so many bytes a second is looked at together with others.
+const SLOW: u64 = 32 * 1024;
 
 /// A followed file.
 pub struct Source {
@@ -737,11 +739,16 @@ impl Pace {
         self.idle = false;
     }
 
-    /// After a look that brought bytes; `more` when more are there already.
-    pub fn brought(&mut self, more: bool, now: Instant, timing: &Timing) {
+    /// After a look that brought so many bytes; `more` when more are there already.
+    pub fn brought(&mut self, bytes: u64, more: bool, now: Instant, timing: &Timing) {
+        let took = now.saturating_duration_since(self.grew).as_nanos();
+        let is_slow = u128::from(bytes) * 1_000_000_000 < u128::from(SLOW) * took;
         self.grew = now;
-        self.wait = timing.poll_first;
-        self.next = if more { now } else { now + self.wait };
+        (self.wait, self.next) = match (more, is_slow) {
+            (true, _) => (timing.poll_first, now),
+            (false, true) => (timing.beat, timing.next_beat(now)),
+            (false, false) => (timing.poll_first, now + timing.poll_first),
+        };
     }
 
     /// Something is due then even if nothing comes. What is due late is left to sweeps.
@@ -755,7 +762,13 @@ impl Pace {
     /// After a look that brought nothing.
     pub fn brought_nothing(&mut self, now: Instant, timing: &Timing) {
         self.wait = (self.wait * 2).clamp(timing.poll_first, timing.poll_most);
-        self.next = now + self.wait;
+        let next = now + self.wait;
+        // Rather sooner than later: the longest wait is a promise.
+        self.next = if self.wait > timing.beat {
+            timing.last_beat(next)
+        } else {
+            next
+        };
         self.idle = now.saturating_duration_since(self.grew) >= timing.idle_after;
     }
 }
@@ -804,11 +817,44 @@ mod tests {
     }
 
     #[test]
+    fn files_that_little_comes_of_are_looked_at_together() {
+        let timing = Timing::default();
+        let at = |ms| timing.since + Duration::from_millis(ms);
+        let next = |came: u64, bytes, looked: u64| {
+            let mut pace = Pace::new(at(came));
+            pace.wake(at(came));
+            pace.brought(bytes, false, at(looked), &timing);
+            pace.next.saturating_duration_since(timing.since).as_millis()
+        };
+        assert_eq!([next(0, 200, 130), next(40, 900, 199)], [200, 200]);
+        assert_eq!(next(100, 200, 200), 300);
+        // Many bytes in a short time: the next ones are near.
+        assert_eq!(next(110, 4000, 130), 150);
+    }
+
+    #[test]
+    fn a_slow_file_is_not_looked_at_later_than_promised() {
+        let timing = Timing::default();
+        let mut now = timing.since + Duration::from_millis(1234);
+        let mut pace = Pace::new(timing.since);
+        pace.wake(now);
+        pace.brought(200, false, now, &timing);
+        while !pace.idle {
+            let wait = pace.next - now;
+            assert!(wait > Duration::ZERO && wait <= timing.poll_most, "{wait:?}");
+            // The thread does not wake at once.
+            now = pace.next + Duration::from_millis(3);
+            pace.brought_nothing(now, &timing);
+        }
+    }
+
+    #[test]
     fn a_quiet_file_is_looked_at_less_and_less_and_then_left_to_events() {
-        let (start, timing) = (Instant::now(), Timing::default());
+        let timing = Timing::default();
+        let start = timing.since;
         let mut pace = Pace::new(start);
         pace.wake(start);
-        pace.brought(false, start, &timing);
+        pace.brought(4000, false, start, &timing);
         let mut now = start;
         let mut waits = Vec::new();
         while !pace.idle {
@@ -816,7 +862,7 @@ mod tests {
             now = pace.next;
             pace.brought_nothing(now, &timing);
         }
-        assert_eq!(waits[..6], [20, 40, 80, 160, 250, 250]);
+        assert_eq!(waits[..6], [20, 40, 80, 160, 200, 200]);
         assert!(now - start >= timing.idle_after);
     }
 }

@@ -91,6 +91,8 @@ impl Rig {
                 moved_for: Duration::from_secs(3600),
                 copy_for: Duration::from_millis(200),
                 missing_for: Duration::from_secs(3600),
+                beat: Duration::from_millis(3),
+                since: Instant::now(),
             },
             memory: 16 << 20,
             saved: BTreeMap::new(),

@@ -114,9 +114,8 @@ impl Follower {
             }
         };
         if brought > 0 {
-            source
-                .pace
-                .brought(more || brought >= BUSY, now, &self.timing);
+            let more = more || brought >= BUSY;
+            source.pace.brought(brought, more, now, &self.timing);
         } else {
             source.pace.brought_nothing(now, &self.timing);
         }
