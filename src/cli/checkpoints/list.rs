@@ -211,7 +211,7 @@ fn text(rows: &[Row<'_>], data_dir: &Path) -> String {
                 Seen::At(sighting) if sighting.is_rewritten => {
                     "rewritten: begins anew at the next start".to_owned()
                 }
-                Seen::At(sighting) if sighting.path != entry.path => {
+                Seen::At(sighting) if *sighting.path != *entry.path => {
                     format!("now {}", sighting.path.display())
                 }
                 Seen::At(_) => String::new(),

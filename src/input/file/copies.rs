@@ -72,7 +72,7 @@ pub(super) struct Waiting {
 impl Past {
     pub(super) fn of(source: &Source, size: u64) -> Self {
         Self {
-            path: source.path.clone(),
+            path: source.path.to_path_buf(),
             id: source.look.id,
             trace: source.trace(),
             position: source.position(),
@@ -104,7 +104,7 @@ impl Past {
 
     pub(super) fn of_saved(key: FileKey, entry: &Entry) -> Self {
         Self {
-            path: entry.path.clone(),
+            path: entry.path.to_path_buf(),
             id: Id {
                 dev: entry.dev,
                 inode: entry.inode,
@@ -380,7 +380,10 @@ impl Follower {
             return false;
         }
         let slot = rotated_from(path).iter().find_map(|base| {
-            let known = self.names.get(base).filter(|known| !known.is_copy)?;
+            let known = self
+                .names
+                .get(base.as_path())
+                .filter(|known| !known.is_copy)?;
             let source = self.sources.get(&known.slot)?;
             let is_older = source.sweep < self.sweeps
                 && source.look.id.dev == look.id.dev
@@ -414,7 +417,7 @@ impl Follower {
             is_over: false,
         };
         self.waiting.insert(path.clone(), copy);
-        self.learn_copy(path, name, slot.unwrap_or(u64::MAX));
+        self.learn_copy(path.into(), name, slot.unwrap_or(u64::MAX));
     }
 
     /// Files that wait are judged again when they changed, when the file that they are copies of is gone, or after a while.
@@ -435,12 +438,12 @@ impl Follower {
                 }
                 Ok(look) if look.id.is_same(&copy.look.id) => {}
                 _ => {
-                    names.remove(path);
+                    names.remove(path.as_path());
                     is_due = true;
                     return false;
                 }
             }
-            names.remove(path);
+            names.remove(path.as_path());
             is_due = true;
             true
         });
@@ -450,7 +453,7 @@ impl Follower {
     /// The followed file that `path` may be a copy of was cut, perhaps: then it comes first.
     pub(super) fn look_at_originals(&mut self, path: &Path) -> Result<(), Ended> {
         for base in rotated_from(path) {
-            let Some(slot) = self.names.get(&base).map(|known| known.slot) else {
+            let Some(slot) = self.names.get(base.as_path()).map(|known| known.slot) else {
                 continue;
             };
             let Some(source) = self.sources.get(&slot) else {
@@ -492,7 +495,7 @@ impl Follower {
         let (names, waiting) = (&mut self.names, &self.waiting);
         for (path, copy) in waiting {
             if copy.slot == Some(slot) {
-                names.remove(path);
+                names.remove(path.as_path());
                 self.must_walk = true;
             }
         }

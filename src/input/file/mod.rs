@@ -31,8 +31,8 @@ pub mod unpack;
 mod unpacking;
 pub mod watch;
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -115,11 +115,12 @@ struct Follower {
     /// Files that `start_at` applies to although they could not be read at the very first start.
     late: HashSet<PathBuf>,
     next_key: u64,
-    /// By slot: a number that stays with a file also when its content is replaced.
-    sources: HashMap<u64, Source>,
+    /// By slot: a number that stays with a file also when its content is replaced. In the order in which they were found, which is that of
+    /// their places in memory: a sweep goes through all.
+    sources: BTreeMap<u64, Box<Source>>,
     next_slot: u64,
     by_id: HashMap<(u64, u64), u64>,
-    names: HashMap<PathBuf, Known>,
+    names: HashMap<Arc<Path>, Known>,
     /// What stood last at paths where no followed file stands now.
     predecessors: HashMap<PathBuf, Id>,
     /// Generations that ended.
@@ -196,7 +197,7 @@ impl Follower {
             first_start: input.first_start,
             late: HashSet::new(),
             next_key: input.next_key,
-            sources: HashMap::new(),
+            sources: BTreeMap::new(),
             next_slot: 0,
             by_id: HashMap::new(),
             names: HashMap::new(),

@@ -206,7 +206,7 @@ impl Follower {
         source.file = Some(file);
         source.is_doubtful = true;
         source.standing = source.standing.out_of_sight(look.links, Instant::now());
-        source.path = path;
+        source.path = path.into();
         self.open += 1;
         self.facts.renamed(source.id, source.path.clone());
         self.wake(slot);
@@ -243,7 +243,7 @@ pub(super) fn predecessors(saved: &[(FileKey, Entry)]) -> HashMap<PathBuf, Id> {
         };
         for path in rotated_from(&entry.path)
             .into_iter()
-            .chain([entry.path.clone()])
+            .chain([entry.path.to_path_buf()])
         {
             let known = youngest.entry(path).or_insert(id);
             if known.birth < id.birth {

@@ -65,7 +65,10 @@ impl Timing {
 
     /// The last common moment until `now`.
     pub fn last_beat(&self, now: Instant) -> Instant {
-        let (past, beat) = (now.saturating_duration_since(self.since), self.beat.as_nanos());
+        let (past, beat) = (
+            now.saturating_duration_since(self.since),
+            self.beat.as_nanos(),
+        );
         let beyond = past.as_nanos().checked_rem(beat).unwrap_or_default();
         now - Duration::from_nanos(u64::try_from(beyond).unwrap_or_default())
     }

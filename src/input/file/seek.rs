@@ -84,7 +84,7 @@ pub fn find(entry: &Entry) -> io::Result<Option<Sighting>> {
     let mut trouble = None;
     let beside = || names_of_inode(&entry.path, entry.inode).unwrap_or_default();
     let names =
-        std::iter::once_with(|| vec![entry.path.clone()]).chain(std::iter::once_with(beside));
+        std::iter::once_with(|| vec![entry.path.to_path_buf()]).chain(std::iter::once_with(beside));
     let mut rewritten = None;
     for path in names.flatten() {
         match sight(entry, &path) {
@@ -152,7 +152,7 @@ impl Sighting {
             .and_then(|tail| Ok((tail, print_of(0, offset.min(HEAD as u64))?)));
         let (tail, head) = prints.map_err(|source| self.unreadable(source))?;
         Ok(Entry {
-            path: self.path.clone(),
+            path: self.path.as_path().into(),
             dev: self.look.id.dev,
             inode: self.look.id.inode,
             birth: self.look.id.birth,

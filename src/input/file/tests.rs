@@ -186,7 +186,13 @@ impl Rig {
                     for (at, record) in batch.records.iter().enumerate() {
                         let value =
                             String::from_utf8_lossy(&batch.arena.filled()[record.value.range()]);
-                        let path = batch.run_of(at).origin.path.clone().unwrap();
+                        let path = batch
+                            .run_of(at)
+                            .origin
+                            .path
+                            .as_deref()
+                            .unwrap()
+                            .to_path_buf();
                         self.arrived.push((path, value.into_owned()));
                     }
                     let count = batch.count();

@@ -206,6 +206,7 @@ impl Follower {
                     Err(_) => source.is_armed = false,
                 }
             }
+            source.rest();
             if source.file.is_some() && !source.is_queued {
                 source.is_queued = true;
                 self.idle.push_back(slot);
@@ -261,7 +262,7 @@ impl Follower {
             self.by_id.remove(&id);
         }
         self.names.retain(|_, known| known.slot != slot);
-        Some(source)
+        Some(*source)
     }
 
     /// Reading failed: said once, tried again at every sweep.
