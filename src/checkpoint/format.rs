@@ -261,7 +261,7 @@ impl TryFrom<EntryText> for Entry {
             None => PathBuf::from(text.path),
         };
         Ok(Self {
-            path,
+            path: path.into(),
             dev: text.dev,
             inode: text.inode,
             birth: text.birth,
@@ -354,7 +354,7 @@ mod tests {
             updated in any::<i64>(),
         ) -> Entry {
             let (dev, inode, offset) = numbers;
-            Entry { path, dev, inode, birth, offset, inside_line, skip, head, tail, packed, updated }
+            Entry { path: path.into(), dev, inode, birth, offset, inside_line, skip, head, tail, packed, updated }
         }
     }
 
@@ -505,7 +505,7 @@ mod tests {
     #[test]
     fn the_files_look_like_this() {
         let entry = Entry {
-            path: PathBuf::from(OsString::from_vec(b"/var/log/\xff.log".to_vec())),
+            path: PathBuf::from(OsString::from_vec(b"/var/log/\xff.log".to_vec())).into(),
             dev: 1,
             inode: 2,
             birth: None,

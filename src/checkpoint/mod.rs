@@ -32,7 +32,8 @@ mod state;
 mod store;
 mod view;
 
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -51,7 +52,7 @@ pub struct FileKey(pub u64);
 #[serde(try_from = "format::EntryText")]
 pub struct Entry {
     /// Where it was found last.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     pub dev: u64,
     pub inode: u64,
     /// When the file system made it, in nanoseconds since 1970; absent where the file system does not know.

@@ -282,7 +282,7 @@ const INPUT_FILE: &[Key] = &[
             least: 1,
             most: 1_000_000,
         },
-        "4096",
+        "16384",
         "Files held open at once, at most half of what the process may open. The least recently active one is closed, and opened again when it grows.",
     ),
     Key::optional(

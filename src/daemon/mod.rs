@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use self::drain::{Drain, LEAVE, Step, Why};
 pub use self::ending::Ending;
 use self::ending::StartError;
@@ -74,6 +76,22 @@ pub fn run(plan: &Plan, options: &Options) -> Run {
     })
 }
 
+/// Takes as many descriptors as the process may have. What a shell or a unit begins with is low for the sake of programs that use select(2);
+/// nothing here does.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let most = Rlimit {
+            current: limit.maximum,
+            ..limit
+        };
+        // Refused, it goes with what there is: files are closed and opened again.
+        if let Err(error) = setrlimit(Resource::Nofile, most) {
+            tracing::debug!(%error, "the limit of open files cannot be raised");
+        }
+    }
+}
+
 struct Daemon {
     wired: Wired,
     signals: Signals,
@@ -96,6 +114,7 @@ struct Daemon {
 
 impl Daemon {
     async fn start(plan: &Plan, options: &Options) -> Result<Self, StartError> {
+        raise_descriptors();
         let signals = Signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
         let admin = match plan.admin {
             Some(address) => Some(

@@ -46,11 +46,11 @@ impl Finish {
 pub fn run(saver: Saver) -> Result<(), String> {
     let mut synced = Instant::now();
     let mut trouble = None;
-    let mut changes = Vec::new();
     loop {
         saver.finish.bell.wait(saver.every);
         let last = saver.finish.asked.load(Ordering::Acquire);
-        changes.clear();
+        // Anew each time: at the start all files are in it, and hardly ever again.
+        let mut changes = Vec::new();
         for collect in &saver.inputs {
             collect(&mut changes);
         }

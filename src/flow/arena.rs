@@ -23,17 +23,38 @@ pub struct Arena {
 pub struct Arenas(Arc<Pool>);
 
 struct Pool {
-    free: Mutex<Vec<Box<[u8]>>>,
+    free: Mutex<Free>,
     /// How many free ones are kept; those beyond are given back to the system after a burst.
     keep: usize,
+}
+
+struct Free {
+    arenas: Vec<Box<[u8]>>,
+    /// The fewest that there were since [`Arenas::give_back_unused`].
+    least: usize,
 }
 
 impl Arenas {
     pub fn new(keep: usize) -> Self {
         Self(Arc::new(Pool {
-            free: Mutex::new(Vec::new()),
+            free: Mutex::new(Free {
+                arenas: Vec::new(),
+                least: 0,
+            }),
             keep,
         }))
+    }
+
+    /// Gives back to the system what nobody took since the last call. To be called every now and then.
+    pub fn give_back_unused(&self) {
+        let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = free.arenas.len().saturating_sub(free.least);
+        // The last ones are taken first.
+        let unused = free.least;
+        let given_back: Vec<_> = free.arenas.drain(..unused).collect();
+        free.least = used;
+        drop(free);
+        drop(given_back);
     }
 
     /// An empty arena of at least `capacity` bytes. Only those of [`ARENA_BYTES`] are pooled.
@@ -45,12 +66,12 @@ impl Arenas {
                 pool: Weak::new(),
             };
         }
-        let bytes = self
-            .0
-            .free
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
+        let bytes = {
+            let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
+            let bytes = free.arenas.pop();
+            free.least = free.least.min(free.arenas.len());
+            bytes
+        };
         let bytes = bytes.unwrap_or_else(|| vec![0; ARENA_BYTES].into_boxed_slice());
         Arena {
             bytes,
@@ -121,8 +142,8 @@ impl Drop for Arena {
             self.bytes.fill(GIVEN_BACK);
         }
         let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < pool.keep {
-            free.push(std::mem::take(&mut self.bytes));
+        if free.arenas.len() < pool.keep {
+            free.arenas.push(std::mem::take(&mut self.bytes));
         }
     }
 }
@@ -141,6 +162,20 @@ mod tests {
         let second = arenas.take(10);
         assert_eq!(second.spare_ptr(), at);
         assert!(second.is_empty());
+    }
+
+    #[test]
+    fn free_arenas_that_nobody_takes_are_given_back() {
+        let arenas = Arenas::new(3);
+        let free = |arenas: &Arenas| arenas.0.free.lock().unwrap().arenas.len();
+        drop([arenas.take(0), arenas.take(0), arenas.take(0)]);
+        arenas.give_back_unused();
+        assert_eq!(free(&arenas), 3, "all were taken");
+        drop(arenas.take(0));
+        arenas.give_back_unused();
+        assert_eq!(free(&arenas), 1);
+        arenas.give_back_unused();
+        assert_eq!(free(&arenas), 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What travels from an input to the producer: bytes and the spans of the lines in them, not a vector of records.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::arena::Arena;
@@ -40,7 +40,7 @@ pub struct Origin {
     /// The input's name.
     pub input: Arc<str>,
     /// The file, for inputs that read files.
-    pub path: Option<PathBuf>,
+    pub path: Option<Arc<Path>>,
 }
 
 /// Records of one source in its order. What was filtered or dropped between them is no part of it.

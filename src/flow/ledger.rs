@@ -83,6 +83,13 @@ impl<P: Clone> Ledger<P> {
         self.entries.back().map_or(&self.position, |(end, _)| end)
     }
 
+    /// Gives back what entries need when there are none: most of many sources have had all that they will have for long.
+    pub fn shrink(&mut self) {
+        if self.entries.is_empty() {
+            self.entries = VecDeque::new();
+        }
+    }
+
     /// How many entries are not passed yet.
     pub fn open_entries(&self) -> usize {
         self.entries.len()

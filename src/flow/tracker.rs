@@ -138,6 +138,7 @@ impl<P: Clone> Tracker<P> {
         for source in std::mem::take(&mut ledgers.moved) {
             if let Some(tracked) = ledgers.by_source.get_mut(&source) {
                 tracked.moved = false;
+                tracked.ledger.shrink();
                 each(source, tracked.ledger.position());
             }
         }

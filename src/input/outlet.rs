@@ -113,6 +113,11 @@ impl Outlet {
         &self.ends.bell
     }
 
+    /// Gives back memory that was not used since the last call.
+    pub fn give_back_unused(&self) {
+        self.ends.arenas.give_back_unused();
+    }
+
     pub fn tracker(&self) -> &Arc<Tracker<Position>> {
         &self.ends.tracker
     }

@@ -31,6 +31,8 @@ use crate::disk::{Disk, DiskFile};
 pub(super) const SNAPSHOT: &str = "checkpoint.json";
 /// Without a sync for long, a save writes the snapshot, when the journal is this many times too long.
 const UNSYNCED_FACTOR: u64 = 8;
+/// What an ordinary line of the journal needs, in bytes.
+const BUFFER: usize = 16 * 1024;
 
 /// Where all inputs resume. Holds the data_dir's lock until it is dropped; dropping syncs nothing.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ pub struct Store {
     limit: u64,
     /// In `inputs`, but not in the journal, because their save failed.
     unsaved: Vec<Change>,
-    /// Kept for its capacity.
+    /// Kept for its capacity, as far as an ordinary save needs it.
     buffer: Vec<u8>,
 }
 
@@ -209,6 +211,7 @@ impl Store {
             *torn = false;
         }
         self.buffer.clear();
+        self.buffer.shrink_to(BUFFER);
         format::encode_line(&mut self.buffer, *generation, *record, *synced, changes)
             .map_err(|error| failed(error.into()))?;
         if let Err(error) = file.write_at(&self.buffer, *len) {

@@ -15,7 +15,7 @@ fn open(disk: &ModelDisk) -> Result<(Store, Recovered), StoreError> {
 
 fn entry(offset: u64) -> Entry {
     Entry {
-        path: PathBuf::from("/var/log/a.log"),
+        path: Path::new("/var/log/a.log").into(),
         dev: 1,
         inode: 2,
         birth: Some(1_795_246_085_401_000_000),
@@ -419,7 +419,8 @@ impl History {
             path: PathBuf::from("x".repeat(match self.random.below(8) {
                 0 => self.random.below(9000) as usize,
                 _ => 5,
-            })),
+            }))
+            .into(),
             ..entry(self.offset)
         };
         match self.random.below(8) {

@@ -16,7 +16,7 @@ fn put(offset: u64) -> Change {
         input: "nginx".into(),
         key: FileKey(0),
         entry: Entry {
-            path: "/var/log/a.log".into(),
+            path: Path::new("/var/log/a.log").into(),
             dev: 1,
             inode: 2,
             birth: None,

@@ -37,7 +37,7 @@ struct Row<'a> {
 
 /// What an entry's file looks like now.
 enum Seen {
-    At(Sighting),
+    At(Box<Sighting>),
     Missing,
     Unreadable(std::io::Error),
 }
@@ -45,7 +45,7 @@ enum Seen {
 impl Seen {
     fn of(entry: &Entry) -> Self {
         match find(entry) {
-            Ok(Some(sighting)) => Self::At(sighting),
+            Ok(Some(sighting)) => Self::At(Box::new(sighting)),
             Ok(None) => Self::Missing,
             Err(error) => Self::Unreadable(error),
         }
@@ -211,7 +211,7 @@ fn text(rows: &[Row<'_>], data_dir: &Path) -> String {
                 Seen::At(sighting) if sighting.is_rewritten => {
                     "rewritten: begins anew at the next start".to_owned()
                 }
-                Seen::At(sighting) if sighting.path != entry.path => {
+                Seen::At(sighting) if *sighting.path != *entry.path => {
                     format!("now {}", sighting.path.display())
                 }
                 Seen::At(_) => String::new(),

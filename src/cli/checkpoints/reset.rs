@@ -52,7 +52,7 @@ fn meant<'a>(
     let mut entries: Vec<_> = input
         .entries
         .iter()
-        .filter(|(_, entry)| file.is_none_or(|file| entry.path == file))
+        .filter(|(_, entry)| file.is_none_or(|file| *entry.path == *file))
         .map(|(key, entry)| (*key, entry))
         .collect();
     entries.sort_by(|a, b| (&a.1.path, a.0).cmp(&(&b.1.path, b.0)));

@@ -17,7 +17,6 @@ use crate::daemon::tasks::Part;
 use crate::flow::{Arenas, Batch, Bell, Books, Receiver, Ring, Share, Tracker, pipe};
 use crate::input::Position;
 use crate::input::file::facts::Facts;
-use crate::input::file::rotate::Timing;
 use crate::input::file::telling::Begin;
 use crate::input::file::{self, FileInput};
 use crate::input::outlet::Ends;
@@ -147,6 +146,7 @@ impl Wiring<'_> {
                     Some(self.saved(&plan.name, keeps))
                 };
                 let (name, settings, once) = (plan.name.clone(), settings.clone(), self.once);
+                let timing = self.timing;
                 let reading = facts.clone();
                 self.tasks.start(Part::Input(at), &thread, move || {
                     let begin = begin.or_else(|| handoff?.wait(&ends.stop));
@@ -163,7 +163,7 @@ impl Wiring<'_> {
                         ends,
                         set_aside,
                         facts: reading,
-                        timing: Timing::default(),
+                        timing,
                     };
                     file::run(input)
                         .map(drop)

@@ -26,6 +26,7 @@ use super::tasks::{Ended, Part, Tasks};
 use crate::checkpoint::Store;
 use crate::disk::{Disk, RealDisk};
 use crate::flow::{Bell, Budget, Stop};
+use crate::input::file::rotate::Timing;
 use crate::kafka::embedded::Embedded;
 use crate::kafka::metadata::Metadata;
 use crate::plan::Plan;
@@ -70,6 +71,7 @@ pub fn wire(plan: &Plan, host: &str, once: bool) -> Result<Wired, StartError> {
         store,
         aside,
         stop: stop.clone(),
+        timing: Timing::default(),
         tasks,
     };
 
@@ -140,6 +142,8 @@ struct Wiring<'a> {
     store: SharedStore,
     aside: Aside,
     stop: Stop,
+    /// One for all inputs, so that they wake their producer together.
+    timing: Timing,
     tasks: Tasks,
 }
 

@@ -55,7 +55,7 @@ impl Follower {
         }
         if let Some(slot) = self.slot_of(&look) {
             if let Some(name) = name {
-                self.learn_name(path, name, slot);
+                self.learn_name(path.into(), name, slot);
             }
             return Ok(());
         }
@@ -127,7 +127,8 @@ impl Follower {
     ) {
         let now = Instant::now();
         let id = start.id;
-        let mut source = Source::new(id, origin(&self.name, &path), path.clone(), look, now);
+        let shared: Arc<Path> = path.as_path().into();
+        let mut source = Source::new(id, origin(&self.name, &shared), shared, look, now);
         if (start.position.offset > 0 || start.position.inside_line)
             && let Err(error) = source.seek(&start.position, &file)
         {
@@ -154,7 +155,7 @@ impl Follower {
         self.open += 1;
         self.followed += 1;
         let fact = Fact {
-            ceiling: start.ceiling,
+            ceiling: start.ceiling.map(Box::new),
             ..fact(&source)
         };
         if start.is_open {
@@ -174,7 +175,7 @@ impl Follower {
         if let Some(name) = name {
             self.learn_name(source.path.clone(), name, slot);
         }
-        self.sources.insert(slot, source);
+        self.sources.insert(slot, Box::new(source));
         self.account(slot);
         self.wake(slot);
         if self.open > self.most_open {
@@ -239,7 +240,7 @@ impl Follower {
                 position: position(entry),
                 ceiling: None,
                 is_open: false,
-                save: entry.path != path || entry.dev != look.id.dev,
+                save: *entry.path != *path || entry.dev != look.id.dev,
             }));
         }
         if let Some(start) = self.copied_start(path, look, file) {
@@ -299,10 +300,10 @@ pub(super) fn position(entry: &Entry) -> Position {
     }
 }
 
-pub(super) fn origin(input: &Arc<str>, path: &Path) -> Arc<Origin> {
+pub(super) fn origin(input: &Arc<str>, path: &Arc<Path>) -> Arc<Origin> {
     Arc::new(Origin {
         input: input.clone(),
-        path: Some(path.to_path_buf()),
+        path: Some(path.clone()),
     })
 }
 

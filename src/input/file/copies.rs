@@ -75,7 +75,7 @@ pub(super) struct Waiting {
 impl Past {
     pub(super) fn of(source: &Source, size: u64) -> Self {
         Self {
-            path: source.path.clone(),
+            path: source.path.to_path_buf(),
             id: source.look.id,
             trace: source.trace(),
             position: source.position(),
@@ -109,7 +109,7 @@ impl Past {
     /// One whose file is gone, or holds something else.
     pub(super) fn of_saved(key: FileKey, entry: &Entry) -> Self {
         Self {
-            path: entry.path.clone(),
+            path: entry.path.to_path_buf(),
             id: Id {
                 dev: entry.dev,
                 inode: entry.inode,
@@ -403,7 +403,10 @@ impl Follower {
             return false;
         }
         let slot = rotated_from(path).iter().find_map(|base| {
-            let known = self.names.get(base).filter(|known| !known.is_copy)?;
+            let known = self
+                .names
+                .get(base.as_path())
+                .filter(|known| !known.is_copy)?;
             let source = self.sources.get(&known.slot)?;
             let is_born_later = look.id.birth > source.look.id.birth;
             let is_later = source.sweep < self.sweeps || is_born_later;
@@ -440,7 +443,7 @@ impl Follower {
             is_over: false,
         };
         self.waiting.insert(path.clone(), copy);
-        self.learn_copy(path, name, slot.unwrap_or(u64::MAX));
+        self.learn_copy(path.into(), name, slot.unwrap_or(u64::MAX));
     }
 
     /// Files that wait, and for which followed ones.
@@ -469,12 +472,12 @@ impl Follower {
                 }
                 Ok(look) if look.id.is_same(&copy.look.id) => {}
                 _ => {
-                    names.remove(path);
+                    names.remove(path.as_path());
                     is_due = true;
                     return false;
                 }
             }
-            names.remove(path);
+            names.remove(path.as_path());
             is_due = true;
             true
         });
@@ -489,7 +492,7 @@ impl Follower {
             None => rotated_from(path),
         };
         for base in may_be {
-            let Some(slot) = self.names.get(&base).map(|known| known.slot) else {
+            let Some(slot) = self.names.get(base.as_path()).map(|known| known.slot) else {
                 continue;
             };
             let Some(source) = self.sources.get(&slot) else {
@@ -535,7 +538,7 @@ impl Follower {
         let (names, waiting) = (&mut self.names, &self.waiting);
         for (path, copy) in waiting {
             if copy.slot == Some(slot) {
-                names.remove(path);
+                names.remove(path.as_path());
                 self.must_walk = true;
             }
         }

@@ -3,7 +3,7 @@
 //! Invariant: a position is saved only as the tracker has settled it; [`Facts::collect`] is the only way from an input to the checkpoint.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -22,7 +22,8 @@ pub struct Facts {
 
 #[derive(Default)]
 struct Inner {
-    files: BTreeMap<SourceId, Fact>,
+    /// Boxed: nodes of a map that grows at its end are half empty.
+    files: BTreeMap<SourceId, Box<Fact>>,
     /// What else than a position is to be saved.
     changed: Vec<SourceId>,
     /// Not to be saved any longer, at once.
@@ -42,7 +43,7 @@ struct Inner {
 /// What is known about one file.
 #[derive(Debug, Clone)]
 pub struct Fact {
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     pub id: Id,
     pub head: Option<Print>,
     /// Bytes that it has, as of the last look.
@@ -52,9 +53,9 @@ pub struct Fact {
     /// Since when the byte at `read` has been known to exist.
     pub behind_since: Option<Instant>,
     /// It is a copy that holds less than was read: positions beyond its end are saved as its end, with the bytes before that.
-    pub ceiling: Option<(u64, Option<Print>)>,
+    pub ceiling: Option<Box<(u64, Option<Print>)>>,
     /// A compressed file that was read to its end: where that is, and how many bytes the file has.
-    pub packed: Option<(u64, u64)>,
+    pub packed: Option<Box<(u64, u64)>>,
 }
 
 /// How one file stands.
@@ -142,17 +143,18 @@ impl Facts {
     /// Every file, by age.
     pub fn files(&self) -> Vec<FileStatus> {
         let inner = self.lock();
-        let status = |(source, fact): (&SourceId, &Fact)| FileStatus {
-            path: fact.path.clone(),
+        let status = |source: &SourceId, fact: &Fact| FileStatus {
+            path: fact.path.to_path_buf(),
             size: fact.size,
             read: fact.read,
             settled: self
                 .tracker
                 .position(*source)
                 .map_or(0, |at| at.offset)
-                .min(fact.ceiling.map_or(u64::MAX, |(end, _)| end)),
+                .min(fact.ceiling.as_ref().map_or(u64::MAX, |ceiling| ceiling.0)),
         };
-        inner.files.iter().map(status).collect()
+        let files = inner.files.iter();
+        files.map(|(source, fact)| status(source, fact)).collect()
     }
 
     pub fn summary(&self) -> Summary {
@@ -160,7 +162,7 @@ impl Facts {
         let files = inner.files.values();
         Summary {
             files: inner.files.len(),
-            unread_bytes: files.clone().map(Fact::unread).sum(),
+            unread_bytes: files.clone().map(|fact| fact.unread()).sum(),
             oldest_unread: files
                 .filter_map(|fact| fact.behind_since)
                 .min()
@@ -172,13 +174,15 @@ impl Facts {
 
     #[cfg(test)]
     pub(super) fn facts(&self) -> BTreeMap<SourceId, Fact> {
-        self.lock().files.clone()
+        let inner = self.lock();
+        let facts = inner.files.iter();
+        facts.map(|(id, fact)| (*id, (**fact).clone())).collect()
     }
 
     /// A file is followed. `save` says whether it has to be saved before anything of it is settled.
     pub(super) fn add(&self, source: SourceId, fact: Fact, save: bool) {
         let mut inner = self.lock();
-        inner.files.insert(source, fact);
+        inner.files.insert(source, Box::new(fact));
         if save {
             inner.changed.push(source);
         }
@@ -190,7 +194,7 @@ impl Facts {
     /// What was read of one file is read on in another: it holds the same.
     pub(super) fn goes_on_in(&self, source: SourceId, fact: Fact) {
         let mut inner = self.lock();
-        inner.files.insert(source, fact);
+        inner.files.insert(source, Box::new(fact));
         inner.changed.push(source);
         inner.tells(source);
     }
@@ -199,14 +203,14 @@ impl Facts {
     pub(super) fn is_unpacked(&self, source: SourceId, end: u64, size: u64) {
         let mut inner = self.lock();
         if let Some(fact) = inner.files.get_mut(&source) {
-            fact.packed = Some((end, size));
+            fact.packed = Some(Box::new((end, size)));
             inner.changed.push(source);
             inner.tells(source);
         }
     }
 
     /// A file has another name.
-    pub(super) fn renamed(&self, source: SourceId, path: PathBuf) {
+    pub(super) fn renamed(&self, source: SourceId, path: Arc<Path>) {
         let mut inner = self.lock();
         if let Some(fact) = inner.files.get_mut(&source) {
             fact.path = path;
@@ -342,7 +346,8 @@ impl Fact {
 }
 
 fn entry(fact: &Fact, position: &Position, now: i64) -> Entry {
-    let end = fact.ceiling.filter(|(end, _)| *end < position.offset);
+    let end = fact.ceiling.as_deref().copied();
+    let end = end.filter(|(end, _)| *end < position.offset);
     let end = end.map(|(offset, tail)| Position {
         offset,
         tail,
@@ -362,8 +367,9 @@ fn entry(fact: &Fact, position: &Position, now: i64) -> Entry {
         // Only what is settled to its end is never looked into again.
         packed: fact
             .packed
+            .as_deref()
             .filter(|(end, _)| *end <= position.offset)
-            .map(|(_, size)| size),
+            .map(|(_, size)| *size),
         updated: now,
     }
 }
@@ -380,7 +386,7 @@ mod tests {
 
     fn fact() -> Fact {
         Fact {
-            path: "/a".into(),
+            path: Path::new("/a").into(),
             id: Id {
                 dev: 1,
                 inode: 2,

@@ -72,7 +72,7 @@ pub fn judge(
     let births = births_agree(entry.birth, found.id.birth);
     let same_device = entry.dev == found.id.dev;
     let same_inode = entry.inode == found.id.inode && births != Some(false);
-    let same_path_elsewhere = !same_device && entry.path == found.path;
+    let same_path_elsewhere = !same_device && *entry.path == *found.path;
     if !same_inode && !same_path_elsewhere {
         return Verdict::Other;
     }
@@ -122,7 +122,7 @@ impl Saved {
         let mut saved = Self::default();
         for (key, entry) in entries {
             saved.by_inode.entry(entry.inode).or_default().push(key);
-            let path = saved.by_path.entry(entry.path.clone()).or_default();
+            let path = saved.by_path.entry(entry.path.to_path_buf()).or_default();
             path.push(key);
             saved.entries.insert(key, entry);
         }
@@ -172,7 +172,7 @@ mod tests {
 
     fn entry(offset: usize) -> Entry {
         Entry {
-            path: "/log/app.log".into(),
+            path: Path::new("/log/app.log").into(),
             dev: 1,
             inode: 10,
             birth: Some(100),

@@ -33,10 +33,10 @@ pub mod unpack;
 mod unpacking;
 pub mod watch;
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use self::copies::{Past, Waiting};
 use self::discover::{Discover, PatternError};
@@ -58,8 +58,6 @@ use crate::flow::SourceId;
 
 /// What is searched at once for the end of a long line, in bytes.
 const SCRATCH: usize = 64 * 1024;
-/// How often writes to idle files are asked for.
-const HINTS: Duration = Duration::from_millis(100);
 
 /// What a file input needs to run.
 pub struct FileInput {
@@ -119,11 +117,12 @@ struct Follower {
     /// Files that `start_at` applies to although they could not be read at the very first start.
     late: HashSet<PathBuf>,
     next_key: u64,
-    /// By slot: a number that stays with a file also when its content is replaced.
-    sources: HashMap<u64, Source>,
+    /// By slot: a number that stays with a file also when its content is replaced. In the order in which they were found, which is that of
+    /// their places in memory: a sweep goes through all.
+    sources: BTreeMap<u64, Box<Source>>,
     next_slot: u64,
     by_id: HashMap<(u64, u64), u64>,
-    names: HashMap<PathBuf, Known>,
+    names: HashMap<Arc<Path>, Known>,
     /// What stood last at paths where no followed file stands now.
     predecessors: HashMap<PathBuf, Id>,
     /// Generations that ended.
@@ -202,7 +201,7 @@ impl Follower {
             first_start: input.first_start,
             late: HashSet::new(),
             next_key: input.next_key,
-            sources: HashMap::new(),
+            sources: BTreeMap::new(),
             next_slot: 0,
             by_id: HashMap::new(),
             names: HashMap::new(),
@@ -305,10 +304,12 @@ impl Follower {
         let active = self.active.iter().filter(|_| !self.is_blocked);
         let due = active.filter_map(|slot| self.sources.get(slot));
         let next = due.map(|source| source.pace.next).fold(sweep, Instant::min);
-        let mut patience = next.saturating_duration_since(now);
-        if self.watch.is_armed() {
-            patience = patience.min(HINTS);
-        }
+        let next = if self.watch.is_armed() {
+            next.min(self.timing.next_beat(now))
+        } else {
+            next
+        };
+        let patience = next.saturating_duration_since(now);
         if !patience.is_zero() {
             self.outlet.bell().wait(patience);
         }

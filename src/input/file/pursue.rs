@@ -163,7 +163,7 @@ impl Follower {
         // What waits because such a file held the same is judged anew.
         for (path, slot) in self.waiting_for() {
             if folders.values().any(|slots| slots.contains(&slot)) {
-                self.names.remove(&path);
+                self.names.remove(path.as_path());
                 self.must_walk = true;
             }
         }
@@ -188,7 +188,7 @@ impl Follower {
                 };
                 let rotated = unknown
                     .iter()
-                    .filter(|(bases, _)| bases.contains(&source.path));
+                    .filter(|(bases, _)| bases.iter().any(|base| *base == *source.path));
                 let before = found.len();
                 found.extend(
                     rotated
@@ -266,7 +266,7 @@ impl Follower {
         source.file = Some(file);
         source.is_doubtful = true;
         source.standing = source.standing.out_of_sight(look.links, Instant::now());
-        source.path = path;
+        source.path = path.into();
         self.open += 1;
         self.facts.renamed(source.id, source.path.clone());
         self.wake(slot);
@@ -303,7 +303,7 @@ pub(super) fn predecessors(saved: &[(FileKey, Entry)]) -> HashMap<PathBuf, Id> {
         };
         for path in rotated_from(&entry.path)
             .into_iter()
-            .chain([entry.path.clone()])
+            .chain([entry.path.to_path_buf()])
         {
             let known = youngest.entry(path).or_insert(id);
             if known.birth < id.birth {

@@ -31,6 +31,11 @@ pub struct Timing {
     pub copy_for: Duration,
     /// A saved position whose file was not found is kept so long: its file system may be mounted late.
     pub missing_for: Duration,
+    /// Files that little comes of, and idle ones, are looked at together: at the same moments, so far apart. The reader wakes once for all,
+    /// and their lines travel in one batch.
+    pub beat: Duration,
+    /// One of these moments.
+    pub since: Instant,
 }
 
 impl Default for Timing {
@@ -46,7 +51,26 @@ impl Default for Timing {
             moved_for: Duration::from_secs(3600),
             copy_for: Duration::from_secs(10),
             missing_for: Duration::from_secs(3600),
+            beat: Duration::from_millis(100),
+            since: Instant::now(),
         }
+    }
+}
+
+impl Timing {
+    /// The first common moment after `now`.
+    pub fn next_beat(&self, now: Instant) -> Instant {
+        self.last_beat(now) + self.beat
+    }
+
+    /// The last common moment until `now`.
+    pub fn last_beat(&self, now: Instant) -> Instant {
+        let (past, beat) = (
+            now.saturating_duration_since(self.since),
+            self.beat.as_nanos(),
+        );
+        let beyond = past.as_nanos().checked_rem(beat).unwrap_or_default();
+        now - Duration::from_nanos(u64::try_from(beyond).unwrap_or_default())
     }
 }
 

@@ -91,7 +91,7 @@ pub fn find(entry: &Entry) -> io::Result<Option<Sighting>> {
     let mut trouble = None;
     let beside = || names_of_inode(&entry.path, entry.inode).unwrap_or_default();
     let names =
-        std::iter::once_with(|| vec![entry.path.clone()]).chain(std::iter::once_with(beside));
+        std::iter::once_with(|| vec![entry.path.to_path_buf()]).chain(std::iter::once_with(beside));
     let mut rewritten = None;
     for path in names.flatten() {
         match sight(entry, &path) {
@@ -164,8 +164,8 @@ fn sight_packed(
         Ok(got == bytes.len() && crc32fast::hash(&bytes) == print.crc)
     };
     let head = u64::from(entry.head.map_or(0, |head| head.len));
-    let is_rewritten = !is_read
-        && !(print_of(entry.head, head.min(entry.offset))? && print_of(entry.tail, entry.offset)?);
+    let is_as_read = is_read
+        || (print_of(entry.head, head.min(entry.offset))? && print_of(entry.tail, entry.offset)?);
     let size = if is_read && entry.offset > 0 {
         entry.offset
     } else {
@@ -177,7 +177,7 @@ fn sight_packed(
         look,
         size,
         packed: Some(RefCell::new(unpacked)),
-        is_rewritten,
+        is_rewritten: !is_as_read,
     }))
 }
 
@@ -234,7 +234,7 @@ impl Sighting {
             .and_then(|tail| Ok((tail, print_of(0, offset.min(HEAD as u64))?)));
         let (tail, head) = prints.map_err(|source| self.unreadable(source))?;
         Ok(Entry {
-            path: self.path.clone(),
+            path: self.path.as_path().into(),
             dev: self.look.id.dev,
             inode: self.look.id.inode,
             birth: self.look.id.birth,

@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Follower;
@@ -25,7 +26,8 @@ use crate::input::outlet::Ended;
 
 /// Every so many sweeps all names are walked over even if no folder says that it changed.
 const WALK: u64 = 10;
-/// A file whose next write is told by an event is looked at nevertheless every so many sweeps.
+/// A file whose next write is told by an event, or that is asked for its length alone, is looked at nevertheless every so many sweeps; one
+/// that is both, every so many times as many.
 const LOOK: u64 = 8;
 
 /// A name that leads to a followed file.
@@ -52,6 +54,7 @@ impl Follower {
         self.give_up_held()?;
         self.close_surplus();
         self.give_up_saved();
+        self.outlet.give_back_unused();
         self.tell_unread();
         Ok(())
     }
@@ -124,7 +127,7 @@ impl Follower {
                 continue;
             }
             match self.slot_of(&look) {
-                Some(slot) => self.learn_name(path, name, slot),
+                Some(slot) => self.learn_name(path.into(), name, slot),
                 // Cheaper than to open it at every walk.
                 None if self.is_old(&path, &look) && !self.saved.may_have(&path, &look.id) => {
                     self.ignored += 1;
@@ -158,7 +161,7 @@ impl Follower {
         source.look.id.is_same(&look.id).then_some(*slot)
     }
 
-    pub(super) fn learn_name(&mut self, path: PathBuf, name: Name, slot: u64) {
+    pub(super) fn learn_name(&mut self, path: Arc<Path>, name: Name, slot: u64) {
         let seen = self.sweeps;
         let known = Known {
             name,
@@ -173,7 +176,7 @@ impl Follower {
     }
 
     /// A name of a file that holds the same as a followed one.
-    pub(super) fn learn_copy(&mut self, path: PathBuf, name: Name, slot: u64) {
+    pub(super) fn learn_copy(&mut self, path: Arc<Path>, name: Name, slot: u64) {
         let seen = self.sweeps;
         let known = Known {
             name,
@@ -188,34 +191,33 @@ impl Follower {
     fn rename_sources(&mut self) {
         let now = Instant::now();
         // The smallest of its names, or its present one.
-        let mut names: HashMap<u64, &Path> = HashMap::with_capacity(self.names.len());
+        let mut names: HashMap<u64, &Arc<Path>> = HashMap::with_capacity(self.names.len());
         for (path, known) in self.names.iter().filter(|(_, known)| !known.is_copy) {
-            let present = self.sources.get(&known.slot).map(|s| s.path.as_path());
+            let present = self.sources.get(&known.slot).map(|source| &source.path);
             let best = names.entry(known.slot).or_insert(path);
-            if Some(*best) != present && (Some(path.as_path()) == present || path.as_path() < *best)
-            {
+            if Some(*best) != present && (Some(path) == present || path < *best) {
                 *best = path;
             }
         }
         for (slot, source) in &mut self.sources {
-            let Some(&path) = names.get(slot) else {
+            let Some(path) = names.get(slot) else {
                 let links = source.file.as_ref().and_then(|file| Look::of(file).ok());
                 let links = links.map_or(1, |look| look.links);
                 let was = source.standing;
                 source.standing = was.out_of_sight(links, now);
                 if was == Standing::Named {
-                    let left = source.path.clone();
+                    let left = source.path.to_path_buf();
                     self.predecessors.insert(left, source.look.id);
                     follow_path(source, &self.facts);
                 }
                 continue;
             };
             source.standing = Standing::Named;
-            if source.path != path {
-                let left = source.path.clone();
+            if source.path != **path {
+                let left = source.path.to_path_buf();
                 self.predecessors.insert(left, source.look.id);
-                source.path = path.to_path_buf();
-                source.origin = origin(&self.name, path);
+                source.path = Arc::clone(path);
+                source.origin = origin(&self.name, &source.path);
                 self.facts.renamed(source.id, source.path.clone());
             }
         }
@@ -240,6 +242,13 @@ impl Follower {
                 continue;
             }
             if named && (is_active || (source.is_armed && !is_turn)) {
+                continue;
+            }
+            let whole = if source.is_armed { LOOK * LOOK } else { LOOK };
+            let asks_length = source.pace.idle
+                && !source.is_shared
+                && !(self.sweeps + slot).is_multiple_of(whole);
+            if named && asks_length && source.is_as_long() {
                 continue;
             }
             let look = match &source.file {
@@ -310,7 +319,7 @@ impl Follower {
             self.search(slot)?;
         }
         for slot in gone {
-            let unread = self.sources.get(&slot).map_or(0, Source::unread);
+            let unread = self.sources.get(&slot).map_or(0, |source| source.unread());
             self.leave(slot)?;
             if unread > 0 && !self.sources.contains_key(&slot) {
                 let books = self.outlet.tracker().books();
@@ -336,9 +345,9 @@ pub(super) fn is_below(path: &Path, places: &HashSet<PathBuf>) -> bool {
 /// Learns where a file went that the patterns do not find. Records keep the name under which they did; the position follows the file.
 fn follow_path(source: &mut Source, facts: &Facts) {
     if let Some(path) = source.file.as_ref().and_then(present_path)
-        && path != source.path
+        && *path != *source.path
     {
-        source.path = path;
+        source.path = path.into();
         facts.renamed(source.id, source.path.clone());
     }
 }

@@ -237,7 +237,7 @@ mod tests {
 
     fn entry(offset: u64) -> Entry {
         Entry {
-            path: "/log/a".into(),
+            path: std::path::Path::new("/log/a").into(),
             dev: 1,
             inode: 2,
             birth: Some(3),

@@ -92,6 +92,8 @@ impl Rig {
                 moved_for: Duration::from_secs(3600),
                 copy_for: Duration::from_millis(200),
                 missing_for: Duration::from_secs(3600),
+                beat: Duration::from_millis(3),
+                since: Instant::now(),
             },
             memory: 16 << 20,
             saved: BTreeMap::new(),
@@ -185,7 +187,13 @@ impl Rig {
                     for (at, record) in batch.records.iter().enumerate() {
                         let value =
                             String::from_utf8_lossy(&batch.arena.filled()[record.value.range()]);
-                        let path = batch.run_of(at).origin.path.clone().unwrap();
+                        let path = batch
+                            .run_of(at)
+                            .origin
+                            .path
+                            .as_deref()
+                            .unwrap()
+                            .to_path_buf();
                         self.arrived.push((path, value.into_owned()));
                     }
                     let count = batch.count();

@@ -46,6 +46,11 @@ impl Marks {
     pub fn clear(&mut self) {
         self.0.clear();
     }
+
+    /// Takes no more memory than it needs now.
+    pub fn shrink(&mut self) {
+        self.0.shrink_to_fit();
+    }
 }
 
 impl Trace {

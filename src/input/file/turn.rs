@@ -119,9 +119,8 @@ impl Follower {
             }
         };
         if brought > 0 {
-            source
-                .pace
-                .brought(more || brought >= BUSY, now, &self.timing);
+            let more = more || brought >= BUSY;
+            source.pace.brought(brought, more, now, &self.timing);
         } else {
             source.pace.brought_nothing(now, &self.timing);
         }
@@ -212,6 +211,7 @@ impl Follower {
                     Err(_) => source.is_armed = false,
                 }
             }
+            source.rest();
             if source.file.is_some() && !source.is_queued {
                 source.is_queued = true;
                 self.idle.push_back(slot);
@@ -267,7 +267,7 @@ impl Follower {
             self.by_id.remove(&id);
         }
         self.names.retain(|_, known| known.slot != slot);
-        Some(source)
+        Some(*source)
     }
 
     /// Reading failed: said once, tried again at every sweep.

@@ -9,6 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::adopt::{content, origin, position};
@@ -73,7 +74,8 @@ impl Follower {
             Some((key, _)) => SourceId(key.0),
             None => self.new_id(),
         };
-        let mut source = Source::new(id, origin(&self.name, &path), path.clone(), look, now);
+        let shared: Arc<Path> = path.as_path().into();
+        let mut source = Source::new(id, origin(&self.name, &shared), shared, look, now);
         let (_, most) = Source::block_of(&self.framer);
         let mut packed = Packed::new(packing, most, claims);
         packed.is_done = is_skipped;
@@ -159,7 +161,7 @@ impl Follower {
             }
         };
         let is_original = |source: &Source| {
-            let is_near = source.path == plain
+            let is_near = *source.path == *plain
                 || (source.standing != Standing::Named
                     && source.path.parent() == path.parent()
                     && bases(&source.path).iter().any(|base| kin.contains(base)));
@@ -333,7 +335,7 @@ impl Follower {
         );
         let ceiling = (known < claim.trace.read()).then_some((known, tail));
         let fact = Fact {
-            ceiling,
+            ceiling: ceiling.map(Box::new),
             ..fact(source)
         };
         match (claim.of, past) {
@@ -511,7 +513,7 @@ impl Follower {
 pub(super) fn is_same(entry: &Entry, path: &Path, look: &Look) -> bool {
     let births_differ = matches!((entry.birth, look.id.birth), (Some(a), Some(b)) if a != b);
     let same_inode = entry.inode == look.id.inode && !births_differ;
-    same_inode || (entry.dev != look.id.dev && entry.path == path)
+    same_inode || (entry.dev != look.id.dev && *entry.path == *path)
 }
 
 impl Past {

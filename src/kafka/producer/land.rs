@@ -4,6 +4,7 @@
 //! with as `on_refused` says, and its load is settled only after that: no position passes a record that is neither confirmed nor safe
 //! elsewhere.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode;
@@ -131,7 +132,13 @@ impl Running {
         let count = load.batch.count_of(record);
         let way = &mut self.pipelines[load.pipeline];
         let topic = self.topics.home(ticket.lane as usize).0.name.clone();
-        let path = load.batch.run_of(record).origin.path.clone();
+        let path = load
+            .batch
+            .run_of(record)
+            .origin
+            .path
+            .as_deref()
+            .map(Path::to_path_buf);
         let offset = load.batch.position_of(record);
         let input = way.pipeline.name.clone();
         tracing::warn!(%input, %topic, ?path, offset, %code, reason, "Kafka refuses a record");

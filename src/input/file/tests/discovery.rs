@@ -303,7 +303,7 @@ fn names_of_any_bytes_are_found_and_known_again_after_a_restart() {
         assert!(
             paths
                 .iter()
-                .all(|path| entries.iter().any(|e| e.path == *path))
+                .all(|path| entries.iter().any(|e| *e.path == **path))
         );
         rig.saved = rig.saved.keys().copied().zip(entries).collect();
         for (at, path) in paths.iter().enumerate() {

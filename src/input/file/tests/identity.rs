@@ -11,7 +11,7 @@ use crate::input::file::identity::{Found, HEAD, Id, TAIL, Verdict, judge, print}
 /// A file of which `offset` bytes were read, as an input saves it.
 fn entry_of(content: &[u8], offset: usize, dev: u64, inode: u64, birth: Option<i64>) -> Entry {
     Entry {
-        path: "/log/a.log".into(),
+        path: std::path::Path::new("/log/a.log").into(),
         dev,
         inode,
         birth,

@@ -730,8 +730,8 @@ impl World {
         for app in 0..APPS {
             let base = self.rig.path(&Self::live(app));
             let mut saved = self.rig.saved.values();
-            let is_known =
-                saved.any(|entry| entry.path == base || rotated_from(&entry.path).contains(&base));
+            let is_known = saved
+                .any(|entry| *entry.path == *base || rotated_from(&entry.path).contains(&base));
             self.apps[app].is_known = is_known || self.finds_rotated;
             if !self.apps[app].is_known {
                 for name in self.rotated(app) {
@@ -1073,7 +1073,7 @@ impl World {
             let Some((name, file)) = self.disk.iter().find(|(_, file)| file.id == id) else {
                 return Some(format!("still followed: {fact:?}"));
             };
-            if fact.size != file.len as u64 || fact.path != self.rig.path(name) {
+            if fact.size != file.len as u64 || *fact.path != *self.rig.path(name) {
                 return Some(format!("not looked at: {name} {fact:?}"));
             }
             unread += fact.size - fact.read;
