@@ -185,6 +185,8 @@ impl Follower {
             .flat_map(|(_, names)| names)
             .filter_map(|name| Some((Look::at(&name).ok()?, name)))
             .filter(|(look, _)| look.kind == Kind::File && self.slot_of(look).is_none())
+            // What has a saved position is begun there, as soon as the walk comes to it.
+            .filter(|(look, _)| !self.saved.has(&look.id))
             .collect();
         // The copy that holds most of it; of equals the oldest.
         found.sort_by(|a, b| (a.0.id.birth, &a.1).cmp(&(b.0.id.birth, &b.1)));

@@ -150,6 +150,13 @@ impl Saved {
             .collect()
     }
 
+    /// Whether a position is saved for this very file, whatever it holds.
+    pub fn has(&self, id: &Id) -> bool {
+        let keys = self.by_inode.get(&id.inode).into_iter().flatten();
+        let mut entries = keys.filter_map(|key| self.entries.get(key));
+        entries.any(|entry| births_agree(entry.birth, id.birth) == Some(true))
+    }
+
     pub fn get(&self, key: FileKey) -> Option<&Entry> {
         self.entries.get(&key)
     }
