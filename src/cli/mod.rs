@@ -8,6 +8,7 @@ mod check;
 mod checkpoints;
 mod completions;
 pub mod exit;
+pub mod kafka;
 pub mod load;
 mod man;
 mod probe;
