@@ -262,8 +262,6 @@ impl Group {
             .set("enable.auto.offset.store", "false")
             .set("allow.auto.create.topics", "false")
             .set("auto.offset.reset", "error")
-            // Offsets are counted to what is there, not to where a transaction is still open.
-            .set("isolation.level", "read_uncommitted")
             // Only the first record of a fetch is looked at. That there is none is news too: transactions end with marks that are no records.
             .set("enable.partition.eof", "true")
             .set("fetch.message.max.bytes", "1000")
