@@ -38,6 +38,11 @@ valgrind:
     cargo test --lib --no-run
     valgrind --error-exitcode=9 --leak-check=no -q "$(ls -t target/debug/deps/logferry-* | grep -v '\.d$' | head -1)" kafka::producer kafka::native
 
+# A fuzzer for as many seconds (needs cargo-fuzz and a nightly Rust); what it finds new stays in fuzz/target
+fuzz NAME SECONDS="300":
+    mkdir -p fuzz/target/corpus/{{NAME}}
+    cargo +nightly fuzz run -s none {{NAME}} fuzz/target/corpus/{{NAME}} fuzz/corpus/{{NAME}} -- -max_total_time={{SECONDS}} -max_len=1024
+
 # Licences, advisories and banned crates of the dependencies (needs cargo-deny)
 deny:
     cargo deny check

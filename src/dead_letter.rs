@@ -59,6 +59,8 @@ pub enum Source {
     File { path: PathBuf, offset: u64 },
     /// In standard input, counted in bytes from the daemon's start.
     Stdin { offset: u64 },
+    /// In a message from a socket: who sent it, and bytes that came from all senders before it.
+    Syslog { peer: Option<String>, offset: u64 },
     /// In the letter's topic.
     Topic { partition: i32, offset: i64 },
 }
@@ -293,6 +295,11 @@ enum SourceLine<'a> {
     Stdin {
         offset: u64,
     },
+    Syslog {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        peer: Option<&'a str>,
+        offset: u64,
+    },
     Topic {
         partition: i32,
         offset: i64,
@@ -338,6 +345,10 @@ impl<'a> From<&'a DeadLetter> for Line<'a> {
                 }
             }
             Source::Stdin { offset } => SourceLine::Stdin { offset: *offset },
+            Source::Syslog { peer, offset } => SourceLine::Syslog {
+                peer: peer.as_deref(),
+                offset: *offset,
+            },
             Source::Topic { partition, offset } => SourceLine::Topic {
                 partition: *partition,
                 offset: *offset,

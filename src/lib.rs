@@ -9,6 +9,8 @@ pub mod dead_letter;
 pub mod disk;
 pub mod envelope;
 pub mod flow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod input;
 pub mod kafka;
 pub mod logging;

@@ -86,8 +86,45 @@ pub struct InputSnapshot {
     pub expired: u64,
     /// Files that are not read because they are older than `ignore_older`.
     pub ignored: u64,
+    /// Of syslog inputs.
+    pub syslog: Option<SyslogSnapshot>,
     /// Age of the oldest line that is not settled; `None`: there is none.
     pub oldest_unread_seconds: Option<f64>,
+    /// With `delivery: exactly_once`.
+    pub transactions: Option<TransactionsSnapshot>,
+}
+
+/// How the transactions of an input ended.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct TransactionsSnapshot {
+    pub committed: u64,
+    pub aborted: u64,
+    /// Those of which nobody heard how they ended, until it was found out; they are among the committed or the aborted ones too.
+    pub in_doubt: u64,
+    /// In seconds since 1970; `None`: none was committed yet.
+    pub last_commit: Option<f64>,
+}
+
+/// What a syslog input counts besides its books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SyslogSnapshot {
+    /// Open now.
+    pub connections: u64,
+    pub accepted: u64,
+    /// Closed at once, because too many were open.
+    pub refused: u64,
+    /// Closed because nothing came.
+    pub timed_out: u64,
+    /// Closed because of what came.
+    pub broken: u64,
+    /// Messages that could not be taken apart, and were delivered whole.
+    pub unparsed: u64,
+    /// Messages of which the stream ended before they did.
+    pub torn: u64,
+    /// Event times out of `timestamp_range`.
+    pub out_of_range: u64,
+    /// Datagrams that the kernel dropped.
+    pub kernel_drops: u64,
 }
 
 /// One output.
@@ -182,7 +219,19 @@ pub(crate) mod sample {
                     files: 3,
                     expired: 8,
                     ignored: 2,
+                    syslog: Some(SyslogSnapshot {
+                        connections: 2,
+                        accepted: 9,
+                        kernel_drops: 4,
+                        ..SyslogSnapshot::default()
+                    }),
                     oldest_unread_seconds: Some(1.5),
+                    transactions: Some(TransactionsSnapshot {
+                        committed: 12,
+                        aborted: 3,
+                        in_doubt: 1,
+                        last_commit: Some(1_795_246_090.25),
+                    }),
                 },
                 InputSnapshot {
                     name: "pipe".to_owned(),

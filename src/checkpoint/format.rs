@@ -326,8 +326,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::checkpoint::FileKey;
     use crate::checkpoint::state::Input;
+    use crate::checkpoint::{FileKey, Keeper};
 
     fn print() -> impl Strategy<Value = Option<Print>> {
         proptest::option::of((any::<u32>(), any::<u32>()).prop_map(|(len, crc)| Print { len, crc }))
@@ -372,6 +372,13 @@ mod tests {
             }),
             (input, ".*").prop_map(|(input, cluster)| Change::Bind { input, cluster }),
             (input, any::<i64>()).prop_map(|(input, at)| Change::Started { input, at }),
+            (input, any::<Option<(u64, bool)>>()).prop_map(|(input, keeper)| Change::Keep {
+                input,
+                keeper: keeper.map(|(writer, took_over)| Keeper {
+                    writer: writer.to_string(),
+                    took_over,
+                }),
+            }),
         ]
     }
 
@@ -387,6 +394,7 @@ mod tests {
             .prop_map(|(cluster, started, next_key, entries)| Input {
                 cluster,
                 started,
+                keeper: None,
                 next_key,
                 entries,
             });
@@ -531,6 +539,7 @@ mod tests {
         let value = Input {
             cluster: Some("c1".into()),
             started: Some(5),
+            keeper: None,
             next_key: 4,
             entries: [(key, entry)].into(),
         };

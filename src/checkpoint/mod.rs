@@ -26,6 +26,8 @@
 
 mod data_dir;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod state;
 mod store;
 mod view;
@@ -110,6 +112,21 @@ pub enum Change {
     Bind { input: String, cluster: String },
     /// The input started for the first time, at this time in milliseconds since 1970.
     Started { input: String, at: i64 },
+    /// From now on the input's positions are those that Kafka has, as this instance writes them; absent: those that stand here.
+    Keep {
+        input: String,
+        keeper: Option<Keeper>,
+    },
+}
+
+/// An instance that keeps an input's positions in Kafka. What stands here then follows, and is where the input begins when it is told to
+/// keep its positions here again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keeper {
+    pub writer: String,
+    /// Its first transaction is committed: Kafka has what stood here, or newer. Before, that is so only if its record is found there.
+    pub took_over: bool,
 }
 
 impl Change {
@@ -119,7 +136,8 @@ impl Change {
             Self::Put { input, .. }
             | Self::Remove { input, .. }
             | Self::Bind { input, .. }
-            | Self::Started { input, .. } => input,
+            | Self::Started { input, .. }
+            | Self::Keep { input, .. } => input,
         }
     }
 }

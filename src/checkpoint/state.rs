@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Entry, FileKey};
+use super::{Change, Entry, FileKey, Keeper};
 
 /// All inputs that were ever bound, started or saved, by name.
 pub type Inputs = BTreeMap<String, Input>;
@@ -19,6 +19,9 @@ pub struct Input {
     /// When it first started, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<i64>,
+    /// Who keeps the positions in Kafka; absent: nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeper: Option<Keeper>,
     /// Above every key that was ever given out and saved.
     pub next_key: u64,
     pub entries: BTreeMap<FileKey, Entry>,
@@ -43,6 +46,9 @@ pub fn apply(inputs: &mut Inputs, change: Change) {
         Change::Started { input, at } => {
             inputs.entry(input).or_default().started = Some(at);
         }
+        Change::Keep { input, keeper } => {
+            inputs.entry(input).or_default().keeper = keeper;
+        }
     }
 }
 
@@ -57,6 +63,7 @@ pub fn newest(changes: Vec<Change>) -> Vec<Change> {
                 Change::Put { key, .. } | Change::Remove { key, .. } => (0, key.0),
                 Change::Bind { .. } => (1, 0),
                 Change::Started { .. } => (2, 0),
+                Change::Keep { .. } => (3, 0),
             };
             !seen.insert((change.input(), slot))
         })

@@ -56,6 +56,10 @@ fn summary(plan: &Plan) -> String {
         let from = match &input.from {
             SourceSettings::File(FileSettings { paths, .. }) => paths.join(" "),
             SourceSettings::Stdin(_) => "standard input".to_owned(),
+            SourceSettings::Syslog(syslog) => {
+                let listen = syslog.listen.iter().map(ToString::to_string);
+                listen.collect::<Vec<_>>().join(" ")
+            }
         };
         let cluster = plan
             .producers

@@ -92,6 +92,10 @@ fn status(ending: &Ending) -> ExitStatus {
             );
             ExitStatus::DrainTimeout
         }
+        Ending::Fenced(why) => {
+            tracing::error!("{why}");
+            ExitStatus::Fenced
+        }
         Ending::NotPermitted(why) => {
             tracing::error!("{why}");
             ExitStatus::NoPermission

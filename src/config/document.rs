@@ -5,13 +5,14 @@
 use super::fields::Fields;
 use super::{
     Cluster, Config, Consume, FileInput, FileOutput, From, Input, Lines, Log, LogFormat, Multiline,
-    Output, Property, Route, keys,
+    Output, Property, Route, ServerTls, SyslogInput, keys,
 };
 use crate::input::file::settings::{HoldDeleted, StartAt, Watch};
 use crate::input::frame::settings::{LongLine, MaxLine};
+use crate::input::syslog::settings::{Framing, Protocol, TimestampRange};
 use crate::kafka::settings::{
-    Acks, Brokers, Codec, Compression, ConsumeFrom, Isolation, Linger, OnRefused, OutOfRange,
-    Partitioner, SaslSettings, TlsSettings,
+    Acks, Brokers, Codec, Compression, ConsumeFrom, Delivery, Isolation, Linger, OnRefused,
+    OutOfRange, Partitioner, SaslSettings, TlsSettings,
 };
 use crate::output::file::settings::{OutputFormat, Sync};
 use crate::yaml::{Entry, Node, Spanned};
@@ -137,6 +138,7 @@ fn input(entry: &Entry) -> Input {
             span: from.span(),
             lines: lines(&from),
         }),
+        Some(("syslog", from)) => Some(From::Syslog(Box::new(syslog(&from)))),
         _ => None,
     };
     let to = fields
@@ -147,6 +149,56 @@ fn input(entry: &Entry) -> Input {
         from,
         to,
     }
+}
+
+fn syslog(from: &Fields<'_>) -> SyslogInput {
+    SyslogInput {
+        span: from.span(),
+        listen: match from.text("listen") {
+            Some(word) => vec![word],
+            None => from.texts("listen"),
+        },
+        tls: from
+            .table_if_present("tls", keys::SERVER_TLS)
+            .map(|tls| ServerTls {
+                span: tls.span(),
+                cert_file: tls.text("cert_file").map(|it| it.value).unwrap_or_default(),
+                key_file: tls.text("key_file").map(|it| it.value).unwrap_or_default(),
+                client_ca_file: tls.text("client_ca_file").map(|it| it.value),
+            }),
+        framing: from.word("framing", framing).unwrap_or_default(),
+        protocol: from.word("protocol", protocol).unwrap_or_default(),
+        time_zone: from
+            .text("time_zone")
+            .unwrap_or_else(|| Spanned::new("local".to_owned(), from.span())),
+        lines: lines(from),
+        max_connections: from
+            .parsed("max_connections")
+            .map_or(1, |count| count.value),
+        idle_timeout: from.duration("idle_timeout"),
+        receive_buffer: from.size("receive_buffer").map(|size| size.value),
+        mode: from.mode("mode").unwrap_or_default(),
+    }
+}
+
+fn framing(word: &str) -> Option<Framing> {
+    Some(match word {
+        "auto" => Framing::Auto,
+        "octet" => Framing::Octet,
+        "lf" => Framing::Lf,
+        "nul" => Framing::Nul,
+        _ => return None,
+    })
+}
+
+fn protocol(word: &str) -> Option<Protocol> {
+    Some(match word {
+        "auto" => Protocol::Auto,
+        "rfc5424" => Protocol::Rfc5424,
+        "rfc3164" => Protocol::Rfc3164,
+        "none" => Protocol::None,
+        _ => return None,
+    })
 }
 
 fn start_at(word: &str) -> Option<StartAt> {
@@ -216,6 +268,11 @@ fn policy(word: &str) -> Option<LongLine> {
 fn route(to: &Fields<'_>) -> Route {
     let or_default = |span| Spanned::new(Compression::default(), span);
     let batch = to.table("batch", keys::BATCH);
+    let range = to.table("timestamp_range", keys::TIMESTAMP_RANGE);
+    let is = |key: &str, word: &str| {
+        let text = to.text(key).map(|text| text.map(|text| text == word));
+        text.unwrap_or_else(|| Spanned::new(false, to.span()))
+    };
     Route {
         span: to.span(),
         cluster: to.text("cluster"),
@@ -253,8 +310,46 @@ fn route(to: &Fields<'_>) -> Route {
         max_record: to
             .size("max_record")
             .unwrap_or_else(|| Spanned::new(0, to.span())),
+        delivery: delivery(to),
         on_refused: to.word("on_refused", on_refused).unwrap_or_default(),
+        json: is("format", "json"),
+        event_time: is("timestamp", "event"),
+        timestamp_range: to.has("timestamp_range").then(|| range.span()),
+        range: TimestampRange {
+            past: range.duration("past").unwrap_or_default(),
+            future: range.duration("future").unwrap_or_default(),
+        },
+        headers: named_texts(to, "headers"),
+        fields: named_texts(to, "fields"),
     }
+}
+
+fn named_texts(to: &Fields<'_>, name: &str) -> Vec<Property> {
+    let pairs = to.pairs(name).into_iter();
+    pairs
+        .map(|(name, value)| Property { name, value })
+        .collect()
+}
+
+fn delivery(to: &Fields<'_>) -> Spanned<Delivery> {
+    let exactly_once = |fields: &Fields<'_>| Delivery::ExactlyOnce {
+        commit: fields.duration("commit").unwrap_or_default(),
+        timeout: fields.duration("timeout").unwrap_or_default(),
+    };
+    if let Some(table) = to.table_if_present("delivery", keys::DELIVERY) {
+        let fields = table.table("exactly_once", keys::EXACTLY_ONCE);
+        return Spanned::new(exactly_once(&fields), table.span());
+    }
+    let word = to.text("delivery");
+    word.map_or_else(
+        || Spanned::new(Delivery::AtLeastOnce, to.span()),
+        |word| {
+            word.map(|word| match word.as_str() {
+                "exactly_once" => exactly_once(&Fields::new(keys::EXACTLY_ONCE, None, to.span())),
+                _ => Delivery::AtLeastOnce,
+            })
+        },
+    )
 }
 
 fn partitioner(word: &str) -> Option<Partitioner> {

@@ -8,6 +8,8 @@ use super::shape::{Key, Kind, Shape, Word, later, word};
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+/// Milliseconds.
+const MINUTE: u64 = 60 * 1000;
 const HOUR: u64 = 3_600_000;
 
 /// The document.
@@ -231,8 +233,8 @@ pub(super) const INPUT_KINDS: &[Kind] = &[
     },
     Kind {
         name: "syslog",
-        doc: "Not built yet.",
-        keys: None,
+        doc: "Syslog messages from sockets.",
+        keys: Some(INPUT_SYSLOG),
     },
 ];
 
@@ -325,6 +327,109 @@ pub(super) const HOLD_DELETED: &[Key] = &[
         Shape::Percent,
         "5%",
         "So much of a file system stays free. null: no limit.",
+    ),
+];
+
+const INPUT_SYSLOG: &[Key] = &[
+    Key::required(
+        "listen",
+        Shape::Listen,
+        "A list of udp://IP:PORT, tcp://IP:PORT, tls://IP:PORT, unix+stream:///PATH, unix+dgram:///PATH; or systemd: the sockets that the service manager opened.",
+    ),
+    Key::optional(
+        "tls",
+        Shape::Table(SERVER_TLS),
+        "The certificate of tls:// and who may send there.",
+    ),
+    Key::default(
+        "framing",
+        Shape::Word(&[word("auto"), word("octet"), word("lf"), word("nul")]),
+        "auto",
+        "How messages of a stream are told apart: by their length (octet), by the byte after them, or by looking at each (auto).",
+    ),
+    Key::default(
+        "protocol",
+        Shape::Word(&[word("auto"), word("rfc5424"), word("rfc3164"), word("none")]),
+        "auto",
+        "Which form messages have. none: they are not looked into.",
+    ),
+    Key::default(
+        "time_zone",
+        Shape::Text,
+        "local",
+        "Of time stamps that name none: a name like Europe/Berlin, or local.",
+    ),
+    Key::optional("max_line", Shape::Table(MAX_LINE), "The longest message."),
+    FILTER_KEY,
+    Key::default(
+        "max_connections",
+        Shape::Count {
+            least: 1,
+            most: 1_000_000,
+        },
+        "1000",
+        "Connections that may be open. Further ones are closed at once.",
+    ),
+    Key::optional(
+        "idle_timeout",
+        Shape::Duration {
+            least: 1_000,
+            most: 24 * HOUR,
+            word: None,
+        },
+        "A connection on which nothing came for so long is closed. Left out: never.",
+    ),
+    Key::optional(
+        "receive_buffer",
+        Shape::Size {
+            least: 4 * KIB,
+            most: GIB,
+        },
+        "The kernel's buffer of each datagram socket. Left out: what the system gives.",
+    ),
+    Key::default(
+        "mode",
+        Shape::Mode,
+        "0660",
+        "Permission bits of unix sockets, octal.",
+    ),
+    Key::later("spool", &[]),
+];
+
+pub(super) const SERVER_TLS: &[Key] = &[
+    Key::required(
+        "cert_file",
+        Shape::Text,
+        "PEM file of the certificate, those between it and its CA after it.",
+    ),
+    Key::required("key_file", Shape::Text, "PEM file of its key."),
+    Key::optional(
+        "client_ca_file",
+        Shape::Text,
+        "PEM file of the CAs whose clients may send. Left out: anybody may.",
+    ),
+];
+
+pub(super) const TIMESTAMP_RANGE: &[Key] = &[
+    Key::default(
+        "past",
+        Shape::Duration {
+            least: 0,
+            most: 36_500 * 24 * HOUR,
+            word: None,
+        },
+        "7d",
+        "An event's time may be so long ago.",
+    ),
+    Key::default(
+        "future",
+        Shape::Duration {
+            least: 0,
+            most: 36_500 * 24 * HOUR,
+            word: None,
+        },
+        "10m",
+        "And so far ahead.",
     ),
 ];
 
@@ -446,7 +551,7 @@ pub(super) const INPUT_TO: &[Key] = &[
     Key::required(
         "topic",
         Shape::Text,
-        "Template of the topic's name: {id} {host} {input} {file.name}.",
+        "Template of the topic's name: {id} {host} {input}; {file.name} of files, {syslog.facility} and its like of syslog.",
     ),
     Key::optional(
         "key",
@@ -487,21 +592,21 @@ pub(super) const INPUT_TO: &[Key] = &[
     ),
     Key::default(
         "format",
-        Shape::Word(&[word("raw"), later("json"), later("template")]),
+        Shape::Word(&[word("raw"), word("json"), later("template")]),
         "raw",
-        "raw: the line's bytes, unchanged.",
+        "raw: the line's bytes, unchanged. json (of syslog): an object with what is known of it.",
     ),
     Key::default(
         "delivery",
-        DELIVERY,
+        Shape::WordOrTable(&[word("at_least_once"), word("exactly_once")], DELIVERY),
         "at_least_once",
-        "at_least_once: a saved position passes only what the broker confirmed.",
+        "at_least_once: a saved position passes only what the broker confirmed. exactly_once: lines and positions are one transaction; of files only.",
     ),
     Key::default(
         "timestamp",
-        Shape::Word(&[word("read"), later("event")]),
+        Shape::Word(&[word("read"), word("event")]),
         "read",
-        "read: when the line was read.",
+        "read: when the line was read. event (of syslog): the time that the message tells, within timestamp_range.",
     ),
     Key::default(
         "on_refused",
@@ -509,9 +614,21 @@ pub(super) const INPUT_TO: &[Key] = &[
         "dead_letter",
         "What becomes of a record that Kafka refuses for its own sake, such as one that is too large.",
     ),
-    Key::later("headers", &[]),
-    Key::later("timestamp_range", &[]),
-    Key::later("fields", &[]),
+    Key::optional(
+        "timestamp_range",
+        Shape::Table(TIMESTAMP_RANGE),
+        "Of timestamp: event. Outside of it the time of reading is taken, and counted.",
+    ),
+    Key::optional(
+        "headers",
+        Shape::Names(&Shape::TextOrEmpty),
+        "Of syslog: headers of each record, by name; templates like the key.",
+    ),
+    Key::optional(
+        "fields",
+        Shape::Names(&Shape::TextOrEmpty),
+        "Of syslog with format: json: texts that are added to each object.",
+    ),
     Key::later("partition", &[]),
     Key::later("on_missing_topic", &["wait"]),
 ];
@@ -570,7 +687,34 @@ pub(super) const BATCH: &[Key] = &[
     ),
 ];
 
-const DELIVERY: Shape = Shape::Word(&[word("at_least_once"), later("exactly_once")]);
+pub(super) const DELIVERY: &[Key] = &[Key::required(
+    "exactly_once",
+    Shape::Table(EXACTLY_ONCE),
+    "How transactions are made: { commit: 1s, timeout: 30s }.",
+)];
+
+pub(super) const EXACTLY_ONCE: &[Key] = &[
+    Key::default(
+        "commit",
+        Shape::Duration {
+            least: 10,
+            most: MINUTE,
+            word: None,
+        },
+        "1s",
+        "A transaction is committed after this time, or when it fills half of the input's share of the memory.",
+    ),
+    Key::default(
+        "timeout",
+        Shape::Duration {
+            least: 2_000,
+            most: 15 * MINUTE,
+            word: None,
+        },
+        "30s",
+        "The broker aborts a transaction that is older: so long a killed daemon can hold up readers and its successor.",
+    ),
+];
 
 pub(super) const OUTPUT: &[Key] = &[
     Key::required("from", Shape::Table(OUTPUT_FROM), "What is consumed."),
@@ -665,7 +809,7 @@ const OUTPUT_FILE: &[Key] = &[
     ),
     Key::default(
         "delivery",
-        DELIVERY,
+        Shape::Word(&[word("at_least_once"), later("exactly_once")]),
         "at_least_once",
         "at_least_once: data is on disk before its offset is committed.",
     ),

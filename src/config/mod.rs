@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use crate::input::file::settings::{HoldDeleted, StartAt, Watch};
 use crate::input::frame::settings::MaxLine;
+use crate::input::syslog::settings::{Framing, Protocol, TimestampRange};
 use crate::kafka::settings::{
-    Acks, Brokers, Compression, ConsumeFrom, Isolation, Linger, OnRefused, OutOfRange, Partitioner,
-    SaslSettings, TlsSettings,
+    Acks, Brokers, Compression, ConsumeFrom, Delivery, Isolation, Linger, OnRefused, OutOfRange,
+    Partitioner, SaslSettings, TlsSettings,
 };
 use crate::output::file::settings::{OutputFormat, Sync};
 use crate::yaml::{Problem, Source, Span, Spanned, parse};
@@ -97,6 +98,7 @@ pub enum From {
         span: Span,
         lines: Lines,
     },
+    Syslog(Box<SyslogInput>),
 }
 
 impl From {
@@ -104,6 +106,7 @@ impl From {
         match self {
             Self::File(file) => &file.lines,
             Self::Stdin { lines, .. } => lines,
+            Self::Syslog(syslog) => &syslog.lines,
         }
     }
 }
@@ -145,6 +148,33 @@ pub struct FileInput {
     pub lines: Lines,
 }
 
+/// `from:` of an input with `type: syslog`.
+#[derive(Debug, Clone)]
+pub struct SyslogInput {
+    /// Where the section begins.
+    pub span: Span,
+    pub listen: Vec<Spanned<String>>,
+    pub tls: Option<ServerTls>,
+    pub framing: Framing,
+    pub protocol: Protocol,
+    pub time_zone: Spanned<String>,
+    pub lines: Lines,
+    pub max_connections: usize,
+    pub idle_timeout: Option<Duration>,
+    pub receive_buffer: Option<u64>,
+    pub mode: u32,
+}
+
+/// `tls:` of an input.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    /// Where the section begins.
+    pub span: Span,
+    pub cert_file: String,
+    pub key_file: String,
+    pub client_ca_file: Option<String>,
+}
+
 /// `to:` of an input.
 #[derive(Debug, Clone)]
 pub struct Route {
@@ -160,7 +190,17 @@ pub struct Route {
     /// Absent when the user wrote none: it then follows `max_record`.
     pub batch_size: Option<Spanned<u64>>,
     pub max_record: Spanned<u64>,
+    pub delivery: Spanned<Delivery>,
     pub on_refused: OnRefused,
+    /// `format: json`
+    pub json: Spanned<bool>,
+    /// `timestamp: event`
+    pub event_time: Spanned<bool>,
+    /// Absent: the user wrote none.
+    pub timestamp_range: Option<Span>,
+    pub range: TimestampRange,
+    pub headers: Vec<Property>,
+    pub fields: Vec<Property>,
 }
 
 /// An entry of `outputs:`.
@@ -308,6 +348,34 @@ outputs:
         let full = of("{ codec: zstd, level: 3 }");
         assert_eq!((full.codec, full.level), (Codec::Zstd, Some(3)));
         assert_eq!(of("none").codec, Codec::None);
+    }
+
+    #[test]
+    fn exactly_once_is_read_in_both_forms() {
+        let of = |delivery: &str| {
+            let text = format!(
+                "inputs: {{ a: {{ from: {{ type: stdin }}, to: {{ topic: t, delivery: {delivery} }} }} }}"
+            );
+            let (config, problems) = read_text(&text);
+            assert_eq!(problems, []);
+            config.inputs[0].to.as_ref().unwrap().delivery.value
+        };
+        let exactly_once = |commit, timeout| Delivery::ExactlyOnce {
+            commit: Duration::from_millis(commit),
+            timeout: Duration::from_millis(timeout),
+        };
+        assert_eq!(of("at_least_once"), Delivery::AtLeastOnce);
+        for text in ["exactly_once", "{ exactly_once: {} }"] {
+            assert_eq!(of(text), exactly_once(1000, 30_000), "{text}");
+        }
+        assert_eq!(
+            of("{ exactly_once: { commit: 200ms } }"),
+            exactly_once(200, 30_000)
+        );
+        assert_eq!(
+            of("{ exactly_once: { timeout: 5s } }"),
+            exactly_once(1000, 5000)
+        );
     }
 
     #[test]

@@ -123,6 +123,13 @@ fn value(shape: &Shape) -> Value {
                 { "type": "string", "pattern": EXPANDED },
             ],
         }),
+        Shape::Listen => json!({
+            "anyOf": [
+                { "const": "systemd" },
+                { "type": "array", "minItems": 1, "items": { "type": "string", "minLength": 1 } },
+                { "type": "string", "pattern": EXPANDED },
+            ],
+        }),
         Shape::Options => json!({
             "type": "object",
             "additionalProperties": { "type": ["string", "number", "boolean"] },

@@ -61,6 +61,8 @@ pub enum Shape {
     Texts { least: usize },
     /// A list of `HOST:PORT`, or the word `embedded`.
     Brokers,
+    /// A list of texts, or the word `systemd`.
+    Listen,
     /// librdkafka properties.
     Options,
     /// A map from names of the user's choice.

@@ -8,11 +8,13 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io;
+use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::time::Duration;
 
+use listenfd::ListenFd;
 use rustix::fs::fstat;
 use sd_notify::NotifyState;
 
@@ -135,6 +137,46 @@ impl Manager {
         socket.send_to_addr(message.as_bytes(), &address)?;
         Ok(())
     }
+}
+
+/// A socket that the service manager opened.
+#[derive(Debug)]
+pub enum Socket {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+    UnixStream(UnixListener),
+    UnixDatagram(UnixDatagram),
+}
+
+/// The sockets that the service manager passed (`LISTEN_FDS`), all of them; only the first call gets them.
+///
+/// # Errors
+/// There are none, or one is of another kind.
+pub fn sockets() -> io::Result<Vec<Socket>> {
+    let mut passed = ListenFd::from_env();
+    if passed.len() == 0 {
+        return Err(io::Error::other(
+            "it passed none (LISTEN_FDS); a .socket unit of the same name as the service has to open them",
+        ));
+    }
+    let mut sockets = Vec::new();
+    for at in 0..passed.len() {
+        let socket = if let Ok(Some(socket)) = passed.take_tcp_listener(at) {
+            Socket::Tcp(socket)
+        } else if let Ok(Some(socket)) = passed.take_udp_socket(at) {
+            Socket::Udp(socket)
+        } else if let Ok(Some(socket)) = passed.take_unix_listener(at) {
+            Socket::UnixStream(socket)
+        } else if let Ok(Some(socket)) = passed.take_unix_datagram(at) {
+            Socket::UnixDatagram(socket)
+        } else {
+            return Err(io::Error::other(format!(
+                "the one with the number {at} is neither a stream nor a datagram socket of IP or unix"
+            )));
+        };
+        sockets.push(socket);
+    }
+    Ok(sockets)
 }
 
 /// Whether standard error is systemd's journal: `JOURNAL_STREAM` names its device and inode. A child whose stderr was redirected to a file inherits

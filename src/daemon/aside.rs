@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::dead_letter::{DeadLetter, DeadLetterError, DeadLetters, Header, Source};
 use crate::disk::Disk;
-use crate::input::{self, LongLine};
+use crate::input::{self, LongLine, syslog};
 use crate::kafka::producer::SetAside;
 use crate::output::file::writer::{Refuse, Refused};
 
@@ -48,10 +48,35 @@ impl Aside {
     }
 }
 
+/// For messages that a syslog input does not send.
+pub fn set_aside_message(aside: Aside, pipeline: String) -> syslog::SetAside {
+    Box::new(move |refused| {
+        let letter = DeadLetter {
+            time: Timestamp::now(),
+            pipeline: pipeline.clone(),
+            topic: refused.topic.map(str::to_owned),
+            key: None,
+            value: Some(refused.value.to_vec()),
+            headers: Vec::new(),
+            source: Source::Syslog {
+                peer: refused.peer.map(str::to_owned),
+                offset: refused.offset,
+            },
+            reason: refused.reason.to_owned(),
+            code: refused.code.to_owned(),
+        };
+        aside.set_aside(letter).map_err(|error| error.to_string())
+    })
+}
+
 /// For an input's records that Kafka refuses.
-pub fn set_aside_input(aside: Aside, pipeline: String) -> SetAside {
+pub fn set_aside_input(aside: Aside, pipeline: String, is_syslog: bool) -> SetAside {
     Box::new(move |refused| {
         let source = match &refused.path {
+            None if is_syslog => Source::Syslog {
+                peer: None,
+                offset: refused.offset,
+            },
             Some(path) => Source::File {
                 path: path.clone(),
                 offset: refused.offset,
@@ -66,7 +91,14 @@ pub fn set_aside_input(aside: Aside, pipeline: String) -> SetAside {
             topic: Some(refused.topic.to_owned()),
             key: refused.key.map(<[u8]>::to_vec),
             value: Some(refused.value.to_vec()),
-            headers: Vec::new(),
+            headers: refused
+                .headers
+                .iter()
+                .map(|(name, value)| Header {
+                    name: name.clone(),
+                    value: Some(value.clone()),
+                })
+                .collect(),
             source,
             reason: refused.error.clone(),
             code: refused.reason.to_owned(),

@@ -9,6 +9,8 @@ pub enum Ending {
     Incomplete { undelivered: u64 },
     /// The drain's deadline passed, or something stopped it.
     Overdue { undelivered: u64 },
+    /// Another daemon with the same id took over.
+    Fenced(String),
     /// data_dir is held by another daemon, or is not ours to write.
     NotPermitted(String),
     /// It did not start, or a part of it failed in a way that no configuration explains.

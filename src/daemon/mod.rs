@@ -88,6 +88,8 @@ struct Daemon {
     drain: Drain,
     failed: bool,
     internal: Option<String>,
+    /// Another daemon with the same id took over.
+    fenced: Option<String>,
     /// Why the last positions are not saved.
     unsaved: Option<String>,
 }
@@ -127,6 +129,7 @@ impl Daemon {
             drain: Drain::new(plan.shutdown_timeout, limit),
             failed: false,
             internal: None,
+            fenced: None,
             unsaved: None,
         })
     }
@@ -261,6 +264,12 @@ impl Daemon {
                 {
                     over.store(true, Ordering::Release);
                     metadata.wake();
+                    let view = look.producers.get(at).map(|it| it.state.view());
+                    if let Some(why) = view.and_then(|view| view.fenced) {
+                        // The rest of this daemon belongs to the other one as well.
+                        self.fenced = Some(why);
+                        self.begin_drain(Why::Asked);
+                    }
                 }
                 None
             }
@@ -325,6 +334,9 @@ impl Daemon {
         let hard = self.drain.is_hard();
         if let Some(error) = &self.internal {
             return Ending::Failed(error.clone());
+        }
+        if let Some(why) = &self.fenced {
+            return Ending::Fenced(why.clone());
         }
         if hard || !left_in_time {
             return Ending::Overdue { undelivered };

@@ -95,7 +95,8 @@ fn escape(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&text[done..]);
 }
 
-fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
+/// Appends `bytes` in base64, without quotes.
+pub fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
     // The room is exactly what the alphabet with padding needs, so it always fits.

@@ -51,6 +51,41 @@ pub struct Run {
     pub base: u64,
     /// Which of the batch's records.
     pub records: Range<u32>,
+    /// The topic, where the input made it: it differs from record to record.
+    pub topic: Option<Arc<str>>,
+}
+
+/// What an input that reads more out of its records than their bytes makes of them. Each list is empty, or has an item per record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// Keys, in the arena.
+    pub keys: Vec<Span>,
+    /// Milliseconds since 1970.
+    pub timestamps: Vec<i64>,
+    /// The values of the headers, in the arena; so many per record as there are `header_names`.
+    pub headers: Vec<Span>,
+    pub header_names: Arc<[std::ffi::CString]>,
+}
+
+impl Extras {
+    /// Whether records need more than a key and a value.
+    pub fn is_elaborate(&self) -> bool {
+        !self.timestamps.is_empty() || !self.headers.is_empty()
+    }
+
+    /// The headers of a record.
+    pub fn headers_of(&self, record: usize) -> impl Iterator<Item = (&std::ffi::CStr, Span)> {
+        let most = self.header_names.len();
+        let values = self.headers.get(record * most..(record + 1) * most);
+        let names = self.header_names.iter().map(std::ops::Deref::deref);
+        names.zip(values.unwrap_or_default().iter().copied())
+    }
+
+    /// Bytes that the lists need, for the budget.
+    pub fn bytes(&self) -> u64 {
+        let spans = (self.keys.len() + self.headers.len()) * size_of::<Span>();
+        (spans + self.timestamps.len() * size_of::<i64>()) as u64
+    }
 }
 
 /// Lines on their way, with the means to answer for them.
@@ -60,6 +95,7 @@ pub struct Batch {
     pub arena: Arena,
     pub records: Vec<Record>,
     pub runs: Vec<Run>,
+    pub extras: Extras,
     pub receipt: Receipt,
     /// What the batch has taken from the budget; given back on drop.
     pub charge: Charge,
@@ -68,7 +104,12 @@ pub struct Batch {
 impl Batch {
     /// The bytes of a record's value.
     pub fn value(&self, record: usize) -> &[u8] {
-        &self.arena.filled()[self.records[record].value.range()]
+        self.text(self.records[record].value)
+    }
+
+    /// A piece of the arena.
+    pub fn text(&self, span: Span) -> &[u8] {
+        &self.arena.filled()[span.range()]
     }
 
     /// The run that a record belongs to.

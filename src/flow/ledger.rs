@@ -60,6 +60,24 @@ impl<P: Clone> Ledger<P> {
         &self.position
     }
 
+    /// The position as it will be when `also` (in any order) are settled too.
+    pub fn position_with(&self, also: &[EntryId]) -> &P {
+        let passed = self.entries.iter().enumerate();
+        passed
+            .take_while(|(at, (_, settled))| {
+                *settled || also.contains(&EntryId(self.first + *at as u64))
+            })
+            .last()
+            .map_or(&self.position, |(_, (end, _))| end)
+    }
+
+    /// Whether no entry is open any more when `also` are settled too.
+    pub fn passes_all_with(&self, also: &[EntryId]) -> bool {
+        let mut entries = self.entries.iter().enumerate();
+        entries
+            .all(|(at, (_, settled))| *settled || also.contains(&EntryId(self.first + at as u64)))
+    }
+
     /// The end of the newest entry, or the position when none is open: where the source goes on.
     pub fn head(&self) -> &P {
         self.entries.back().map_or(&self.position, |(end, _)| end)
@@ -88,6 +106,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_position_that_is_foretold_is_the_one_that_comes(first in proptest::collection::vec(0..20usize, 0..10), then in proptest::collection::vec(0..20usize, 0..20)) {
+            let mut ledger = Ledger::new(0);
+            let ids: Vec<_> = (1..=20).map(|end| ledger.open(end)).collect();
+            for at in first {
+                ledger.settle(ids[at]);
+            }
+            let then: Vec<_> = then.into_iter().map(|at| ids[at]).collect();
+            let foretold = *ledger.position_with(&then);
+            for id in then {
+                ledger.settle(id);
+            }
+            prop_assert_eq!(foretold, *ledger.position());
+        }
+
         #[test]
         fn the_position_is_the_end_of_the_settled_prefix(order in Just((0..40usize).collect::<Vec<_>>()).prop_shuffle(), settled in 0..40usize) {
             let mut ledger = Ledger::new(0);

@@ -102,6 +102,14 @@ impl<P: Clone> Tracker<P> {
             .map(|tracked| tracked.ledger.position().clone())
     }
 
+    /// The position of a source as it will be when `also` are settled too, and whether nothing of it is open then.
+    pub fn position_with(&self, source: SourceId, also: &[EntryId]) -> Option<(P, bool)> {
+        let guard = self.lock();
+        let ledger = &guard.by_source.get(&source)?.ledger;
+        let position = ledger.position_with(also).clone();
+        Some((position, ledger.passes_all_with(also)))
+    }
+
     /// How many entries of a source are not settled up to.
     pub fn open_entries(&self, source: SourceId) -> usize {
         self.lock()

@@ -101,6 +101,10 @@ pub struct Skipped {
     pub dead_lettered: Count,
     /// Holes of files, in bytes.
     pub hole: Count,
+    /// Of streams whose messages cannot be told apart any more.
+    pub unframed: Count,
+    /// Records whose topic cannot be one.
+    pub illegal_topic: Count,
 }
 
 impl Skipped {
@@ -114,6 +118,8 @@ impl Skipped {
             ("line_too_long", self.too_long),
             ("line_cut", self.cut),
             ("hole", self.hole),
+            ("framing", self.unframed),
+            ("illegal_topic", self.illegal_topic),
         ];
         Outcome {
             filtered: self.filtered,
@@ -144,6 +150,8 @@ impl AddAssign for Skipped {
         self.truncated += other.truncated;
         self.dead_lettered += other.dead_lettered;
         self.hole += other.hole;
+        self.unframed += other.unframed;
+        self.illegal_topic += other.illegal_topic;
     }
 }
 

@@ -10,6 +10,7 @@ pub mod frame;
 pub mod multiline;
 pub mod outlet;
 pub mod stdin;
+pub mod syslog;
 
 use std::path::Path;
 

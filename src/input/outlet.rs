@@ -17,8 +17,8 @@ use crate::flow::arena::ARENA_BYTES;
 use crate::flow::batch;
 use crate::flow::budget::RECORD_OVERHEAD;
 use crate::flow::{
-    Arena, Arenas, Batch, Bell, Charge, Count, Origin, Outcome, Receipt, Record, Ring, Run, Sender,
-    Share, SourceId, Stop, Tracker, TrySend,
+    Arena, Arenas, Batch, Bell, Charge, Count, Extras, Origin, Outcome, Receipt, Record, Ring, Run,
+    Sender, Share, SourceId, Span, Stop, Tracker, TrySend,
 };
 
 /// A waiting input looks up so often even when nobody rings.
@@ -59,6 +59,7 @@ pub struct Filling {
     pub arena: Arena,
     pub records: Vec<Record>,
     runs: Vec<Run>,
+    pub extras: Extras,
     /// What is in no record.
     skipped: Skipped,
     ends: Vec<(SourceId, Position)>,
@@ -201,11 +202,12 @@ impl Outlet {
             arena,
             records,
             runs,
+            extras,
             skipped,
             ends,
             mut charge,
         } = hand;
-        charge.grow(records.len() as u64 * RECORD_OVERHEAD);
+        charge.grow(records.len() as u64 * RECORD_OVERHEAD + extras.bytes());
         // Only now, when nothing is between it and the pipe: an entry whose batch was never sent would hold its position for ever.
         let entries = ends
             .into_iter()
@@ -225,6 +227,7 @@ impl Outlet {
             arena,
             records,
             runs,
+            extras,
             receipt,
             charge,
         };
@@ -270,6 +273,7 @@ impl Outlet {
             arena: self.ends.arenas.take(capacity),
             records: Vec::new(),
             runs: Vec::new(),
+            extras: Extras::default(),
             skipped: Skipped::default(),
             ends: Vec::new(),
             charge,
@@ -303,9 +307,66 @@ impl Filling {
                 origin: origin.clone(),
                 base,
                 records: small(records.start)..small(records.end),
+                topic: None,
             });
         }
+        self.skip(source, skipped, end);
+    }
+
+    /// Adds one record of `bytes` source bytes that begins at `at` of its source and ends `lines` lines. Where the input made its topic, with it.
+    pub fn add_record(
+        &mut self,
+        topic: Option<&Arc<str>>,
+        origin: &Arc<Origin>,
+        source: SourceId,
+        value: Span,
+        (at, count): (u64, Count),
+    ) {
+        let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let index = small(self.records.len() as u64);
+        let same = |run: &Run| {
+            let is_same_topic = match (&run.topic, topic) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                (None, None) => true,
+                _ => false,
+            };
+            is_same_topic && Arc::ptr_eq(&run.origin, origin) && at - run.base < 1 << 30
+        };
+        let base = match self.runs.last_mut().filter(|run| same(run)) {
+            Some(run) => {
+                run.records.end = index + 1;
+                run.base
+            }
+            None => {
+                self.runs.push(Run {
+                    origin: origin.clone(),
+                    base: at,
+                    records: index..index + 1,
+                    topic: topic.cloned(),
+                });
+                at
+            }
+        };
+        self.records.push(Record {
+            value,
+            at: small(at - base),
+            bytes: small(count.bytes),
+            lines: small(count.lines),
+        });
+        let end = Position {
+            offset: at + count.bytes,
+            ..Position::default()
+        };
+        self.skip(source, &Skipped::default(), end);
+    }
+
+    /// Notes that the source stands at `end`, after what was skipped.
+    pub fn skip(&mut self, source: SourceId, skipped: &Skipped, end: Position) {
         self.skipped += *skipped;
-        self.ends.push((source, end));
+        match self.ends.last_mut() {
+            // The batch is settled as one: an entry up to the last end says it all.
+            Some((same, reached)) if *same == source => *reached = end,
+            _ => self.ends.push((source, end)),
+        }
     }
 }

@@ -4,6 +4,10 @@
 //! So a lane hands over one **wave** at a time, no larger than one batch on the wire, and the next one when every record of it has come
 //! back. What came back with an error goes again before anything new, in its old order: that is what keeps order per partition.
 //!
+//! In a transaction nothing can go again by itself: one failure ends the transaction, and everything that was sent in it goes again. A lane
+//! that [keeps](Lane::keeping) remembers what it sent, so that it can be rewound; and instead of sending a refused wave one by one, it halves
+//! it each time, for every try costs a transaction.
+//!
 //! Pure: it knows tickets and times, not Kafka.
 
 use std::collections::{HashMap, VecDeque};
@@ -80,6 +84,42 @@ pub struct Lane {
     sent_at: Option<Instant>,
     /// Nothing is sent before.
     not_before: Option<Instant>,
+    /// What has to be remembered of a transaction.
+    kept: Option<Kept>,
+}
+
+/// What a lane remembers of a transaction.
+#[derive(Debug, Default)]
+struct Kept {
+    /// What was sent since the last decision, in order: a slot and records of it that follow each other.
+    sent: Vec<(u32, Range<u32>)>,
+    /// Waves that begin with these tickets have so many records, and no other wave reaches into them: one of them is refused.
+    suspects: HashMap<Ticket, usize>,
+}
+
+impl Kept {
+    fn sent(&mut self, wave: &[Ticket]) {
+        for ticket in wave {
+            match self.sent.last_mut() {
+                Some((slot, records)) if *slot == ticket.slot && records.end == ticket.record => {
+                    records.end += 1;
+                }
+                _ => self
+                    .sent
+                    .push((ticket.slot, ticket.record..ticket.record + 1)),
+            }
+        }
+    }
+
+    /// One record of the wave is refused: each half goes by itself from now on.
+    fn halve(&mut self, wave: &[Ticket]) {
+        let (first, second) = wave.split_at(wave.len() / 2);
+        for half in [first, second] {
+            if let Some(begin) = half.first() {
+                self.suspects.insert(*begin, half.len());
+            }
+        }
+    }
 }
 
 /// What became of a wave.
@@ -95,6 +135,8 @@ pub struct WaveEnd {
     pub client: bool,
     /// From handing the wave over to its last report.
     pub took: Duration,
+    /// Of a lane that keeps: why the transaction cannot go on.
+    pub failed: Option<RDKafkaErrorCode>,
 }
 
 impl Lane {
@@ -103,6 +145,43 @@ impl Lane {
             index,
             ..Self::default()
         }
+    }
+
+    /// One that can be rewound.
+    pub fn keeping(index: u32) -> Self {
+        Self {
+            index,
+            kept: Some(Kept::default()),
+            ..Self::default()
+        }
+    }
+
+    /// Of a lane that keeps: what was sent counts, and is not needed any more.
+    pub fn forget(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            *kept = Kept::default();
+        }
+    }
+
+    /// Of a lane that keeps: what was sent counts for nothing, and goes again in its order before anything new, but for what `is_gone`.
+    /// What is on its way is forgotten: it must be back, or its client gone.
+    pub fn rewind(&mut self, is_gone: impl Fn(Ticket) -> bool) {
+        let Some(kept) = &mut self.kept else { return };
+        let lane = self.index;
+        let mut again: VecDeque<Ticket> = kept
+            .sent
+            .drain(..)
+            .flat_map(|(slot, records)| records.map(move |record| Ticket { slot, lane, record }))
+            .chain(self.again.drain(..))
+            .filter(|ticket| !is_gone(*ticket))
+            .collect();
+        again.shrink_to_fit();
+        self.again = again;
+        self.back_since = Some(Instant::now());
+        self.wave.clear();
+        self.failed.clear();
+        self.left = 0;
+        self.sent_at = None;
     }
 
     /// Adds records that weigh `bytes` on the wire.
@@ -166,7 +245,7 @@ impl Lane {
         self.not_before = None;
         self.wave.clear();
         let mut bytes = 0;
-        let most = if self.one_by_one > 0 {
+        let mut most = if self.one_by_one > 0 {
             1
         } else {
             limits.records
@@ -175,6 +254,15 @@ impl Lane {
             let Some(&ticket) = self.again.front() else {
                 break;
             };
+            let suspects = self.kept.as_ref().map(|kept| &kept.suspects);
+            if let Some(group) = suspects.and_then(|suspects| suspects.get(&ticket)) {
+                if !self.wave.is_empty() {
+                    // Nothing is added behind it: it waits for a wave of its own.
+                    most = self.wave.len();
+                    break;
+                }
+                most = *group;
+            }
             let heavier = bytes + weight(ticket);
             if heavier > limits.bytes && !self.wave.is_empty() {
                 break;
@@ -187,6 +275,9 @@ impl Lane {
             self.one_by_one -= 1;
         } else if self.again.is_empty() {
             bytes = self.fill_from_pending(most, limits.bytes, bytes, weight);
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.sent(&self.wave);
         }
         self.left = self.wave.len();
         self.wave_bytes = bytes;
@@ -263,6 +354,10 @@ impl Lane {
         self.back_since = Some(now);
         let failed = std::mem::take(&mut self.failed);
         let alone = self.wave.len() == 1;
+        if self.kept.is_some() {
+            self.end_transaction(&failed, alone, &mut end);
+            return end;
+        }
         let mut again = VecDeque::new();
         let mut search = false;
         for ticket in self.wave.drain(..) {
@@ -288,6 +383,39 @@ impl Lane {
         again.append(&mut self.again);
         self.again = again;
         end
+    }
+
+    /// A wave of a transaction failed: it all goes again when the lane is rewound, but for a record that was refused alone.
+    fn end_transaction(
+        &mut self,
+        failed: &HashMap<Ticket, RDKafkaErrorCode>,
+        alone: bool,
+        end: &mut WaveEnd,
+    ) {
+        let mut search = false;
+        for ticket in &self.wave {
+            let Some(&code) = failed.get(ticket) else {
+                continue;
+            };
+            match verdict(code) {
+                Verdict::Record(reason) if alone => end.refused.push((*ticket, reason, code)),
+                Verdict::Record(_) => search = true,
+                Verdict::Wait(why) => end.wait = Some((why, code)),
+                Verdict::Client | Verdict::Again => {}
+            }
+            // What was purged tells nothing of why.
+            if end
+                .failed
+                .is_none_or(|code| verdict(code) == Verdict::Client)
+            {
+                end.failed = Some(code);
+            }
+        }
+        if search && let Some(kept) = &mut self.kept {
+            kept.halve(&self.wave);
+        }
+        end.again = self.wave.len() - end.refused.len();
+        self.wave.clear();
     }
 
     /// A record that was refused is not set aside after all: it goes again, alone, before anything else.
@@ -436,6 +564,107 @@ mod tests {
         lane.pause(now + Duration::from_secs(1));
         assert!(wave(&mut lane, now).is_empty());
         assert_eq!(wave(&mut lane, now + Duration::from_secs(1)), [0, 1]);
+    }
+
+    fn kept_lane(records: u32) -> (Lane, Instant) {
+        let (mut lane, now) = (Lane::keeping(7), Instant::now());
+        lane.push(
+            Chunk::Range {
+                slot: 0,
+                records: 0..records,
+            },
+            records as usize * 10,
+            now,
+        );
+        (lane, now)
+    }
+
+    #[test]
+    fn what_was_sent_in_an_aborted_transaction_goes_again_in_order_before_anything_new() {
+        let (mut lane, now) = kept_lane(25);
+        for _ in 0..2 {
+            let sent = wave(&mut lane, now);
+            assert!(come_back(&mut lane, now, &sent, |_| None).is_some());
+        }
+        lane.rewind(|ticket| ticket.record == 3);
+        let mut sent = Vec::new();
+        while lane.backlog() > 0 {
+            let next = wave(&mut lane, now + Duration::from_secs(1));
+            come_back(&mut lane, now, &next, |_| None);
+            sent.extend(next);
+        }
+        assert_eq!(sent, (0..25).filter(|it| *it != 3).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_counts_is_not_sent_again() {
+        let (mut lane, now) = kept_lane(12);
+        let sent = wave(&mut lane, now);
+        come_back(&mut lane, now, &sent, |_| None);
+        lane.forget();
+        lane.rewind(|_| false);
+        assert_eq!(wave(&mut lane, now), [10, 11]);
+    }
+
+    /// A broker that refuses whole waves for the records in `bad`, and forgets what was sent when a transaction is aborted. Gives the
+    /// records that count, those that were found guilty, and how many transactions that took.
+    fn transact(count: u32, bad: &[u32], outages: &[usize]) -> (Vec<u32>, Vec<u32>, usize) {
+        let (mut lane, now) = kept_lane(count);
+        let later = now + Duration::from_secs(1);
+        let (mut guilty, mut tries, mut waves) = (Vec::new(), 0, 0);
+        loop {
+            let mut sent = Vec::new();
+            let mut failed = false;
+            tries += 1;
+            assert!(tries < 500, "it never ends");
+            while !failed && lane.backlog() > 0 {
+                let next = wave(&mut lane, later);
+                waves += 1;
+                let away = outages.contains(&waves);
+                let refused = next.iter().any(|record| bad.contains(record));
+                let end = come_back(&mut lane, later, &next, |_| {
+                    if away {
+                        Some(RDKafkaErrorCode::MessageTimedOut)
+                    } else {
+                        refused.then_some(RDKafkaErrorCode::MessageSizeTooLarge)
+                    }
+                })
+                .unwrap();
+                guilty.extend(end.refused.iter().map(|(ticket, ..)| ticket.record));
+                failed = end.failed.is_some();
+                sent.extend(next);
+            }
+            if !failed {
+                lane.forget();
+                return (sent, guilty, tries);
+            }
+            lane.rewind(|ticket| guilty.contains(&ticket.record));
+        }
+    }
+
+    #[test]
+    fn a_guilty_record_is_found_in_a_transaction_by_halving() {
+        let (sent, guilty, tries) = transact(10, &[6], &[]);
+        assert_eq!(guilty, [6]);
+        assert_eq!(sent, [0, 1, 2, 3, 4, 5, 7, 8, 9]);
+        assert!(tries <= 6, "{tries}");
+    }
+
+    proptest! {
+        /// Whatever is refused and whenever the broker is away: each guilty record is found once, and all others count, in order.
+        #[test]
+        fn a_transaction_ends_with_everything_but_the_guilty_records(
+            count in 1..60u32,
+            bad in proptest::collection::btree_set(0..60u32, 0..6),
+            outages in proptest::collection::vec(1..60usize, 0..6),
+        ) {
+            let bad: Vec<u32> = bad.into_iter().filter(|it| *it < count).collect();
+            let (sent, mut guilty, _) = transact(count, &bad, &outages);
+            guilty.sort_unstable();
+            prop_assert_eq!(&guilty, &bad);
+            let good: Vec<u32> = (0..count).filter(|it| !bad.contains(it)).collect();
+            prop_assert_eq!(sent, good);
+        }
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! All of rdkafka lives here. Inputs and outputs do not know it: they see batches, receipts and pipes.
 //!
 //! Into Kafka: `route` (topic, key and partition of each record) -> `lane` (what waits for one partition) -> `native::Flight` (what
-//! librdkafka holds) -> `producer` (the thread that drives them). Out of Kafka: `consumer`, `rebalance`, `commit`.
+//! librdkafka holds) -> `producer` (the thread that drives them; with `transaction`, when lines and positions are one). Out of Kafka: `consumer`, `rebalance`, `commit`.
 
 pub mod admin;
 pub mod cluster;
@@ -18,3 +18,4 @@ pub mod properties;
 pub mod rebalance;
 pub mod route;
 pub mod settings;
+pub mod transaction;

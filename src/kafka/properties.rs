@@ -68,6 +68,19 @@ pub fn producer_config(
     if let Some(level) = settings.compression.level {
         config.set("compression.level", level.to_string());
     }
+    if let Some(exactly_once) = &settings.exactly_once {
+        let millis = exactly_once.timeout.as_millis();
+        config
+            .set("transactional.id", exactly_once.transactional_id())
+            .set("transaction.timeout.ms", millis.to_string())
+            // The client gives a transaction up before the broker does.
+            .set("message.timeout.ms", (millis * 4 / 5).to_string())
+            // A request that nobody answers can be asked again while the transaction lives.
+            .set(
+                "socket.timeout.ms",
+                (millis / 4).clamp(1000, 10_000).to_string(),
+            );
+    }
     for (property, value) in &settings.cluster.options {
         config.set(property, value);
     }
@@ -143,8 +156,9 @@ fn without_secrets(cluster: &ClusterSettings) -> ClusterSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::settings::{Compression, Linger};
+    use crate::kafka::settings::{Compression, ExactlyOnce, Linger};
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
     fn settings(options: &[(&str, &str)]) -> ProducerSettings {
         let options: BTreeMap<_, _> = options
@@ -164,6 +178,7 @@ mod tests {
             linger: Linger::Auto,
             batch_size: 1_000_000,
             max_record: 1_000_000,
+            exactly_once: None,
         }
     }
 
@@ -184,6 +199,23 @@ mod tests {
                 };
                 assert_eq!(probe_producer(&settings), Ok(()));
             }
+        }
+    }
+
+    #[test]
+    fn the_shortest_and_the_longest_transactions_make_a_client() {
+        for seconds in [2, 30, 900] {
+            let exactly_once = Some(ExactlyOnce {
+                id: "web-1".into(),
+                pipeline: "nginx".into(),
+                commit: Duration::from_secs(1),
+                timeout: Duration::from_secs(seconds),
+            });
+            let settings = ProducerSettings {
+                exactly_once,
+                ..settings(&[])
+            };
+            assert_eq!(probe_producer(&settings), Ok(()));
         }
     }
 

@@ -24,6 +24,8 @@ pub struct Progress {
     pub left: u32,
     /// What became of those that were not simply acknowledged.
     pub astray: Outcome,
+    /// How many records those are.
+    gone: u32,
 }
 
 /// The keys of a batch's records, one after another.
@@ -35,13 +37,15 @@ struct Keys {
 impl Outgoing {
     /// A record's key; `None` is a null key.
     pub fn key(&self, record: usize) -> Option<&[u8]> {
-        let keys = self.keys.as_ref()?;
-        Some(&keys.bytes[keys.spans[record].range()])
+        match &self.keys {
+            Some(keys) => Some(&keys.bytes[keys.spans[record].range()]),
+            None => Some(self.batch.text(*self.batch.extras.keys.get(record)?)),
+        }
     }
 
     /// Whether any record has a key.
     pub fn has_keys(&self) -> bool {
-        self.keys.is_some()
+        self.keys.is_some() || !self.batch.extras.keys.is_empty()
     }
 
     /// Bytes that the keys need, for the budget.
@@ -51,9 +55,16 @@ impl Outgoing {
         })
     }
 
-    /// What a record weighs on the wire without overhead: key and value, in bytes.
+    /// What a record weighs on the wire without overhead: key, value and headers, in bytes.
     pub fn weight(&self, record: usize) -> usize {
-        self.batch.records[record].value.len as usize + self.key(record).map_or(0, <[u8]>::len)
+        let headers = self.batch.extras.headers_of(record);
+        // Two lengths stand before a header's name and value.
+        let headers: usize = headers
+            .map(|(name, value)| name.count_bytes() + value.len as usize + 6)
+            .sum();
+        self.batch.records[record].value.len as usize
+            + self.key(record).map_or(0, <[u8]>::len)
+            + headers
     }
 
     /// Everything not counted astray counts as acknowledged, or as unconfirmed when nobody was asked to confirm.
@@ -75,7 +86,7 @@ impl Outgoing {
 impl Progress {
     /// A record that counts for `count` ends without Kafka, for `reason`.
     pub fn dropped(&mut self, count: Count, reason: &'static str) {
-        self.left = self.left.saturating_sub(1);
+        self.ends();
         match self
             .astray
             .dropped
@@ -89,8 +100,18 @@ impl Progress {
 
     /// A record that counts for `count` was set aside.
     pub fn dead_lettered(&mut self, count: Count) {
-        self.left = self.left.saturating_sub(1);
+        self.ends();
         self.astray.dead_lettered += count;
+    }
+
+    fn ends(&mut self) {
+        self.left = self.left.saturating_sub(1);
+        self.gone += 1;
+    }
+
+    /// What was confirmed of `records` counts for nothing: only what went astray stays so.
+    pub fn rewind(&mut self, records: usize) {
+        self.left = (records as u32).saturating_sub(self.gone);
     }
 }
 
@@ -110,7 +131,7 @@ impl Route {
     /// When a template cannot be parsed; the plan has refused such ones.
     pub fn new(settings: &RouteSettings, id: &str, host: &str) -> Result<Self, TemplateError> {
         Ok(Self {
-            topic: Template::parse(&settings.topic, Part::FILE)?,
+            topic: Template::parse(&settings.topic, Part::ALL)?,
             key: settings
                 .key
                 .as_deref()
@@ -125,6 +146,9 @@ impl Route {
 
     /// The topic of a run's records.
     pub fn topic(&mut self, run: &Run) -> Arc<str> {
+        if let Some(topic) = &run.topic {
+            return topic.clone();
+        }
         if let Some(topic) = self.topics.get(&run.origin) {
             return topic.clone();
         }
@@ -145,7 +169,7 @@ impl Route {
         let left = batch.records.len() as u32;
         let progress = Progress {
             left,
-            astray: Outcome::default(),
+            ..Progress::default()
         };
         let mut outgoing = Outgoing {
             batch,
@@ -201,6 +225,7 @@ impl Route {
             path,
             offset,
             line,
+            facts: None,
         }
     }
 }

@@ -55,6 +55,39 @@ pub struct ProducerSettings {
     pub batch_size: u64,
     /// Largest record, in bytes, key and headers included.
     pub max_record: u64,
+    /// Absent: a record counts when it is confirmed.
+    pub exactly_once: Option<ExactlyOnce>,
+}
+
+/// `delivery: exactly_once` of one input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExactlyOnce {
+    /// This daemon's name in Kafka.
+    pub id: String,
+    /// The input.
+    pub pipeline: String,
+    /// A transaction is committed when it is so old.
+    pub commit: Duration,
+    /// `transaction.timeout.ms`: the broker aborts a transaction that is older.
+    pub timeout: Duration,
+}
+
+impl ExactlyOnce {
+    /// Neither the daemon's name nor the input's can have the slash.
+    pub fn transactional_id(&self) -> String {
+        format!("{}/{}", self.id, self.pipeline)
+    }
+}
+
+/// `delivery:` of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Delivery {
+    #[default]
+    AtLeastOnce,
+    ExactlyOnce {
+        commit: Duration,
+        timeout: Duration,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

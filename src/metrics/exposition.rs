@@ -7,6 +7,10 @@
 //! | `logferry_input_{spooled,in_flight}_{lines,bytes}` | input | what is still under way |
 //! | `logferry_input_{dropped,lost}_{lines,bytes}_total` | input, reason | |
 //! | `logferry_input_truncated_lines_total` | input | lines of which only the beginning was kept |
+//! | `logferry_input_open_connections`, `logferry_input_{accepted,refused,timed_out,broken}_connections_total` | input | of syslog |
+//! | `logferry_input_{unparsed,torn,event_time_out_of_range}_messages_total`, `logferry_input_kernel_dropped_datagrams_total` | input | of syslog |
+//! | `logferry_input_transactions_total` | input, outcome | committed, aborted; in_doubt: nobody heard how it ended until it was found out, and it counts as one of the others too |
+//! | `logferry_input_last_commit_seconds` | input | since 1970 |
 //! | `logferry_output_{consumed,written,synced,committed}_{records,bytes}_total` | output | |
 //! | `logferry_output_lag_records` | output, topic, partition | |
 //! | `logferry_producer_*` | cluster, producer | |
@@ -21,7 +25,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 use super::family::{Families, Labels, Values, added};
-use super::{Count, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot};
+use super::{Count, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot, SyslogSnapshot};
 
 /// The text of `/metrics`, with `# EOF` at its end.
 pub fn render(snapshot: &Snapshot) -> String {
@@ -178,6 +182,105 @@ fn inputs_of(families: &mut Families, inputs: &[InputSnapshot]) {
         "Saved positions that were forgotten because their files were gone for too long",
         None,
         each(|input| input.expired),
+    );
+    let syslog = |value: fn(&SyslogSnapshot) -> u64| {
+        inputs.iter().filter_map(move |input| {
+            Some((label("input", &input.name), value(input.syslog.as_ref()?)))
+        })
+    };
+    families.gauge(
+        "input_open",
+        "Connections that are open",
+        "connections",
+        syslog(|it| it.connections),
+    );
+    type Value = fn(&SyslogSnapshot) -> u64;
+    let counters: [(_, _, _, Value); 8] = [
+        ("input_accepted", "Accepted", "connections", |it| {
+            it.accepted
+        }),
+        (
+            "input_refused",
+            "Closed at once, because too many were open",
+            "connections",
+            |it| it.refused,
+        ),
+        (
+            "input_timed_out",
+            "Closed because nothing came",
+            "connections",
+            |it| it.timed_out,
+        ),
+        (
+            "input_broken",
+            "Closed because of what came",
+            "connections",
+            |it| it.broken,
+        ),
+        (
+            "input_unparsed",
+            "Could not be taken apart and were delivered whole",
+            "messages",
+            |it| it.unparsed,
+        ),
+        (
+            "input_torn",
+            "Their stream ended before they did",
+            "messages",
+            |it| it.torn,
+        ),
+        (
+            "input_event_time_out_of_range",
+            "Were given the time of reading",
+            "messages",
+            |it| it.out_of_range,
+        ),
+        (
+            "input_kernel_dropped",
+            "Dropped by the kernel, because its buffer was full",
+            "datagrams",
+            |it| it.kernel_drops,
+        ),
+    ];
+    for (name, help, unit, value) in counters {
+        families.counter(name, help, Some(unit), syslog(value));
+    }
+    let transactions = inputs.iter().flat_map(|input| {
+        let counts = input.transactions.into_iter();
+        counts.flat_map(|counts| {
+            [
+                ("committed", counts.committed),
+                ("aborted", counts.aborted),
+                ("in_doubt", counts.in_doubt),
+            ]
+            .map(|(outcome, count)| {
+                (
+                    vec![
+                        ("input", input.name.clone()),
+                        ("outcome", outcome.to_owned()),
+                    ],
+                    count,
+                )
+            })
+        })
+    });
+    families.counter(
+        "input_transactions",
+        "How transactions ended; in_doubt: found out later",
+        None,
+        transactions,
+    );
+    let commits = inputs.iter().filter_map(|input| {
+        Some((
+            label("input", &input.name),
+            input.transactions?.last_commit?,
+        ))
+    });
+    families.measure(
+        "input_last_commit",
+        "When a transaction was committed last, since 1970",
+        "seconds",
+        commits,
     );
     families.gauge(
         "input_ignored",

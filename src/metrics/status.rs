@@ -3,7 +3,7 @@
 //! ```json
 //! {"version": "0.1.0", "start_time": 1795246085.5,
 //!  "inputs": {"NAME": {"state": "running", "books": {...}, "truncated": 0, "resent": 0, "rebuilds": 0, "files": 3, "expired_positions": 0,
-//!             "ignored_files": 0, "oldest_unread_seconds": 1.5}},
+//!             "ignored_files": 0, "oldest_unread_seconds": 1.5, "transactions": {"committed": 0, "aborted": 0, "in_doubt": 0, "last_commit": 1795246090.25}}},
 //!  "outputs": {"NAME": {"state": "running", "consumed": C, "written": C, "synced": C, "committed": C, "syncs": 0, "refused": 0, "null_values": 0,
 //!              "skipped": 0, "open_files": 2, "assigned": 2, "total_lag": 11, "lag": [{"topic": "web", "partition": 0, "lag": 11}]}},
 //!  "producers": [{"cluster": "main", "producer": "main-1", "connected": true, "outstanding": C, "requests": 0, "rtt_ms": 2.5}],
@@ -13,7 +13,12 @@
 //! `C` is `{"lines": N, "bytes": N}`; of outputs and producers the lines are records. `books` has `seen`, `read`, `unread`, `lost`, `acked`,
 //! `unconfirmed`, `dead_lettered`, `filtered`, `dropped`, `spooled`, `in_flight`, each a `C`; `lost` and `dropped` have `"by": {"REASON": C}` too.
 //!
+//! Inputs of the type `syslog` have `"syslog": {"connections": 2, "accepted": 9, "refused": 0, "timed_out": 0, "broken": 0, "unparsed": 0,
+//! "torn": 0, "out_of_range": 0, "kernel_drops": 0}` too.
+//!
 //! Lines that nobody can count are `null`: those of `unread` when there are unread bytes, of `lost` where only bytes are known, and then of `seen`.
+//!
+//! `transactions` is `null` without `delivery: exactly_once`; `last_commit` is in seconds since 1970, `null` before the first one.
 //!
 //! Invariant: keys are only ever added. `seen = read + unread + lost` and
 //! `read = acked + unconfirmed + dead_lettered + filtered + dropped + spooled + in_flight`.
@@ -46,7 +51,7 @@ pub fn status_json(snapshot: &Snapshot) -> Value {
 }
 
 fn input_json(input: &InputSnapshot) -> Value {
-    json!({
+    let mut object = json!({
         "state": input.state,
         "books": books_json(input),
         "truncated": input.truncated,
@@ -56,7 +61,27 @@ fn input_json(input: &InputSnapshot) -> Value {
         "expired_positions": input.expired,
         "ignored_files": input.ignored,
         "oldest_unread_seconds": input.oldest_unread_seconds,
-    })
+        "transactions": input.transactions.map(|counts| json!({
+            "committed": counts.committed,
+            "aborted": counts.aborted,
+            "in_doubt": counts.in_doubt,
+            "last_commit": counts.last_commit,
+        })),
+    });
+    if let Some(syslog) = &input.syslog {
+        object["syslog"] = json!({
+            "connections": syslog.connections,
+            "accepted": syslog.accepted,
+            "refused": syslog.refused,
+            "timed_out": syslog.timed_out,
+            "broken": syslog.broken,
+            "unparsed": syslog.unparsed,
+            "torn": syslog.torn,
+            "out_of_range": syslog.out_of_range,
+            "kernel_drops": syslog.kernel_drops,
+        });
+    }
+    object
 }
 
 fn books_json(input: &InputSnapshot) -> Value {

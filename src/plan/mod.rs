@@ -8,6 +8,7 @@ mod notes;
 mod overlap;
 mod properties;
 mod rules;
+mod syslog;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,8 +19,10 @@ pub use crate::config::LogFormat;
 use crate::config::{self, Config};
 use crate::input::file::settings::FileSettings;
 use crate::input::frame::settings::LineSettings;
+use crate::input::syslog::settings::SyslogSettings;
 use crate::kafka::settings::{
-    Brokers, ClusterSettings, ConsumerSettings, ProducerSettings, RouteSettings,
+    Brokers, ClusterSettings, ConsumerSettings, Delivery, ExactlyOnce, ProducerSettings,
+    RouteSettings,
 };
 use crate::output::file::settings::FileOutputSettings;
 use crate::yaml::Problem;
@@ -85,6 +88,7 @@ pub struct InputPlan {
 pub enum SourceSettings {
     File(FileSettings),
     Stdin(StdinSettings),
+    Syslog(SyslogSettings),
 }
 
 /// `from:` with `type: stdin`.
@@ -198,10 +202,17 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
         config::From::Stdin { lines, .. } => SourceSettings::Stdin(StdinSettings {
             lines: lines::settings(lines),
         }),
+        config::From::Syslog(syslog) => {
+            SourceSettings::Syslog(syslog::settings(names, input, syslog, to)?)
+        }
     };
+    let renders = matches!(from, SourceSettings::Syslog(_));
     let route = RouteSettings {
         topic: names.topic(input).ok()??.source(),
-        key: names.key(input).ok()?.map(|key| key.source()),
+        // Of syslog the input makes it.
+        key: (names.key(input).ok()?)
+            .filter(|_| !renders)
+            .map(|key| key.source()),
         partitioner: to.partitioner,
         on_refused: to.on_refused,
     };
@@ -216,6 +227,15 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
             .as_ref()
             .map_or(BATCH_SIZE.min(max_record), |size| size.value),
         max_record,
+        exactly_once: match to.delivery.value {
+            Delivery::AtLeastOnce => None,
+            Delivery::ExactlyOnce { commit, timeout } => Some(ExactlyOnce {
+                id: names.id.clone(),
+                pipeline: input.name.value.clone(),
+                commit,
+                timeout,
+            }),
+        },
     };
     let plan = InputPlan {
         name: input.name.value.clone(),

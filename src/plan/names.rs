@@ -73,25 +73,35 @@ impl<'a> Names<'a> {
     /// The topic's template, constants put in. `Ok(None)`: it could not be read, which was reported.
     pub fn topic(&self, input: &Input) -> Result<Option<Template>, TemplateError> {
         let text = input.to.as_ref().and_then(|to| to.topic.as_ref());
-        let (file, stream) = (Part::FILE_TOPIC, Part::STREAM_TOPIC);
-        self.record_template(input, text, file, stream)
+        self.record_template(
+            input,
+            text,
+            [Part::FILE_TOPIC, Part::STREAM_TOPIC, Part::SYSLOG_TOPIC],
+        )
     }
 
     /// The key's template, constants put in.
     pub fn key(&self, input: &Input) -> Result<Option<Template>, TemplateError> {
         let text = input.to.as_ref().and_then(|to| to.key.as_ref());
-        self.record_template(input, text, Part::FILE, Part::STREAM)
+        self.record_template(input, text, [Part::FILE, Part::STREAM, Part::SYSLOG])
+    }
+
+    /// A header's template, constants put in.
+    pub fn header(&self, input: &Input, text: &Spanned<String>) -> Result<Template, TemplateError> {
+        let allowed = [Part::FILE, Part::STREAM, Part::SYSLOG];
+        let template = self.record_template(input, Some(text), allowed)?;
+        template.map_or_else(|| Template::parse("", &[]), Ok)
     }
 
     fn record_template(
         &self,
         input: &Input,
         text: Option<&Spanned<String>>,
-        of_files: &[Part],
-        of_streams: &[Part],
+        [of_files, of_streams, of_syslog]: [&[Part]; 3],
     ) -> Result<Option<Template>, TemplateError> {
         let allowed = match input.from {
             Some(From::Stdin { .. }) => of_streams,
+            Some(From::Syslog(_)) => of_syslog,
             // Also when the source could not be read: one problem is enough.
             Some(From::File(_)) | None => of_files,
         };

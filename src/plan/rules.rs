@@ -5,8 +5,10 @@
 //! Invariant: rules are independent. Each sees the whole configuration, and says nothing about a value whose problem was reported already.
 
 mod amounts;
+mod delivery;
 mod files;
 mod lines;
+mod syslog;
 mod texts;
 
 use super::names::{Names, broker};
@@ -17,12 +19,17 @@ use crate::yaml::{Problem, nearest};
 use amounts::{
     batches_fit, levels_fit_their_codec, lines_fit_into_records, lines_fit_into_their_share,
 };
+use delivery::exactly_once_has_what_it_needs;
 use files::{
     data_dir_is_left_alone, globs_are_globs, inputs_do_not_read_what_outputs_write,
     outputs_do_not_share_files, paths_are_templates,
 };
 use lines::{
     encodings_are_known, expressions_are_regular, groups_have_one_rule, line_ends_can_be_found,
+};
+use syslog::{
+    headers_are_templates, listeners_are_addresses, listeners_do_not_meet, only_syslog_is_dressed,
+    tls_has_its_certificate,
 };
 use texts::{
     consumer_options_are_templates, groups_are_names, keys_are_templates,
@@ -56,11 +63,17 @@ pub(super) const RULES: &[Rule] = &[
     lines_fit_into_records,
     lines_fit_into_their_share,
     batches_fit,
+    exactly_once_has_what_it_needs,
     inputs_do_not_read_what_outputs_write,
     data_dir_is_left_alone,
     outputs_do_not_share_files,
     outputs_do_not_share_groups,
     outputs_leave_positions_alone,
+    listeners_are_addresses,
+    listeners_do_not_meet,
+    tls_has_its_certificate,
+    headers_are_templates,
+    only_syslog_is_dressed,
 ];
 
 fn there_is_something_to_do(names: &Names<'_>, problems: &mut Vec<Problem>) {

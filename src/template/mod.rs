@@ -10,7 +10,7 @@ mod record;
 mod scan;
 
 pub use path::{PathPart, PathRefusal, PathTemplate};
-pub use record::{Part, Parts, Template};
+pub use record::{Facts, Part, Parts, Template};
 
 /// What is wrong with a template, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

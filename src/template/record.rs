@@ -26,6 +26,22 @@ pub enum Part {
     FileOffset,
     /// `{line}`: the line's bytes, without its line end.
     Line,
+    /// `{syslog.facility}`: `kern`, `user` and so on; as all of these `-` when the message does not tell.
+    SyslogFacility,
+    /// `{syslog.severity}`: `emerg` to `debug`.
+    SyslogSeverity,
+    /// `{syslog.hostname}`: the host that the message names.
+    SyslogHostname,
+    /// `{syslog.app_name}`: the application, or the tag.
+    SyslogAppName,
+    /// `{syslog.proc_id}`: the process id.
+    SyslogProcId,
+    /// `{syslog.msg_id}`: the kind of message.
+    SyslogMsgId,
+    /// `{syslog.peer}`: the address that the message came from.
+    SyslogPeer,
+    /// `{syslog.sd.ID.PARAM}`: a value of the structured data. The last dot ends the id.
+    SyslogSd,
 }
 
 impl Part {
@@ -40,12 +56,59 @@ impl Part {
         Self::FileOffset,
         Self::Line,
     ];
+    /// Every one there is.
+    pub const ALL: &[Self] = &[
+        Self::Id,
+        Self::Host,
+        Self::Input,
+        Self::FilePath,
+        Self::FileName,
+        Self::FileDir,
+        Self::FileOffset,
+        Self::Line,
+        Self::SyslogFacility,
+        Self::SyslogSeverity,
+        Self::SyslogHostname,
+        Self::SyslogAppName,
+        Self::SyslogProcId,
+        Self::SyslogMsgId,
+        Self::SyslogPeer,
+        Self::SyslogSd,
+    ];
     /// What an input without files can use.
     pub const STREAM: &[Self] = &[Self::Id, Self::Host, Self::Input, Self::Line];
     /// What can stand in the topic of an input of files: constant per file, and without `/`.
     pub const FILE_TOPIC: &[Self] = &[Self::Id, Self::Host, Self::Input, Self::FileName];
     /// What can stand in the topic of an input without files.
     pub const STREAM_TOPIC: &[Self] = &[Self::Id, Self::Host, Self::Input];
+    /// What an input of syslog messages can use.
+    pub const SYSLOG: &[Self] = &[
+        Self::Id,
+        Self::Host,
+        Self::Input,
+        Self::Line,
+        Self::SyslogFacility,
+        Self::SyslogSeverity,
+        Self::SyslogHostname,
+        Self::SyslogAppName,
+        Self::SyslogProcId,
+        Self::SyslogMsgId,
+        Self::SyslogPeer,
+        Self::SyslogSd,
+    ];
+    /// What can stand in the topic of an input of syslog messages.
+    pub const SYSLOG_TOPIC: &[Self] = &[
+        Self::Id,
+        Self::Host,
+        Self::Input,
+        Self::SyslogFacility,
+        Self::SyslogSeverity,
+        Self::SyslogHostname,
+        Self::SyslogAppName,
+        Self::SyslogProcId,
+        Self::SyslogMsgId,
+        Self::SyslogSd,
+    ];
     /// What is known before anything is read.
     pub const CONSTANT: &[Self] = &[Self::Id, Self::Host];
 
@@ -60,12 +123,28 @@ impl Part {
             Self::FileDir => "file.dir",
             Self::FileOffset => "file.offset",
             Self::Line => "line",
+            Self::SyslogFacility => "syslog.facility",
+            Self::SyslogSeverity => "syslog.severity",
+            Self::SyslogHostname => "syslog.hostname",
+            Self::SyslogAppName => "syslog.app_name",
+            Self::SyslogProcId => "syslog.proc_id",
+            Self::SyslogMsgId => "syslog.msg_id",
+            Self::SyslogPeer => "syslog.peer",
+            Self::SyslogSd => "syslog.sd.ID.PARAM",
         }
     }
 }
 
 /// Placeholders of the product that this version lacks, by the beginning of their name.
-const LATER: [&str; 2] = ["syslog.", "json."];
+const LATER: [&str; 1] = ["json."];
+
+/// What a record is told to have beside its line.
+pub trait Facts: std::fmt::Debug {
+    /// Appends the value of a part of this record.
+    fn push(&self, part: Part, out: &mut Vec<u8>);
+    /// Appends the value of a parameter of its structured data.
+    fn push_param(&self, id: &str, param: &str, out: &mut Vec<u8>);
+}
 
 /// What a record brings to its templates.
 #[derive(Debug, Clone, Copy, Default)]
@@ -79,6 +158,8 @@ pub struct Parts<'a> {
     pub offset: u64,
     /// The line without its line end.
     pub line: &'a [u8],
+    /// Of inputs that read more out of a record than its line.
+    pub facts: Option<&'a dyn Facts>,
 }
 
 /// A parsed template of an input.
@@ -91,6 +172,8 @@ pub struct Template {
 enum Token {
     Literal(String),
     Part(Part),
+    /// `{syslog.sd.ID.PARAM}`
+    Param(String, String),
 }
 
 impl Template {
@@ -103,9 +186,7 @@ impl Template {
         for piece in scan(text, false)? {
             match piece {
                 Piece::Literal(literal) => template.push_literal(literal),
-                Piece::Placeholder(name, at) => {
-                    template.tokens.push(Token::Part(find(name, at, allowed)?))
-                }
+                Piece::Placeholder(name, at) => template.tokens.push(find(name, at, allowed)?),
                 Piece::Time(letter, at) => {
                     return Err(error(
                         at,
@@ -142,14 +223,18 @@ impl Template {
 
     /// Whether `part` stands in it.
     pub fn uses(&self, part: Part) -> bool {
-        self.tokens.contains(&Token::Part(part))
+        self.tokens.iter().any(|token| match token {
+            Token::Literal(_) => false,
+            Token::Part(used) => *used == part,
+            Token::Param(..) => part == Part::SyslogSd,
+        })
     }
 
     /// The literal texts, in order.
     pub fn literals(&self) -> impl Iterator<Item = &str> {
         self.tokens.iter().filter_map(|token| match token {
             Token::Literal(text) => Some(text.as_str()),
-            Token::Part(_) => None,
+            Token::Part(_) | Token::Param(..) => None,
         })
     }
 
@@ -162,7 +247,7 @@ impl Template {
                 Token::Part(Part::Id) => constants.id,
                 Token::Part(Part::Host) => constants.host,
                 Token::Part(Part::Input) => constants.input,
-                Token::Part(_) => None,
+                Token::Part(_) | Token::Param(..) => None,
             };
             match value {
                 Some(text) => filled.push_literal(text),
@@ -183,6 +268,9 @@ impl Template {
                     text.push_str(part.name());
                     text.push('}');
                 }
+                Token::Param(id, param) => {
+                    text.push_str(&format!("{{{SD}{id}.{param}}}"));
+                }
             }
         }
         text
@@ -202,14 +290,36 @@ impl Template {
                 // Writing into a Vec cannot fail.
                 Token::Part(Part::FileOffset) => drop(write!(out, "{}", parts.offset)),
                 Token::Part(Part::Line) => out.extend_from_slice(parts.line),
+                Token::Part(part) => match parts.facts {
+                    Some(facts) => facts.push(*part, out),
+                    None => out.push(b'-'),
+                },
+                Token::Param(id, param) => match parts.facts {
+                    Some(facts) => facts.push_param(id, param, out),
+                    None => out.push(b'-'),
+                },
             }
         }
     }
 }
 
-fn find(name: &str, at: usize, allowed: &[Part]) -> Result<Part, TemplateError> {
-    if let Some(part) = allowed.iter().find(|part| part.name() == name) {
-        return Ok(*part);
+/// What the name of a parameter of structured data begins with.
+const SD: &str = "syslog.sd.";
+
+fn find(name: &str, at: usize, allowed: &[Part]) -> Result<Token, TemplateError> {
+    if let Some((id, param)) = name.strip_prefix(SD).and_then(|it| it.rsplit_once('.')) {
+        if id.is_empty() || param.is_empty() {
+            return Err(error(
+                at,
+                format!("`{{{name}}}` does not name a parameter"),
+                "write `{syslog.sd.ID.PARAM}`, like `{syslog.sd.exampleSDID@32473.iut}`",
+            ));
+        }
+        if allowed.contains(&Part::SyslogSd) {
+            return Ok(Token::Param(id.to_owned(), param.to_owned()));
+        }
+    } else if let Some(part) = allowed.iter().find(|part| part.name() == name) {
+        return Ok(Token::Part(*part));
     }
     let names: Vec<_> = allowed
         .iter()
@@ -219,7 +329,7 @@ fn find(name: &str, at: usize, allowed: &[Part]) -> Result<Part, TemplateError> 
     if LATER.iter().any(|prefix| name.starts_with(prefix)) {
         return Err(error(at, format!("`{{{name}}}` is not built yet"), here));
     }
-    if Part::FILE.iter().any(|part| part.name() == name) {
+    if name.starts_with(SD) || Part::ALL.iter().any(|part| part.name() == name) {
         return Err(error(at, format!("`{{{name}}}` has no meaning here"), here));
     }
     Err(error(at, format!("unknown placeholder `{{{name}}}`"), here))
@@ -251,6 +361,7 @@ mod tests {
                 path: b"/var/log/nginx/access.log",
                 offset: 1234,
                 line: b"GET /",
+                facts: None,
             },
             &mut out,
         );
@@ -287,8 +398,21 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_says_so() {
-        let error = Template::parse("{syslog.facility}", Part::FILE).unwrap_err();
-        assert_eq!(error.message, "`{syslog.facility}` is not built yet");
+        let error = Template::parse("{json.user}", Part::FILE).unwrap_err();
+        assert_eq!(error.message, "`{json.user}` is not built yet");
+    }
+
+    #[test]
+    fn what_only_syslog_messages_have_is_refused_elsewhere() {
+        for name in ["syslog.facility", "syslog.sd.a@1.b"] {
+            let text = format!("{{{name}}}");
+            let error = Template::parse(&text, Part::FILE).unwrap_err();
+            assert_eq!(error.message, format!("`{text}` has no meaning here"));
+            let template = Template::parse(&text, Part::SYSLOG).unwrap();
+            assert_eq!(template.source(), text);
+            assert_eq!(template.uses(Part::SyslogSd), name.contains(".sd."));
+        }
+        assert!(Template::parse("{syslog.sd.a.}", Part::SYSLOG).is_err());
     }
 
     #[test]

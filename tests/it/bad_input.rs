@@ -39,7 +39,7 @@ inputs:
     from: { type: file, paths: [DIR/logs/*.log], exclude: 5 }
     to: { cluster: mian, topic: web, acks: 7 }
   log:
-    from: { type: syslog, listen: [\"udp://0.0.0.0:514\"] }
+    from: { type: syslog, listen: [\"udp://0.0.0.0:514\"], spool: { mode: always } }
     to: { topic: log }
   nowhere:
     from: { type: file, paths: [DIR/logs/*.txt] }

@@ -25,7 +25,7 @@ pub use self::recover::{Cut, Recovered};
 use super::data_dir::DataDir;
 use super::format;
 use super::state::{Inputs, apply, newest};
-use super::{Change, Entry, FileKey};
+use super::{Change, Entry, FileKey, Keeper};
 use crate::disk::{Disk, DiskFile};
 
 pub(super) const SNAPSHOT: &str = "checkpoint.json";
@@ -101,6 +101,11 @@ impl Store {
     pub fn started(&self, input: &str) -> bool {
         let input = self.inputs.get(input);
         input.is_some_and(|input| input.started.is_some())
+    }
+
+    /// Who keeps this input's positions in Kafka.
+    pub fn keeper(&self, input: &str) -> Option<&Keeper> {
+        self.inputs.get(input)?.keeper.as_ref()
     }
 
     /// A key that no file of this input has or had.

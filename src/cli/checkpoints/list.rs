@@ -62,7 +62,7 @@ impl Seen {
 
     fn size(&self) -> Option<u64> {
         match self {
-            Self::At(sighting) => Some(sighting.look.size),
+            Self::At(sighting) => Some(sighting.size),
             _ => None,
         }
     }
@@ -70,7 +70,7 @@ impl Seen {
     /// Bytes that the next start would read. A daemon may have gone on since the position was looked at, never back.
     fn behind(&self, entry: &Entry) -> Option<u64> {
         match self {
-            Self::At(sighting) if sighting.is_rewritten => Some(sighting.look.size),
+            Self::At(sighting) if sighting.is_rewritten => Some(sighting.size),
             _ => Some(self.size()?.saturating_sub(entry.offset)),
         }
     }

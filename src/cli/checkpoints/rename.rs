@@ -47,6 +47,8 @@ fn give(inputs: &mut Inputs, old: &str, new: &str) -> Result<String, Refusal> {
         // Keys that the new name gave out are not given out again.
         let before = inputs.get(new).map_or(0, |input| input.next_key);
         input.next_key = input.next_key.max(before);
+        // What Kafka keeps has the old name: the next start goes by what stands here.
+        input.keeper = None;
         inputs.insert(new.to_owned(), input);
     }
     Ok(table.show())

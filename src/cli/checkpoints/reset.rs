@@ -1,4 +1,7 @@
 //! `logferry checkpoints reset`: positions are put elsewhere, or forgotten.
+//!
+//! An input that is delivered exactly once has its positions in Kafka; whoever changes them here says that the next start goes by what stands
+//! here.
 
 use std::path::Path;
 
@@ -33,7 +36,9 @@ fn framer(plan: &Plan, input: &str) -> Result<Framer, Refusal> {
     let from = plan.inputs.iter().find(|known| known.name == input);
     let settings = match from.map(|input| &input.from) {
         Some(SourceSettings::File(settings)) => settings.lines.clone(),
-        Some(SourceSettings::Stdin(_)) | None => LineSettings::plain(LONGEST_LINE),
+        Some(SourceSettings::Stdin(_) | SourceSettings::Syslog(_)) | None => {
+            LineSettings::plain(LONGEST_LINE)
+        }
     };
     Framer::new(&settings).map_err(|error| Refusal::usage(error.to_string()))
 }
@@ -116,7 +121,7 @@ fn put(
             path,
             entry.offset.to_string(),
             new.offset.to_string(),
-            sighting.look.size.to_string(),
+            sighting.size.to_string(),
             effect(entry, &new, sighting.is_rewritten),
         ]);
         moved.push((key, new));
@@ -129,6 +134,7 @@ fn put(
     }
     if let Some(input) = inputs.get_mut(name) {
         input.entries.extend(moved);
+        input.keeper = None;
     }
     Ok(table.show())
 }
@@ -184,6 +190,7 @@ fn forget(
         for key in keys {
             input.entries.remove(&key);
         }
+        input.keeper = None;
         if file.is_none() {
             input.started = None;
         }

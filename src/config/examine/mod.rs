@@ -181,6 +181,10 @@ impl Examiner<'_> {
                 _ => self.word(words, node, path),
             },
             Shape::Texts { least } => self.texts(node, path, *least, "a text"),
+            Shape::Listen => match node.text() {
+                Some("systemd") => {}
+                _ => self.texts(node, path, 1, "a text like `udp://0.0.0.0:514`"),
+            },
             Shape::Brokers => match node.text() {
                 Some("embedded") => {}
                 Some(text) if text.contains(':') => self.report(

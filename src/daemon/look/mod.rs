@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::control::http::Admin;
 use crate::flow::{Books, Budget};
 use crate::input::file::facts::Facts;
+use crate::input::syslog::facts::SyslogFacts;
 use crate::kafka::consumer::ConsumerState;
 use crate::kafka::producer::ProducerState;
 use crate::metrics::{render, status_json};
@@ -33,6 +34,7 @@ pub struct InputLook {
     pub name: String,
     pub books: Arc<Books>,
     pub facts: Option<Arc<Facts>>,
+    pub syslog: Option<Arc<SyslogFacts>>,
     pub producer: usize,
     /// Where its records go: `CLUSTER, topic TOPIC`.
     pub target: String,
@@ -140,6 +142,13 @@ impl Look {
                 .any(|producer| !producer.state.view().halted.is_empty())
     }
 
+    /// Whether an input's positions are in Kafka and were not read yet.
+    fn waits_to_begin(&self, input: &InputLook) -> bool {
+        let producer = self.producers.get(input.producer);
+        let transactions = producer.and_then(|it| it.state.view().transactions);
+        transactions.is_some_and(|it| !it.established)
+    }
+
     /// Every pipeline's books, a line each.
     pub fn log_books(&self) {
         for input in &self.inputs {
@@ -204,6 +213,16 @@ impl Admin for Look {
                     .iter()
                     .map(|(name, why)| format!("input {name} stopped: {why}")),
             );
+        }
+        for input in self
+            .inputs
+            .iter()
+            .filter(|input| self.waits_to_begin(input))
+        {
+            missing.push(format!(
+                "input {} waits until Kafka has told where it begins",
+                input.name
+            ));
         }
         for input in self.inputs.iter().filter(|input| input.life.failed()) {
             missing.push(format!("input {} failed; the log says why", input.name));

@@ -4,8 +4,10 @@ use std::time::SystemTime;
 
 use super::{InputLook, Look, OutputLook, ProducerLook};
 use crate::flow::Count;
+use crate::kafka::producer::TransactionsView;
 use crate::metrics::{
     self, BudgetSnapshot, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot,
+    SyslogSnapshot, TransactionsSnapshot,
 };
 
 impl Look {
@@ -74,7 +76,23 @@ impl Look {
             files: summary.files as u64,
             expired: summary.expired,
             ignored: summary.ignored,
+            syslog: input.syslog.as_ref().map(|facts| SyslogSnapshot {
+                connections: facts.connections.get(),
+                accepted: facts.accepted.get(),
+                refused: facts.refused.get(),
+                timed_out: facts.timed_out.get(),
+                broken: facts.broken.get(),
+                unparsed: facts.unparsed.get(),
+                torn: facts.torn.get(),
+                out_of_range: facts.out_of_range.get(),
+                kernel_drops: facts.kernel_drops.get(),
+            }),
             oldest_unread_seconds: summary.oldest_unread.map(|age| age.as_secs_f64()),
+            transactions: self
+                .producers
+                .get(input.producer)
+                .and_then(|producer| producer.state.view().transactions)
+                .map(transactions),
         }
     }
 
@@ -91,7 +109,7 @@ impl Look {
             () if halted || input.life.failed() => "failed",
             () if over => "stopped",
             () if self.phase.draining() => "draining",
-            () if away => "waiting",
+            () if away || self.waits_to_begin(input) => "waiting",
             () => "running",
         }
     }
@@ -138,6 +156,19 @@ fn producer(producer: &ProducerLook) -> ProducerSnapshot {
         outstanding_bytes: view.outstanding_bytes as u64,
         requests: view.waves,
         rtt_ms: (!view.ack_time.is_zero()).then_some(view.ack_time.as_secs_f64() * 1000.0),
+    }
+}
+
+fn transactions(counts: TransactionsView) -> TransactionsSnapshot {
+    let since_1970 = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).ok();
+    TransactionsSnapshot {
+        committed: counts.committed,
+        aborted: counts.aborted,
+        in_doubt: counts.in_doubt,
+        last_commit: counts
+            .last_commit
+            .and_then(since_1970)
+            .map(|since| since.as_secs_f64()),
     }
 }
 

@@ -5,9 +5,11 @@
 use std::sync::{Arc, PoisonError};
 
 use super::Wiring;
+use super::marks::{FileMarks, Handoff};
 use super::producers::Making;
-use crate::checkpoint::{Change, Entry, FileKey};
-use crate::daemon::aside::{set_aside_input, set_aside_long};
+use crate::checkpoint::Change;
+use crate::control::systemd::{self, Socket};
+use crate::daemon::aside::{set_aside_input, set_aside_long, set_aside_message};
 use crate::daemon::ending::StartError;
 use crate::daemon::look::{InputLook, Life};
 use crate::daemon::saver::{Collect, SharedStore};
@@ -16,9 +18,14 @@ use crate::flow::{Arenas, Batch, Bell, Books, Receiver, Ring, Share, Tracker, pi
 use crate::input::Position;
 use crate::input::file::facts::Facts;
 use crate::input::file::rotate::Timing;
+use crate::input::file::telling::Begin;
 use crate::input::file::{self, FileInput};
 use crate::input::outlet::Ends;
 use crate::input::stdin::{self, StdinInput};
+use crate::input::syslog::facts::SyslogFacts;
+use crate::input::syslog::listen::{Inherited, OpenError, Sockets};
+use crate::input::syslog::settings::{Listen, SyslogSettings};
+use crate::input::syslog::{self, SyslogInput};
 use crate::kafka::producer::Pipeline;
 use crate::kafka::route::Route;
 use crate::plan::{InputPlan, SourceSettings};
@@ -42,12 +49,13 @@ impl Wiring<'_> {
         let books = Arc::new(Books::new());
         let tracker: Arc<Tracker<Position>> = Arc::new(Tracker::new(books.clone()));
         let arenas = Arenas::new(FREE_ARENAS);
+        let hold = share.guaranteed() / 2;
         let ends = Ends {
             tracker: tracker.clone(),
             share,
             arenas,
             sender,
-            bell,
+            bell: bell.clone(),
             stop: self.stop.clone(),
         };
         making.pipelines.push(self.pipeline(
@@ -61,6 +69,7 @@ impl Wiring<'_> {
             name: plan.name.clone(),
             books,
             facts: None,
+            syslog: None,
             producer: plan.producer,
             target: format!(
                 "{}, topic {}",
@@ -84,24 +93,78 @@ impl Wiring<'_> {
                 })?;
                 Ok((look, None))
             }
+            SourceSettings::Syslog(settings) => {
+                let facts = Arc::new(SyslogFacts::default());
+                look.syslog = Some(facts.clone());
+                let open = |error: String| format!("input {}: {error}", plan.name);
+                let sockets = self.sockets(settings).map_err(|error| {
+                    let text = open(error.text);
+                    match error.is_permission {
+                        true => StartError::NotPermitted(text),
+                        false => StartError::Failed(text),
+                    }
+                })?;
+                let input = SyslogInput {
+                    id: self.plan.id.clone(),
+                    host: self.host.to_owned(),
+                    name: plan.name.clone(),
+                    settings: settings.clone(),
+                    sockets,
+                    tls: (settings.tls.as_ref())
+                        .map(syslog::tls::config)
+                        .transpose()
+                        .map_err(open)?,
+                    zone: syslog::zone(&settings.time_zone).map_err(open)?,
+                    once: self.once,
+                    facts,
+                    ends,
+                    set_aside: set_aside_message(self.aside.clone(), plan.name.clone()),
+                };
+                self.tasks.start(Part::Input(at), &thread, move || {
+                    syslog::run(input).map(drop)
+                })?;
+                Ok((look, None))
+            }
             SourceSettings::File(settings) => {
                 let facts = Arc::new(Facts::new(&plan.name, tracker));
                 look.facts = Some(facts.clone());
-                let (saved, first_start, next_key) =
-                    self.saved(&plan.name, making.keeps_positions());
-                let input = FileInput {
-                    name: plan.name.clone(),
-                    settings: settings.clone(),
-                    saved,
-                    first_start,
-                    next_key,
-                    once: self.once,
-                    ends,
-                    set_aside,
-                    facts: facts.clone(),
-                    timing: Timing::default(),
+                let (keeps, is_exact) = (
+                    making.keeps_positions(),
+                    making.settings.exactly_once.is_some(),
+                );
+                let handoff = is_exact.then(|| Handoff::new(bell));
+                let begin = if let Some(handoff) = &handoff {
+                    let marks = FileMarks {
+                        input: plan.name.clone(),
+                        store: self.store.clone(),
+                        facts: facts.clone(),
+                        handoff: handoff.clone(),
+                        taking_over: None,
+                    };
+                    making.marks = Some((Box::new(marks), hold));
+                    None
+                } else {
+                    Some(self.saved(&plan.name, keeps))
                 };
+                let (name, settings, once) = (plan.name.clone(), settings.clone(), self.once);
+                let reading = facts.clone();
                 self.tasks.start(Part::Input(at), &thread, move || {
+                    let begin = begin.or_else(|| handoff?.wait(&ends.stop));
+                    let Some(begin) = begin else {
+                        return Ok(());
+                    };
+                    let input = FileInput {
+                        name,
+                        settings,
+                        saved: begin.entries.into_iter().collect(),
+                        first_start: begin.started.is_none(),
+                        next_key: begin.next_key,
+                        once,
+                        ends,
+                        set_aside,
+                        facts: reading,
+                        timing: Timing::default(),
+                    };
                     file::run(input)
                         .map(drop)
                         .map_err(|error| error.to_string())
@@ -113,18 +176,45 @@ impl Wiring<'_> {
         }
     }
 
-    /// What the checkpoint has for an input, whether it never started before, and the first key that was never used.
-    fn saved(&self, input: &str, keeps: bool) -> (Vec<(FileKey, Entry)>, bool, u64) {
+    /// What a syslog input listens on. Those of the service manager go to the one input that asks for them.
+    fn sockets(&self, settings: &SyslogSettings) -> Result<Sockets, OpenError> {
+        let mut inherited = Vec::new();
+        if settings.listen.contains(&Listen::Systemd) {
+            let passed = systemd::sockets().map_err(OpenError::of_systemd)?;
+            inherited.extend(passed.into_iter().map(|socket| match socket {
+                Socket::Tcp(socket) => Inherited::Tcp(socket),
+                Socket::Udp(socket) => Inherited::Udp(socket),
+                Socket::UnixStream(socket) => Inherited::UnixStream(socket),
+                Socket::UnixDatagram(socket) => Inherited::UnixDatagram(socket),
+            }));
+        }
+        Sockets::open(settings, inherited)
+    }
+
+    /// Where an input begins as the checkpoint has it. From now on it is the checkpoint that has its positions.
+    fn saved(&self, input: &str, keeps: bool) -> Begin {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         if !keeps {
-            return (Vec::new(), true, 0);
+            return Begin::default();
         }
-        let saved = store
-            .entries(input)
-            .map(|(key, entry)| (key, entry.clone()))
-            .collect();
-        let first_start = !store.started(input);
-        (saved, first_start, store.next_key(input).0)
+        let begin = Begin {
+            entries: store
+                .entries(input)
+                .map(|(key, entry)| (key, entry.clone()))
+                .collect(),
+            started: store.all().get(input).and_then(|input| input.started),
+            next_key: store.next_key(input).0,
+        };
+        if store.keeper(input).is_some() {
+            let keep = Change::Keep {
+                input: input.to_owned(),
+                keeper: None,
+            };
+            if let Err(error) = store.save(&[keep]) {
+                tracing::error!(input, %error, "it cannot be saved yet that positions are kept here again");
+            }
+        }
+        begin
     }
 
     fn pipeline(
@@ -150,7 +240,11 @@ impl Wiring<'_> {
                     Ok(())
                 }
             }),
-            set_aside: set_aside_input(self.aside.clone(), plan.name.clone()),
+            set_aside: set_aside_input(
+                self.aside.clone(),
+                plan.name.clone(),
+                matches!(plan.from, SourceSettings::Syslog(_)),
+            ),
         })
     }
 }

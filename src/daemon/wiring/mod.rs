@@ -1,10 +1,11 @@
 //! The one place that knows every part: pipelines from a plan.
 //!
 //! This file has the order in which everything is opened and started; how one of a kind is put together is in `inputs`, `producers` and
-//! `outputs`, and the brokers in this process are in `embedded`. Nothing runs before data_dir is known to be ours.
+//! `outputs`, what stands between an input and its transactions in `marks`, and the brokers in this process are in `embedded`. Nothing runs before data_dir is known to be ours.
 
 mod embedded;
 mod inputs;
+mod marks;
 mod outputs;
 mod producers;
 

@@ -7,10 +7,10 @@ use super::Wiring;
 use crate::daemon::ending::StartError;
 use crate::daemon::look::ProducerLook;
 use crate::daemon::tasks::Part;
-use crate::flow::Ring;
+use crate::flow::{Marks, Ring};
 use crate::kafka::metadata::Metadata;
 use crate::kafka::native::QueueBell;
-use crate::kafka::producer::{self, Pipeline, Producer, ProducerState};
+use crate::kafka::producer::{self, Pipeline, Producer, ProducerState, Transacting};
 use crate::kafka::properties::producer_config;
 use crate::kafka::settings::{Brokers, ProducerSettings};
 
@@ -19,6 +19,8 @@ pub(super) struct Making {
     pub settings: ProducerSettings,
     pub bell: Arc<QueueBell>,
     pub pipelines: Vec<Pipeline>,
+    /// The positions of the one input, if it is delivered exactly once, and what its transactions may hold of the budget.
+    pub marks: Option<(Box<dyn Marks>, u64)>,
 }
 
 impl Making {
@@ -27,6 +29,7 @@ impl Making {
             settings: settings.clone(),
             bell: Arc::new(QueueBell::new()),
             pipelines: Vec::new(),
+            marks: None,
         }
     }
 
@@ -61,10 +64,18 @@ impl Wiring<'_> {
             );
             move || producer_config(&settings, &bootstrap, &id)
         };
+        // Who only asks has no transactions.
+        let asking = {
+            let settings = ProducerSettings {
+                exactly_once: None,
+                ..making.settings.clone()
+            };
+            let (bootstrap, id) = (bootstrap.to_owned(), self.plan.id.clone());
+            move || producer_config(&settings, &bootstrap, &id)
+        };
         let over = Arc::new(AtomicBool::new(false));
         {
-            let (config, metadata, bell, stop, over) = (
-                config.clone(),
+            let (metadata, bell, stop, over) = (
                 metadata.clone(),
                 making.bell.clone(),
                 self.stop.clone(),
@@ -73,7 +84,7 @@ impl Wiring<'_> {
             self.tasks.start(
                 Part::Metadata(at),
                 &format!("topics-{cluster}"),
-                move || metadata.run(&config()?, &*bell, &stop, &|| over.load(Ordering::Acquire)),
+                move || metadata.run(&asking()?, &*bell, &stop, &|| over.load(Ordering::Acquire)),
             )?;
         }
         let producer = Producer {
@@ -84,6 +95,11 @@ impl Wiring<'_> {
             bell: making.bell,
             stop: self.stop.clone(),
             state,
+            exactly_once: making.marks.map(|(marks, hold)| Transacting {
+                bootstrap: bootstrap.to_owned(),
+                marks,
+                hold,
+            }),
         };
         self.tasks
             .start(Part::Producer(at), &format!("to-{cluster}"), move || {

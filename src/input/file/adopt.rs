@@ -76,13 +76,11 @@ impl Follower {
             }
             self.predecessors.remove(&path);
         }
-        if name.is_some() {
-            self.look_at_originals(&path)?;
-            // Then it may be followed already, as the copy that it is.
-            if self.slot_of(&look).is_some() {
-                self.must_walk = true;
-                return Ok(());
-            }
+        self.look_at_originals(&path)?;
+        // Then it may be followed already, as the copy that it is.
+        if self.slot_of(&look).is_some() {
+            self.must_walk |= name.is_some();
+            return Ok(());
         }
         let mut first = [0; MAGIC];
         let got = match file.read_at(&mut first, 0) {
@@ -136,7 +134,13 @@ impl Follower {
             return self.cannot_adopt(path, &error);
         }
         self.troubles.over(&path);
-        self.saved.take(FileKey(id.0));
+        if let Some(entry) = self.saved.take(FileKey(id.0))
+            && entry.offset == 0
+        {
+            // It was saved a moment after it was found.
+            const MOMENT: i64 = 1000;
+            source.began = (entry.updated - MOMENT).saturating_mul(1_000_000);
+        }
         if name.is_none() {
             source.standing = Standing::Named.out_of_sight(look.links, now);
         }
@@ -245,9 +249,7 @@ impl Follower {
             );
             return Ok(Some(start));
         }
-        if let Some(name) = name
-            && self.waits_as_copy(path, name, look, file)
-        {
+        if self.waits_as_copy(path, name, look, file) {
             return Ok(None);
         }
         let mut position = Position::default();

@@ -20,7 +20,7 @@ use super::discover::{Name, is_absent};
 use super::identity::{HEAD, Id, TAIL, print};
 use super::look::{Kind, Look, open};
 use super::pursue::names_by_inode;
-use super::rotate::{rotated_from, was_between};
+use super::rotate::{bases, rotated_from, was_between};
 use super::tail::Source;
 use super::trace::Trace;
 use super::unpack::packed_name;
@@ -32,8 +32,9 @@ use crate::input::outlet::Ended;
 
 /// Generations that ended and are remembered.
 const PASTS: usize = 1024;
-/// In how many places a file is compared with the one that it may be a copy of.
-const PLACES: u64 = 16;
+/// In how many places a file is compared with the one that it may be a copy of: one for so many bytes, within these bounds.
+const PLACE: u64 = 64 * 1024;
+const PLACES: (u64, u64) = (16, 4096);
 /// A copy without a rotated name must have been written within this before the cut was noticed.
 const RECENT: Duration = Duration::from_secs(60);
 
@@ -55,6 +56,8 @@ pub(super) struct Past {
     /// It is known from its saved position alone: nothing of it was read by this process.
     pub(super) is_saved: bool,
     is_deleted: bool,
+    /// As [`Source::is_unproven`].
+    is_unproven: bool,
     since: Instant,
 }
 
@@ -81,6 +84,7 @@ impl Past {
             ledger: source.id,
             is_open: true,
             is_saved: false,
+            is_unproven: source.is_unproven,
             is_deleted: false,
             since: Instant::now(),
         }
@@ -102,6 +106,7 @@ impl Past {
         }
     }
 
+    /// One whose file is gone, or holds something else.
     pub(super) fn of_saved(key: FileKey, entry: &Entry) -> Self {
         Self {
             path: entry.path.clone(),
@@ -117,6 +122,7 @@ impl Past {
             ledger: SourceId(key.0),
             is_open: true,
             is_saved: true,
+            is_unproven: false,
             is_deleted: false,
             since: Instant::now(),
         }
@@ -132,7 +138,9 @@ impl Past {
             let is_later = look.id.birth.is_some_and(|birth| birth >= self.began);
             return (is_rotated && is_later && self.is_open).then_some(0);
         }
-        let may_be = is_rotated || (self.trace.is_telling() && !look.is_older_than(RECENT));
+        // Under any other name only what was just made of a file that was just cut.
+        let is_recent = || self.trace.is_telling() && !look.is_older_than(RECENT);
+        let may_be = is_rotated || (self.is_open && !self.is_deleted && is_recent());
         let known = || {
             self.trace
                 .known_in(look.size, |at, len| content(file, at, len))
@@ -196,6 +204,7 @@ impl Follower {
         let copy = found
             .iter()
             .filter_map(&mut opened)
+            .rev()
             .max_by_key(|(known, ..)| *known);
         if copy.is_none() && self.starved != starved {
             // For want of descriptors nobody could look. The next walk does.
@@ -205,10 +214,24 @@ impl Follower {
         }
         let base = past.path.clone();
         let (mut id, mut began) = (past.id, past.began);
+        let mut past = past;
+        let is_unproven = past.is_unproven;
+        if past.trace.read() == 0 {
+            // Which of them is its copy nobody can tell: what one of them can hold is not known to be lost.
+            let rotated = found.iter().filter(|(look, name)| {
+                let is_later = look.id.birth.is_some_and(|birth| birth >= began);
+                is_later && rotated_from(name).contains(&base)
+            });
+            if rotated.map(|(look, _)| look.size).max() >= Some(past.size) {
+                past.size = 0;
+            }
+        }
         if let Some((known, look, file, name)) = copy
             && let Some(start) = past.start(known, &look, &file)
         {
-            (id, began) = (look.id, look.id.birth.unwrap_or(began));
+            if !is_unproven {
+                (id, began) = (look.id, look.id.birth.unwrap_or(began));
+            }
             self.go_on_in(past, start, name, look, file);
         } else {
             let packed: Vec<(Look, PathBuf)> = found
@@ -261,10 +284,6 @@ impl Follower {
         let name = self.name_of(&path, &look);
         self.waiting.remove(&path);
         self.follow_from(path, name, look, file, start);
-        self.remember(Past {
-            is_open: false,
-            ..past
-        });
     }
 
     /// The name of a file that was found beside the walk, if the patterns find it, too.
@@ -342,24 +361,27 @@ impl Follower {
             .filter_map(|(at, past)| Some((past.known_in(path, look, file)?, at)))
             .max();
         if let Some((known, at)) = found {
-            let mut start = self.pasts[at].start(known, look, file)?;
-            if self.pasts[at].is_open {
-                self.pasts[at].is_open = false;
-            } else {
-                start = Start {
-                    id: self.new_id(),
-                    ceiling: None,
-                    is_open: false,
-                    ..start
-                };
+            let start = self.pasts[at].start(known, look, file)?;
+            // Another file that holds the same is another file.
+            let past = self.pasts.remove(at)?;
+            if past.is_open {
+                return Some(start);
             }
-            return Some(start);
+            return Some(Start {
+                id: self.new_id(),
+                ceiling: None,
+                is_open: false,
+                ..start
+            });
         }
         let (key, known) = self
             .saved
             .entries()
             .filter_map(|(key, entry)| {
-                let past = Past::of_saved(key, entry);
+                let past = Past {
+                    is_deleted: true,
+                    ..Past::of_saved(key, entry)
+                };
                 let known = past.known_in(path, look, file).filter(|known| *known > 0)?;
                 Some((key, known))
             })
@@ -368,10 +390,11 @@ impl Follower {
     }
 
     /// Whether the file at `path` may be a copy that is being made of a followed file: it waits then. `false`: it is a file of its own.
+    /// One that the patterns do not find is looked for again when the other one is cut.
     pub(super) fn waits_as_copy(
         &mut self,
         path: &Path,
-        name: Name,
+        name: Option<Name>,
         look: &Look,
         file: &File,
     ) -> bool {
@@ -382,9 +405,9 @@ impl Follower {
         let slot = rotated_from(path).iter().find_map(|base| {
             let known = self.names.get(base).filter(|known| !known.is_copy)?;
             let source = self.sources.get(&known.slot)?;
-            let is_older = source.sweep < self.sweeps
-                && source.look.id.dev == look.id.dev
-                && source.packed.is_none();
+            let is_born_later = look.id.birth > source.look.id.birth;
+            let is_later = source.sweep < self.sweeps || is_born_later;
+            let is_older = is_later && source.look.id.dev == look.id.dev && source.packed.is_none();
             // When it was cut meanwhile, what it held is known as soon as that is noticed, and compared.
             let is_copy = || begins_with(source, look, file) || source.was_replaced();
             (is_older && is_copy()).then_some(known.slot)
@@ -392,6 +415,9 @@ impl Follower {
         let Some(slot) = slot else {
             self.waiting.remove(path);
             return false;
+        };
+        let Some(name) = name else {
+            return true;
         };
         let known = self.waiting.get(path).filter(|known| known.look == *look);
         let since = known.map_or_else(Instant::now, |known| known.since);
@@ -415,6 +441,14 @@ impl Follower {
         };
         self.waiting.insert(path.clone(), copy);
         self.learn_copy(path, name, slot.unwrap_or(u64::MAX));
+    }
+
+    /// Files that wait, and for which followed ones.
+    pub(super) fn waiting_for(&self) -> Vec<(PathBuf, u64)> {
+        let waiting = self.waiting.iter();
+        waiting
+            .filter_map(|(path, copy)| Some((path.clone(), copy.slot?)))
+            .collect()
     }
 
     /// Files that wait are judged again when they changed, when the file that they are copies of is gone, or after a while.
@@ -449,7 +483,12 @@ impl Follower {
 
     /// The followed file that `path` may be a copy of was cut, perhaps: then it comes first.
     pub(super) fn look_at_originals(&mut self, path: &Path) -> Result<(), Ended> {
-        for base in rotated_from(path) {
+        let may_be = match packed_name(path) {
+            // The copy may have been compressed before anybody saw that the file was cut.
+            Some(_) => bases(path),
+            None => rotated_from(path),
+        };
+        for base in may_be {
             let Some(slot) = self.names.get(&base).map(|known| known.slot) else {
                 continue;
             };
@@ -483,10 +522,14 @@ impl Follower {
         source.saw(look);
         let has_end = self.once && source.packed.is_none();
         source.end = has_end.then_some(look.size);
-        source.pace.wake(Instant::now());
         source.sweep = self.sweeps;
         self.outlet.tracker().add(id, Position::default());
         self.facts.add(id, fact(source), true);
+        if source.pace.idle {
+            self.wake(slot);
+        } else {
+            source.pace.wake(Instant::now());
+        }
         self.end_generation(past)?;
         // What waited because it held the same is judged anew.
         let (names, waiting) = (&mut self.names, &self.waiting);
@@ -518,9 +561,10 @@ fn begins_with(source: &Source, look: &Look, file: &File) -> bool {
     };
     let short = |len: u64, most: usize| u32::try_from(len.min(most as u64)).unwrap_or(0);
     let size = look.size;
+    let count = (size / PLACE).clamp(PLACES.0, PLACES.1);
     let places = || {
-        (1..=PLACES).all(|n| {
-            let end = size / PLACES * n + if n == PLACES { size % PLACES } else { 0 };
+        (1..=count).all(|n| {
+            let end = size / count * n + if n == count { size % count } else { 0 };
             let len = short(end, TAIL);
             len == 0 || is_same(end - u64::from(len), len)
         })

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::identity::Id;
+use super::telling::{State, Telling};
 use crate::checkpoint::{Change, Entry, FileKey, Print};
-use crate::flow::{SourceId, Tracker};
+use crate::flow::{EntryId, Mark, SourceId, Tracker};
 use crate::input::Position;
 
 /// The facts of one input.
@@ -32,6 +33,8 @@ struct Inner {
     started: Option<i64>,
     /// Positions of files that did not turn up, forgotten so far.
     expired: u64,
+    /// What transactions have to be told; absent without them.
+    telling: Option<Telling>,
     /// Files that are too old to be read, as of the last look at all names.
     ignored: u64,
 }
@@ -102,7 +105,12 @@ impl Facts {
             key: FileKey(source.0),
         };
         let mut moved = std::mem::take(&mut inner.changed);
-        self.tracker.take_moved(|source, _| moved.push(source));
+        self.tracker.take_moved(|source, _| {
+            if let Some(telling) = &mut inner.telling {
+                telling.moved(source);
+            }
+            moved.push(source);
+        });
         moved.sort_unstable();
         moved.dedup();
         for source in moved {
@@ -162,12 +170,20 @@ impl Facts {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn facts(&self) -> BTreeMap<SourceId, Fact> {
+        self.lock().files.clone()
+    }
+
     /// A file is followed. `save` says whether it has to be saved before anything of it is settled.
     pub(super) fn add(&self, source: SourceId, fact: Fact, save: bool) {
         let mut inner = self.lock();
         inner.files.insert(source, fact);
         if save {
             inner.changed.push(source);
+        }
+        if let Some(telling) = &mut inner.telling {
+            telling.adopted(source, save);
         }
     }
 
@@ -176,6 +192,7 @@ impl Facts {
         let mut inner = self.lock();
         inner.files.insert(source, fact);
         inner.changed.push(source);
+        inner.tells(source);
     }
 
     /// A compressed file is read to its end, at `end`; it has `size` bytes.
@@ -184,6 +201,7 @@ impl Facts {
         if let Some(fact) = inner.files.get_mut(&source) {
             fact.packed = Some((end, size));
             inner.changed.push(source);
+            inner.tells(source);
         }
     }
 
@@ -193,6 +211,7 @@ impl Facts {
         if let Some(fact) = inner.files.get_mut(&source) {
             fact.path = path;
             inner.changed.push(source);
+            inner.tells(source);
         }
     }
 
@@ -213,13 +232,16 @@ impl Facts {
 
     /// A saved entry stands for nothing any more: it is removed at once.
     pub(super) fn forget(&self, key: FileKey) {
-        self.lock().dropped.push(SourceId(key.0));
+        let mut inner = self.lock();
+        inner.dropped.push(SourceId(key.0));
+        inner.forgets(SourceId(key.0));
     }
 
     /// The same for a position whose file did not turn up in time; counted.
     pub(super) fn expire(&self, key: FileKey) {
         let mut inner = self.lock();
         inner.dropped.push(SourceId(key.0));
+        inner.forgets(SourceId(key.0));
         inner.expired += 1;
     }
 
@@ -234,20 +256,82 @@ impl Facts {
         inner.files.remove(&source);
         inner.dropped.push(source);
         inner.leaving.push(source);
+        inner.tells(source);
     }
 
     /// A file is not followed any longer. Its position is removed when everything of it is settled.
     pub(super) fn leave(&self, source: SourceId) {
-        self.lock().leaving.push(source);
+        let mut inner = self.lock();
+        inner.leaving.push(source);
+        inner.tells(source);
     }
 
     /// All files that exist at the very first start are known.
     pub(super) fn started(&self) {
-        self.lock().started = Some(unix_ms());
+        let mut inner = self.lock();
+        let now = unix_ms();
+        inner.started = Some(now);
+        if let Some(telling) = &mut inner.telling {
+            telling.started(now);
+        }
+    }
+
+    /// Transactions decide about positions, and have to be told what follows from here.
+    pub fn tell_transactions(&self, telling: Telling) {
+        self.lock().telling = Some(telling);
+    }
+
+    /// Whether transactions have to be told something.
+    pub fn has_to_tell(&self) -> bool {
+        let inner = self.lock();
+        inner.telling.as_ref().is_some_and(Telling::is_due)
+    }
+
+    /// What is true as soon as `entries` are settled, as far as it was not said before.
+    pub fn tell(&self, entries: &[(SourceId, EntryId)]) -> Vec<Mark> {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        let Some(telling) = &mut inner.telling else {
+            return Vec::new();
+        };
+        let now = unix_ms();
+        let (files, leaving, tracker) = (&inner.files, &inner.leaving, &self.tracker);
+        telling.tell(entries, |source, settled| {
+            let fact = files.get(&source)?;
+            let (position, is_done) = tracker.position_with(source, settled)?;
+            let is_leaving = leaving.contains(&source);
+            (!is_leaving || !is_done).then(|| State {
+                entry: entry(fact, &position, now),
+                is_leaving,
+            })
+        })
+    }
+
+    /// How the transaction ended that what was told last is part of.
+    pub fn told(&self, committed: bool) {
+        if let Some(telling) = &mut self.lock().telling {
+            telling.told(committed);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Transactions have to be told of a file whatever its position is.
+    fn tells(&mut self, source: SourceId) {
+        if let Some(telling) = &mut self.telling {
+            telling.changed(source);
+        }
+    }
+
+    /// A saved position stands for nothing any more.
+    fn forgets(&mut self, source: SourceId) {
+        if let Some(telling) = &mut self.telling {
+            telling.forgotten(source);
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! One thread per input. It sweeps over the names that the patterns find ([`discover`], `sweep`), tells files apart by evidence
 //! ([`identity`]), begins to follow them where they were left (`adopt`; `pursue` finds those that were renamed meanwhile), and gives every
 //! file that may have something to read its turns (`turn`, [`tail`]), a few blocks at a time, so that a backlog in one does not hold up the
-//! others. Kernel events ([`watch`]) only make it look earlier. What it knows beside positions lies in [`facts`].
+//! others. Kernel events ([`watch`]) only make it look earlier. What it knows beside positions lies in [`facts`];
+//! with `delivery: exactly_once` they tell transactions what to remember ([`telling`]).
 //!
 //! Invariant: the thread never waits for one file, nor in the middle of anything: while budget or room in the pipe are missing it goes on
 //! sweeping, so that files which are rotated during an outage are found, and held open, before their names are gone.
@@ -24,6 +25,7 @@ pub mod seek;
 pub mod settings;
 mod sweep;
 pub mod tail;
+pub mod telling;
 mod trace;
 mod troubles;
 mod turn;
@@ -157,6 +159,8 @@ struct Follower {
     ignored: u64,
     /// The next sweep walks over all names, whatever the folders say.
     must_walk: bool,
+    /// A file lost a name to another one: the next walk gives every file its name anew.
+    must_match: bool,
     troubles: Troubles,
     /// Where the last walk could not look: what is there may well exist.
     unreadable: HashSet<PathBuf>,
@@ -222,6 +226,7 @@ impl Follower {
             asked_free: None,
             ignored: 0,
             must_walk: true,
+            must_match: false,
             troubles: Troubles::default(),
             unreadable: HashSet::new(),
             scratch: vec![0; SCRATCH],

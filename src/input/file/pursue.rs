@@ -63,7 +63,12 @@ impl Follower {
             };
             let candidates = self.saved.candidates(&path, look.id.inode);
             let is_ours = candidates.iter().any(|(_, entry)| {
-                judge(entry, &found, |at, len| content(&file, at, len)) == Verdict::Continue
+                match judge(entry, &found, |at, len| content(&file, at, len)) {
+                    Verdict::Continue => true,
+                    // Cut, and renamed after that.
+                    Verdict::Rewritten => entry.birth.is_some() && entry.birth == look.id.birth,
+                    Verdict::Other => false,
+                }
             });
             drop(file);
             if is_ours {
@@ -81,7 +86,7 @@ impl Follower {
         after: &Id,
     ) -> Result<(), Ended> {
         let folder = path.parent().unwrap_or(Path::new("/"));
-        let names = match names_by_inode(folder) {
+        let names = match settled_names(folder) {
             Ok(names) => names.into_values().flatten(),
             Err(error) => {
                 self.not_now(folder, &error);
@@ -122,7 +127,7 @@ impl Follower {
         folders.dedup();
         let mut names = Vec::new();
         for folder in folders {
-            match names_by_inode(&folder) {
+            match settled_names(&folder) {
                 Ok(by_inode) => names.extend(by_inode.into_values().flatten()),
                 Err(error) => self.not_now(&folder, &error),
             }
@@ -143,6 +148,61 @@ impl Follower {
         }
         found.retain(|(id, _)| !self.by_id.contains_key(&(id.dev, id.inode)));
         found
+    }
+
+    /// Follows the copies of what followed files held before they were cut, when nothing was read of them then: when they grow beyond what
+    /// they were, nothing else tells of the cut. They stand under rotated names, and came after the file began.
+    pub(super) fn adopt_missed_copies(&mut self) -> Result<(), Ended> {
+        let mut folders: HashMap<PathBuf, Vec<u64>> = HashMap::new();
+        for (slot, source) in &self.sources {
+            if source.is_unproven && source.at() > 0 && source.packed.is_none() {
+                let folder = source.path.parent().unwrap_or(Path::new("/"));
+                folders.entry(folder.into()).or_default().push(*slot);
+            }
+        }
+        // What waits because such a file held the same is judged anew.
+        for (path, slot) in self.waiting_for() {
+            if folders.values().any(|slots| slots.contains(&slot)) {
+                self.names.remove(&path);
+                self.must_walk = true;
+            }
+        }
+        let mut found = Vec::new();
+        for (folder, slots) in folders {
+            let names = match names_by_inode(&folder) {
+                Ok(names) => names,
+                Err(error) => {
+                    // The next sweep comes here again.
+                    self.not_now(&folder, &error);
+                    continue;
+                }
+            };
+            let unknown = names.into_values().flatten();
+            let unknown: Vec<(Vec<PathBuf>, PathBuf)> = unknown
+                .map(|name| (rotated_from(&name), name))
+                .filter(|(bases, _)| !bases.is_empty())
+                .collect();
+            for slot in slots {
+                let Some(source) = self.sources.get_mut(&slot) else {
+                    continue;
+                };
+                let rotated = unknown
+                    .iter()
+                    .filter(|(bases, _)| bases.contains(&source.path));
+                let before = found.len();
+                found.extend(
+                    rotated
+                        .filter(|(_, name)| !self.discover.wants(name))
+                        .filter_map(|(_, name)| Some((Look::at(name).ok()?.id, name.clone())))
+                        .filter(|(id, _)| id.birth.is_some_and(|birth| birth >= source.began))
+                        .filter(|(id, _)| was_between(&source.look.id, None, id))
+                        .filter(|(id, _)| !self.by_id.contains_key(&(id.dev, id.inode))),
+                );
+                // One that may still be a copy of what it holds now is looked at again.
+                source.is_unproven = found.len() > before;
+            }
+        }
+        self.adopt_rotated(found)
     }
 
     pub(super) fn adopt_rotated(&mut self, mut found: Vec<(Id, PathBuf)>) -> Result<(), Ended> {
@@ -275,6 +335,20 @@ fn find_again(path: &Path, id: &Id) -> io::Result<Option<(PathBuf, File, Look)>>
 pub(super) fn names_of_inode(path: &Path, inode: u64) -> io::Result<Vec<PathBuf>> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     Ok(names_by_inode(folder)?.remove(&inode).unwrap_or_default())
+}
+
+/// As [`names_by_inode`], when two lists agree: one that is made while files are renamed may miss some of them.
+fn settled_names(folder: &Path) -> io::Result<HashMap<u64, Vec<PathBuf>>> {
+    const MOST: usize = 8;
+    let mut names = names_by_inode(folder)?;
+    for _ in 0..MOST {
+        let again = names_by_inode(folder)?;
+        if again == names {
+            break;
+        }
+        names = again;
+    }
+    Ok(names)
 }
 
 /// The files of a folder by inode; none where there is no folder.

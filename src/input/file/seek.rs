@@ -3,6 +3,7 @@
 //!
 //! Invariant: an entry that [`Sighting::moved`] makes is taken by the next start as it stands: [`judge`] finds its file and continues.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -16,7 +17,9 @@ use super::identity::{Found, HEAD, TAIL, Verdict, judge, print};
 use super::look::{Kind, Look, open};
 use super::pursue::names_of_inode;
 use super::tail::end_of_lines;
-use crate::checkpoint::Entry;
+use super::unpack::{Fault, MAGIC, Packing, Progress, Unpacked};
+use super::unpacking::is_same;
+use crate::checkpoint::{Entry, Print};
 use crate::input::frame::framer::Framer;
 
 /// How far from a place that is inside a line the line's ends are looked for, in bytes.
@@ -29,6 +32,10 @@ pub struct Sighting {
     pub path: PathBuf,
     pub file: File,
     pub look: Look,
+    /// Bytes of its content.
+    pub size: u64,
+    /// What reads it, where it is compressed.
+    packed: Option<RefCell<Unpacked>>,
     /// What stands before the position is not what was read: the next start begins it anew.
     pub is_rewritten: bool,
 }
@@ -110,6 +117,11 @@ fn sight(entry: &Entry, path: &Path) -> io::Result<Option<Sighting>> {
     if look.kind != Kind::File {
         return Ok(None);
     }
+    let mut first = [0; MAGIC];
+    let got = file.read_at(&mut first, 0)?;
+    if let Some(packing) = Packing::of(&first[..got]) {
+        return sight_packed(entry, path, look, file, packing);
+    }
     let found = Found {
         path,
         id: look.id,
@@ -123,9 +135,76 @@ fn sight(entry: &Entry, path: &Path) -> io::Result<Option<Sighting>> {
     Ok(Some(Sighting {
         path: path.to_path_buf(),
         file,
+        size: look.size,
+        packed: None,
         look,
         is_rewritten,
     }))
+}
+
+/// A compressed file is unpacked to its end, unless it is known to be read to there.
+fn sight_packed(
+    entry: &Entry,
+    path: &Path,
+    look: Look,
+    file: File,
+    packing: Packing,
+) -> io::Result<Option<Sighting>> {
+    if !is_same(entry, path, &look) {
+        return Ok(None);
+    }
+    let mut unpacked = Unpacked::new(file.try_clone()?, packing, 2 * SEARCH as usize);
+    let is_read = entry.packed == Some(look.size);
+    let mut print_of = |print: Option<Print>, end: u64| -> io::Result<bool> {
+        let Some(print) = print.filter(|print| u64::from(print.len) <= end) else {
+            return Ok(true);
+        };
+        let mut bytes = vec![0; print.len as usize];
+        let got = read_packed(&mut unpacked, &mut bytes, end - u64::from(print.len))?;
+        Ok(got == bytes.len() && crc32fast::hash(&bytes) == print.crc)
+    };
+    let head = u64::from(entry.head.map_or(0, |head| head.len));
+    let is_rewritten = !is_read
+        && !(print_of(entry.head, head.min(entry.offset))? && print_of(entry.tail, entry.offset)?);
+    let size = if is_read && entry.offset > 0 {
+        entry.offset
+    } else {
+        unpacked_size(&mut unpacked)?
+    };
+    Ok(Some(Sighting {
+        path: path.to_path_buf(),
+        file,
+        look,
+        size,
+        packed: Some(RefCell::new(unpacked)),
+        is_rewritten,
+    }))
+}
+
+fn unpacked_size(unpacked: &mut Unpacked) -> io::Result<u64> {
+    loop {
+        match unpacked.advance(u64::MAX, 16 << 20) {
+            Ok(Progress::Ended(size)) => return Ok(size),
+            Ok(_) => {}
+            // More may come, or the rest is damaged: what there is counts.
+            Err(Fault::Io(error)) => return Err(error),
+            Err(_) => return Ok(unpacked.decoded()),
+        }
+    }
+}
+
+fn read_packed(unpacked: &mut Unpacked, buf: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut got = 0;
+    while got < buf.len() {
+        match unpacked.read_at(&mut buf[got..], at + got as u64) {
+            Ok(0) => break,
+            Ok(read) => got += read,
+            Err(Fault::NotYet { .. }) => {}
+            Err(Fault::Io(error)) => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(got)
 }
 
 impl Sighting {
@@ -137,6 +216,7 @@ impl Sighting {
     pub fn moved(&self, target: Target, framer: &Framer, now: i64) -> Result<Entry, Misplaced> {
         let (offset, inside_line) = match target {
             Target::Beginning => (0, false),
+            Target::End if self.packed.is_some() => (self.size, false),
             Target::End => end_of_lines(&self.file, self.look.size, framer.lookahead(), framer)
                 .map_err(|source| self.unreadable(source))?,
             Target::Offset(offset) => (offset, self.check(offset, framer)?),
@@ -144,7 +224,9 @@ impl Sighting {
         let mut bytes = [0; HEAD];
         let mut print_of = |start: u64, len: u64| {
             let bytes = &mut bytes[..usize::try_from(len).unwrap_or(0)];
-            self.file.read_exact_at(bytes, start)?;
+            if self.read_at(bytes, start)? < bytes.len() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             Ok(print(bytes))
         };
         let tail = offset.min(TAIL as u64);
@@ -161,14 +243,14 @@ impl Sighting {
             skip: None,
             head,
             tail,
-            packed: None,
+            packed: (self.packed.is_some() && offset == self.size).then_some(self.look.size),
             updated: now,
         })
     }
 
     /// Whether the file's end, which `offset` is, is inside a line; anywhere else a line must begin there.
     fn check(&self, offset: u64, framer: &Framer) -> Result<bool, Misplaced> {
-        let (path, size) = (self.path.clone(), self.look.size);
+        let (path, size) = (self.path.clone(), self.size);
         if offset > size {
             return Err(Misplaced::BeyondEnd { path, offset, size });
         }
@@ -206,13 +288,20 @@ impl Sighting {
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         let mut got = 0;
         while got < bytes.len() {
-            match self.file.read_at(&mut bytes[got..], at + got as u64)? {
+            match self.read_at(&mut bytes[got..], at + got as u64)? {
                 0 => break,
                 read => got += read,
             }
         }
         bytes.truncate(got);
         Ok(bytes)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+        match &self.packed {
+            Some(packed) => read_packed(&mut packed.borrow_mut(), bytes, at),
+            None => self.file.read_at(bytes, at),
+        }
     }
 
     fn unreadable(&self, source: io::Error) -> Misplaced {
@@ -224,6 +313,7 @@ impl Sighting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::file::unpack::gzip;
     use crate::input::frame::settings::LineSettings;
 
     const TEXT: &[u8] = b"one\ntwo\nthree\nhalf";
@@ -313,6 +403,23 @@ mod tests {
             text(19),
             format!("{name} has 18 bytes: byte 19 is beyond its end")
         );
+    }
+
+    #[test]
+    fn a_compressed_file_has_the_places_of_its_content() {
+        let (_folder, path) = file(&gzip(TEXT));
+        let known = entry(&path);
+        let sighting = find(&known).unwrap().unwrap();
+        assert_eq!((sighting.size, sighting.is_rewritten), (18, false));
+        let inside = moved(&known, Target::Offset(8)).unwrap();
+        assert_eq!((inside.offset, inside.packed), (8, None));
+        assert!(!find(&inside).unwrap().unwrap().is_rewritten);
+        assert!(moved(&known, Target::Offset(9)).is_err());
+        let end = moved(&known, Target::End).unwrap();
+        let size = std::fs::metadata(&path).unwrap().len();
+        assert_eq!((end.offset, end.packed), (18, Some(size)));
+        std::fs::write(&path, gzip(b"other text, and another length\n")).unwrap();
+        assert!(find(&inside).unwrap().unwrap().is_rewritten);
     }
 
     #[test]

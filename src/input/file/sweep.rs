@@ -47,6 +47,7 @@ impl Follower {
             self.walk()?;
         }
         self.look_around()?;
+        self.adopt_missed_copies()?;
         self.review_waiting();
         self.give_up_held()?;
         self.close_surplus();
@@ -84,7 +85,7 @@ impl Follower {
         // Before the names: what was renamed is finished first.
         self.pursue_saved()?;
         let ignored = std::mem::take(&mut self.ignored);
-        if !found.unknown.is_empty() || kept != self.names.len() {
+        if !found.unknown.is_empty() || kept != self.names.len() || self.must_match {
             self.match_names(found.unknown)?;
         }
         if self.ignored != ignored {
@@ -139,6 +140,7 @@ impl Follower {
         }
         self.names.retain(|_, known| known.seen == sweep);
         self.rename_sources();
+        self.must_match = false;
         // What has a saved position comes first: others may be copies of it.
         let (known, unknown): (Vec<_>, Vec<_>) = new.into_iter().partition(|(path, name)| {
             let found = self.saved.candidates(path, name.inode);
@@ -164,7 +166,10 @@ impl Follower {
             seen,
             is_copy: false,
         };
-        self.names.insert(path, known);
+        let before = self.names.insert(path, known);
+        if before.is_some_and(|before| before.slot != slot) {
+            (self.must_match, self.must_walk) = (true, true);
+        }
     }
 
     /// A name of a file that holds the same as a followed one.
@@ -273,10 +278,14 @@ impl Follower {
                 }
                 continue;
             }
-            // Nobody reads now, or not yet: what is cut and written again until then would never show.
+            // Nobody reads now, or not yet: what is cut and written again until then would never show, or the new size be taken for what
+            // the old content had.
             let is_shorter = look.size < source.seen;
+            let is_changed =
+                is_shorter || growth(source.at(), &source.look, &look) != Growth::Nothing;
             if growth(source.at(), &source.look, &look) == Growth::Cut
-                || is_shorter && (source.at() == 0 || !source.is_unchanged_before().unwrap_or(true))
+                || is_shorter && source.at() == 0
+                || is_changed && !source.is_unchanged_before().unwrap_or(true)
             {
                 cut.push((slot, source.seen.max(source.look.size), look));
                 continue;

@@ -67,6 +67,8 @@ pub struct Source {
     pub sweep: u64,
     /// When that was, in nanoseconds since 1970.
     pub began: i64,
+    /// Nothing was read of its content when it was looked at last: nothing can tell whether that is what began then.
+    pub is_unproven: bool,
     at: u64,
     half: Half,
     /// What becomes of the rest of the next block.
@@ -136,6 +138,7 @@ impl Source {
             counted: 0,
             sweep: 0,
             began: nanos_now(),
+            is_unproven: true,
             at: 0,
             half: Half::default(),
             due: Rest::Waits,
@@ -187,6 +190,7 @@ impl Source {
             self.marks.add(offset, tail);
         }
         self.holes.forget();
+        self.is_unproven = false;
         self.at = offset;
         self.known = None;
         self.stand(position);
@@ -216,6 +220,7 @@ impl Source {
         self.half = Half::default();
         self.grown = (0, Instant::now(), false);
         self.began = nanos_now();
+        self.is_unproven = true;
         self.before.clear();
         self.head = Head::default();
         self.marks.clear();
@@ -594,7 +599,12 @@ impl Source {
             from,
             rest,
         };
-        let framed = framer.frame(block, self.at == 0, self.half, &mut filling.records);
+        let mut half = self.half;
+        if half.searched < LONG_HALF {
+            // The file may have been cut before it, and written again: nothing else tells when there is more than before.
+            half.searched = 0;
+        }
+        let framed = framer.frame(block, self.at == 0, half, &mut filling.records);
         if framed.consumed == 0 {
             self.half = framed.half;
             filling.arena.truncate(from);
@@ -616,6 +626,14 @@ impl Source {
         let consumed = &filling.arena.filled()[from..from + framed.consumed];
         self.head.add(self.at, consumed);
         remember(&mut self.before, consumed);
+        let half = consumed.len() / 2;
+        if half >= HEAD
+            && half as u64 > self.at / 2
+            && let Some(tail) = print(&consumed[half.saturating_sub(TAIL)..half])
+        {
+            // So much was read at once that a copy made meanwhile would be too far from the next mark.
+            self.marks.add(self.at + half as u64, tail);
+        }
         let base = self.at;
         self.at += framed.consumed as u64;
         framer.settle(

@@ -28,6 +28,7 @@ mod holes;
 mod identity;
 mod limits;
 mod lines;
+mod model;
 mod packed;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -213,7 +214,7 @@ impl Rig {
                     self.saved.remove(&key);
                 }
                 Change::Started { .. } => self.started = true,
-                Change::Bind { .. } => {}
+                Change::Bind { .. } | Change::Keep { .. } => {}
             }
         }
     }

@@ -89,6 +89,11 @@ impl Follower {
             };
             let Some(filling) = self.outlet.try_room(wanted)? else {
                 self.is_blocked = true;
+                // Its new size is taken for that of what was read.
+                if !source.is_unchanged_before().unwrap_or(true) {
+                    let present = source.file.as_ref().and_then(|file| Look::of(file).ok());
+                    return self.start_over(slot, known, present.unwrap_or(look));
+                }
                 break true;
             };
             match source.read(&mut self.framer, filling, &mut self.set_aside) {

@@ -291,6 +291,16 @@ impl Follower {
             Of::Past(ledger) => self.pasts.iter().position(|past| past.ledger == ledger),
             _ => None,
         };
+        let is_taken = match claim.of {
+            Of::Past(_) => past.is_none(),
+            Of::Saved(key) => self.saved.get(key).is_none(),
+            Of::Own => false,
+        };
+        if is_taken {
+            // It goes on in another file: this one holds the same, and is another generation.
+            self.refuted_claim(slot, Some(claim))?;
+            return Ok(true);
+        }
         if let Some(past) = past.map(|at| &self.pasts[at])
             && !past.is_open
             && self.outlet.tracker().open_entries(past.ledger) > 0
@@ -334,15 +344,14 @@ impl Follower {
                 self.facts.add(source.id, fact, true);
             }
             (Of::Past(ledger), Some(at)) if self.pasts[at].is_open => {
-                let past = &mut self.pasts[at];
-                past.is_open = false;
                 source.id = ledger;
-                if past.is_saved {
+                if self.pasts[at].is_saved {
                     self.outlet.tracker().add(ledger, place);
                     self.facts.add(ledger, fact, true);
                 } else {
                     self.facts.goes_on_in(ledger, fact);
                 }
+                self.pasts.remove(at);
             }
             _ => {
                 self.outlet.tracker().add(source.id, place);
@@ -351,6 +360,9 @@ impl Follower {
                     ..fact
                 };
                 self.facts.add(source.id, fact, true);
+                if let Some(at) = past {
+                    self.pasts.remove(at);
+                }
             }
         }
         self.end_saved_generations()?;
@@ -369,7 +381,20 @@ impl Follower {
             return Ok(());
         };
         let claim = proof.next();
-        let is_last = proof.claims.is_empty();
+        self.refuted_claim(slot, claim)
+    }
+
+    fn refuted_claim(&mut self, slot: u64, claim: Option<Claim>) -> Result<(), Ended> {
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return Ok(());
+        };
+        let Some(packed) = &mut source.packed else {
+            return Ok(());
+        };
+        let is_last = packed
+            .proof
+            .as_ref()
+            .is_none_or(|proof| proof.claims.is_empty());
         if is_last {
             packed.proof = None;
         }
@@ -483,7 +508,7 @@ impl Follower {
 }
 
 /// Whether a saved position is this very file's, whatever it holds.
-fn is_same(entry: &Entry, path: &Path, look: &Look) -> bool {
+pub(super) fn is_same(entry: &Entry, path: &Path, look: &Look) -> bool {
     let births_differ = matches!((entry.birth, look.id.birth), (Some(a), Some(b)) if a != b);
     let same_inode = entry.inode == look.id.inode && !births_differ;
     same_inode || (entry.dev != look.id.dev && entry.path == path)

@@ -193,5 +193,7 @@ impl Framer {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod reading;
 #[cfg(test)]
 mod tests;

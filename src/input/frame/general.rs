@@ -103,6 +103,7 @@ impl General {
             text: &mut text,
             skipped: Skipped::default(),
             aside: None,
+            is_endless: false,
         };
         pass.run();
         let framed = pass.framed();
@@ -153,6 +154,8 @@ struct Pass<'a> {
     text: &'a mut Vec<u8>,
     skipped: Skipped,
     aside: Option<Aside>,
+    /// No line ends in the rest of the block.
+    is_endless: bool,
 }
 
 impl Pass<'_> {
@@ -183,7 +186,10 @@ impl Pass<'_> {
         if left.is_empty() {
             return Next::Nothing;
         }
-        if let Some(at) = line_end.find(left) {
+        // What was searched in vain is not searched again for every piece of a long line.
+        let found = (!self.is_endless).then(|| line_end.find(left)).flatten();
+        self.is_endless |= found.is_none();
+        if let Some(at) = found {
             return Next::Line {
                 end: self.start + line_end.content(&left[..at]),
                 next: self.start + at + line_end.len(),

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::reach::{FIRST_ANSWER, reach};
+use super::reach::{FIRST_ANSWER, Trouble, reach};
 use super::{AdminError, PATIENCE, addresses, answer, short_lived};
 use crate::kafka::native::{
-    Answer, Boundary, ConfigSource, ConfigValue, Kind, Native, PartitionOffset, TopicOrder,
+    Answer, Boundary, ConfigSource, ConfigValue, Kind, Native, NewTopic, PartitionOffset,
 };
 use crate::kafka::settings::ClusterSettings;
 
@@ -237,11 +237,16 @@ impl Topics {
     ///
     /// # Errors
     /// The broker's reason.
-    pub fn create(&self, order: &TopicOrder<'_>) -> Result<(), AdminError> {
+    pub fn create(&self, topic: &NewTopic<'_>) -> Result<(), AdminError> {
         self.native
-            .ask_to_create(order, PATIENCE)
-            .map_err(AdminError::Failed)?;
-        self.done()
+            .create_topic(topic, PATIENCE)
+            .map_err(|(code, text)| {
+                let mut trouble = Trouble::default();
+                while let Some(event) = self.native.poll(Duration::ZERO) {
+                    trouble.hear(event.kind());
+                }
+                trouble.explain(code, &text, &self.address)
+            })
     }
 
     /// Deletes a topic, and waits until the broker has done it.

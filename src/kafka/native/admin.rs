@@ -3,7 +3,7 @@
 //! Those that go to a group's coordinator abort the process when it goes away in between (librdkafka issue 4605). The only one of them here
 //! is [`Native::ask_group`], which a daemon must not call.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka_sys as rdsys;
@@ -13,16 +13,6 @@ use super::event::Event;
 use super::offsets::{self, Boundary, PartitionOffset, words};
 use rdsys::rd_kafka_admin_op_t as Op;
 use std::time::Duration;
-
-/// A topic to be made.
-#[derive(Debug, Clone, Copy)]
-pub struct TopicOrder<'a> {
-    pub name: &'a str,
-    pub partitions: i32,
-    /// Absent: the broker's default.
-    pub replication: Option<i32>,
-    pub config: &'a [(String, String)],
-}
 
 /// A setting of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +53,7 @@ pub struct MemberListing {
 /// What came of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Topics were made or deleted; each with the broker's reason when it was not.
+    /// Topics were deleted; each with the broker's reason when it was not.
     Topics(Vec<(String, Option<(RDKafkaErrorCode, String)>)>),
     Config(Result<Vec<ConfigValue>, String>),
     /// The groups, and why some are missing.
@@ -125,42 +115,6 @@ fn c_text(text: &str) -> Result<CString, String> {
 }
 
 impl Native {
-    /// Asks for a topic. Answered by [`Answer::Topics`].
-    ///
-    /// # Errors
-    /// librdkafka's text when it cannot be asked for.
-    pub fn ask_to_create(&self, order: &TopicOrder<'_>, timeout: Duration) -> Result<(), String> {
-        let name = c_text(order.name)?;
-        let queue = self.main_queue().ok_or("no queue")?;
-        let options =
-            Options::new(self, Op::RD_KAFKA_ADMIN_OP_CREATETOPICS, timeout)?.until_done(timeout)?;
-        let mut said = [0; 256];
-        // SAFETY: all pointers are alive during the calls, librdkafka copies what it keeps; the topic is freed once, on every way.
-        unsafe {
-            let mut topic = rdsys::rd_kafka_NewTopic_new(
-                name.as_ptr(),
-                order.partitions,
-                order.replication.unwrap_or(-1),
-                said.as_mut_ptr(),
-                said.len(),
-            );
-            if topic.is_null() {
-                return Err(CStr::from_ptr(said.as_ptr()).to_string_lossy().into_owned());
-            }
-            let result = order.config.iter().try_for_each(|(name, value)| {
-                let (name, value) = (c_text(name)?, c_text(value)?);
-                let code =
-                    rdsys::rd_kafka_NewTopic_set_config(topic, name.as_ptr(), value.as_ptr());
-                words(code).map_or(Ok(()), Err)
-            });
-            if result.is_ok() {
-                rdsys::rd_kafka_CreateTopics(self.ptr(), &mut topic, 1, options.0, queue.ptr());
-            }
-            rdsys::rd_kafka_NewTopic_destroy(topic);
-            result
-        }
-    }
-
     /// Asks for a topic's deletion. Answered by [`Answer::Topics`].
     ///
     /// # Errors
@@ -271,7 +225,6 @@ impl Event {
         unsafe {
             let kind = rdsys::rd_kafka_event_type(self.ptr());
             let ours = [
-                rdsys::RD_KAFKA_EVENT_CREATETOPICS_RESULT,
                 rdsys::RD_KAFKA_EVENT_DELETETOPICS_RESULT,
                 rdsys::RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT,
                 rdsys::RD_KAFKA_EVENT_LISTCONSUMERGROUPS_RESULT,
@@ -287,11 +240,6 @@ impl Event {
             }
             let mut count = 0;
             match kind {
-                rdsys::RD_KAFKA_EVENT_CREATETOPICS_RESULT => {
-                    let result = rdsys::rd_kafka_event_CreateTopics_result(self.ptr());
-                    let all = rdsys::rd_kafka_CreateTopics_result_topics(result, &mut count);
-                    Some(Answer::Topics(topic_results(all, count)))
-                }
                 rdsys::RD_KAFKA_EVENT_DELETETOPICS_RESULT => {
                     let result = rdsys::rd_kafka_event_DeleteTopics_result(self.ptr());
                     let all = rdsys::rd_kafka_DeleteTopics_result_topics(result, &mut count);

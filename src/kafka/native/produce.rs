@@ -11,6 +11,7 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka_sys as rdsys;
 
 use super::client::Native;
+use super::elaborate;
 use super::event::{Event, EventKind};
 use crate::kafka::route::{Outgoing, Progress};
 
@@ -35,6 +36,13 @@ pub const MOST_RECORDS: usize = (1 << RECORD_BITS) - 1;
 pub const MOST_SLOTS: usize = (1 << SLOT_BITS) - 1;
 
 impl Ticket {
+    /// Names something that is in no load: see [`Flight::send_apart`].
+    const APART: Self = Self {
+        slot: MOST_SLOTS as u32,
+        lane: 0,
+        record: 0,
+    };
+
     fn pack(self) -> *mut std::ffi::c_void {
         const { assert!(usize::BITS == 64, "tickets travel in a pointer of 64 bits") };
         let bits = (u64::from(self.slot) << (LANE_BITS + RECORD_BITS))
@@ -92,6 +100,10 @@ impl Topic {
             .map(Self)
             .ok_or_else(|| format!("librdkafka refuses the topic name {name:?}"))
     }
+
+    pub(super) fn ptr(&self) -> *mut rdsys::rd_kafka_topic_t {
+        self.0.as_ptr()
+    }
 }
 
 impl Drop for Topic {
@@ -109,6 +121,9 @@ pub struct Flight {
     free: Vec<u32>,
     scratch: Vec<rdsys::rd_kafka_message_t>,
     outstanding: usize,
+    /// Of the messages that are in no load: how many are outstanding, and what the first one that failed came back with.
+    apart: usize,
+    apart_failed: Option<RDKafkaErrorCode>,
 }
 
 // SAFETY: the scratch's pointers are written and read only within `submit`; everything else is Send.
@@ -128,6 +143,8 @@ impl Flight {
             free: Vec::new(),
             scratch: Vec::new(),
             outstanding: 0,
+            apart: 0,
+            apart_failed: None,
         }
     }
 
@@ -212,6 +229,28 @@ impl Flight {
             let Some(Some(slot)) = self.slots.get_mut(ticket.slot as usize) else {
                 continue;
             };
+            if slot.load.batch.extras.is_elaborate() {
+                let record = ticket.record as usize;
+                // SAFETY: as for the batch call below: the slot holds the load while a message of it is outstanding.
+                let taken = unsafe {
+                    elaborate::produce(
+                        &self.native,
+                        topic,
+                        partition,
+                        &slot.load,
+                        record,
+                        ticket.pack(),
+                    )
+                };
+                match taken {
+                    Ok(()) => {
+                        slot.outstanding += 1;
+                        self.outstanding += 1;
+                    }
+                    Err(code) => refused(*ticket, code),
+                }
+                continue;
+            }
             let value = slot.load.batch.value(ticket.record as usize);
             let key = slot.load.key(ticket.record as usize);
             self.scratch.push(rdsys::rd_kafka_message_t {
@@ -226,6 +265,9 @@ impl Flight {
                 _private: ticket.pack(),
             });
             slot.outstanding += 1;
+        }
+        if self.scratch.is_empty() {
+            return;
         }
         let count = i32::try_from(self.scratch.len()).unwrap_or(i32::MAX);
         // SAFETY: client and topic are alive. The payloads and keys lie in loads that this value holds: `release` gives none back
@@ -253,6 +295,51 @@ impl Flight {
                 refused(ticket, message.err.into());
             }
         }
+    }
+
+    /// Hands over a message that belongs to no load; it is copied. How it ended is told by [`Flight::apart`].
+    ///
+    /// # Errors
+    /// When librdkafka does not take it.
+    pub fn send_apart(
+        &mut self,
+        topic: &Topic,
+        partition: i32,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), RDKafkaErrorCode> {
+        let payload = value.map_or(std::ptr::null_mut(), |value| value.as_ptr().cast_mut());
+        // SAFETY: client and topic are alive; with F_COPY librdkafka copies payload and key before it returns.
+        let refused = unsafe {
+            rdsys::rd_kafka_produce(
+                topic.0.as_ptr(),
+                partition,
+                rdsys::RD_KAFKA_MSG_F_COPY,
+                payload.cast(),
+                value.map_or(0, <[u8]>::len),
+                key.as_ptr().cast(),
+                key.len(),
+                Ticket::APART.pack(),
+            )
+        };
+        if refused != 0 {
+            // SAFETY: reads the thread's last error.
+            return Err(unsafe { rdsys::rd_kafka_last_error() }.into());
+        }
+        self.outstanding += 1;
+        self.apart += 1;
+        Ok(())
+    }
+
+    /// How many of the messages that belong to no load are outstanding, and why the first one failed that did. Asking when none is
+    /// outstanding begins anew.
+    pub fn apart(&mut self) -> (usize, Option<RDKafkaErrorCode>) {
+        let failed = if self.apart == 0 {
+            self.apart_failed.take()
+        } else {
+            self.apart_failed
+        };
+        (self.apart, failed)
     }
 
     /// Serves one event: delivery reports go to `each`, anything else is given back. `None` when nothing came within `timeout`.
@@ -283,6 +370,11 @@ impl Flight {
                     *left = left.saturating_sub(1);
                     finished = *left == 0;
                 }
+            } else if delivery.ticket == Ticket::APART {
+                // Its slot is none that there can be, so that ordinary records cost nothing here.
+                self.apart = self.apart.saturating_sub(1);
+                self.apart_failed = self.apart_failed.or(delivery.error);
+                return;
             }
             each(delivery, finished);
         });
@@ -307,6 +399,7 @@ impl Flight {
     pub fn renew(&mut self, native: Native) {
         self.native = native;
         self.outstanding = 0;
+        (self.apart, self.apart_failed) = (0, None);
         for slot in self.slots.iter_mut().flatten() {
             slot.outstanding = 0;
         }

@@ -42,6 +42,9 @@ impl Running {
             }
         };
         let now = Instant::now();
+        if let (Some(transactions), Some(load)) = (&mut self.transactions, self.flight.load(slot)) {
+            transactions.took(load.batch.charge.bytes(), now);
+        }
         for (name, records) in runs {
             self.assign(slot, partitioner, &name, records, now);
         }

@@ -47,7 +47,7 @@ impl Running {
                 }
             }
         }
-        if !self.admit(at) || !self.has_room(at) {
+        if !self.may_take() || !self.admit(at) || !self.has_room(at) {
             return false;
         }
         let Some(batch) = self.pipelines[at].held.take() else {
@@ -57,7 +57,7 @@ impl Running {
         true
     }
 
-    fn admit(&mut self, at: usize) -> bool {
+    pub(super) fn admit(&mut self, at: usize) -> bool {
         let way = &mut self.pipelines[at];
         if way.admitted {
             return true;
@@ -105,7 +105,8 @@ impl Running {
                     return false;
                 }
             };
-            self.topics.lead(topic, leaders, &mut self.lanes);
+            let keeps = self.transactions.is_some();
+            self.topics.lead(topic, leaders, &mut self.lanes, keeps);
             let is_hungry =
                 |lane: &u32| self.lanes[*lane as usize].pending_bytes() < self.limits.bytes;
             if !self.topics[topic].spread.lanes().iter().any(is_hungry) {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::{LINGER, OnRefused, Refused, Running};
+use crate::kafka::errors::{Verdict, verdict};
 use crate::kafka::lane::Lane;
 use crate::kafka::native::{Delivery, Ticket};
 use crate::kafka::settings::{Acks, Linger};
@@ -48,7 +49,18 @@ impl Running {
                 self.acknowledged(end.took);
             }
             for (ticket, reason, code) in end.refused {
-                self.refuse(ticket, reason, code, now);
+                let is_gone = self.refuse(ticket, reason, code, now);
+                if let Some(transactions) = &mut self.transactions
+                    && is_gone
+                {
+                    transactions.gone.insert((ticket.slot, ticket.record));
+                }
+            }
+            if let (Some(code), Some(transactions)) = (end.failed, &mut self.transactions) {
+                transactions.fail(code);
+                if end.again > 0 && !matches!(verdict(code), Verdict::Record(_)) {
+                    self.lanes[at as usize].pause(now + Duration::from_millis(100));
+                }
             }
             if let Some((why, code)) = end.wait {
                 let (topic, partition) = self.topics.home(at as usize);
@@ -56,7 +68,7 @@ impl Running {
                 tracing::warn!(%topic, partition, %code, "records wait: {why}");
                 self.producer.metadata.doubt(topic);
                 self.lanes[at as usize].pause(now + WAIT);
-            } else if end.again > 0 {
+            } else if end.again > 0 && end.failed.is_none() {
                 self.lanes[at as usize].pause(now + Duration::from_millis(100));
             }
             if end.client {
@@ -68,6 +80,11 @@ impl Running {
 
     /// Settles the loads of which every record has come to its end.
     pub(super) fn settle(&mut self) {
+        if self.transactions.is_some() {
+            // Confirmed is not decided: see `transact`.
+            self.back.finished.clear();
+            return;
+        }
         for slot in std::mem::take(&mut self.back.finished) {
             let Some(load) = self.flight.release(slot) else {
                 continue;
@@ -99,16 +116,16 @@ impl Running {
         self.producer.metadata.answered();
     }
 
-    /// A record is refused for its own sake.
+    /// A record is refused for its own sake. `true` when it is accounted for.
     fn refuse(
         &mut self,
         ticket: Ticket,
         reason: &'static str,
         code: RDKafkaErrorCode,
         now: Instant,
-    ) {
+    ) -> bool {
         let Some(load) = self.flight.load(ticket.slot) else {
-            return;
+            return false;
         };
         let record = ticket.record as usize;
         let count = load.batch.count_of(record);
@@ -121,7 +138,7 @@ impl Running {
         match way.pipeline.on_refused {
             OnRefused::Stop => {
                 way.halt(&self.producer.state, format!("Kafka refused a record ({code}) and on_refused is stop: {path:?} at {offset}"));
-                return;
+                return false;
             }
             OnRefused::Drop => {
                 if let Some(progress) = self.flight.progress_mut(ticket.slot) {
@@ -130,7 +147,13 @@ impl Running {
             }
             OnRefused::DeadLetter => {
                 let (key, value) = (load.key(record), load.batch.value(record));
+                let headers = load.batch.extras.headers_of(record);
+                let headers = headers.map(|(name, value)| {
+                    let name = name.to_string_lossy().into_owned();
+                    (name, load.batch.text(value).to_vec())
+                });
                 let refused = Refused {
+                    headers: headers.collect(),
                     topic: &topic,
                     key,
                     value,
@@ -142,9 +165,11 @@ impl Running {
                 if let Err(error) = (way.pipeline.set_aside)(&refused) {
                     tracing::error!(%input, %error, "a refused record cannot be set aside; its partition waits");
                     let lane = &mut self.lanes[ticket.lane as usize];
-                    lane.send_again(ticket);
+                    if self.transactions.is_none() {
+                        lane.send_again(ticket);
+                    }
                     lane.pause(now + 5 * WAIT);
-                    return;
+                    return false;
                 }
                 if let Some(progress) = self.flight.progress_mut(ticket.slot) {
                     progress.dead_lettered(count);
@@ -158,5 +183,6 @@ impl Running {
         {
             self.back.finished.push(ticket.slot);
         }
+        true
     }
 }

@@ -8,17 +8,20 @@
 //!
 //! This file has what a producer is made of and its loop; each step that is an idea of its own has its own file: `intake` (taking batches
 //! while there is room), `assign` (records to lanes; `spread` picks the one for those without a key, `topics` knows whose lane is which),
-//! `land` (what came back), `renew` (a new client). `view` is what others may know of it.
+//! `land` (what came back), `renew` (a new client). `view` is what others may know of it. With `delivery: exactly_once` everything happens within
+//! transactions: `transact` begins, commits and aborts them, `establish` is how one gets there, at the start and out of doubt.
 //!
 //! Nothing is given up: what came back with an error is sent again from memory, and when the client itself is at its end a new one
 //! is built and takes over. The one thing that makes a source wait is that nothing is taken from its pipe.
 
 mod assign;
+mod establish;
 mod intake;
 mod land;
 mod renew;
 mod spread;
 mod topics;
+mod transact;
 mod view;
 
 use std::path::PathBuf;
@@ -31,19 +34,22 @@ use rdkafka::types::RDKafkaErrorCode;
 use self::intake::Way;
 use self::land::Back;
 use self::topics::Topics;
-pub use self::view::{ProducerState, ProducerView};
+use self::transact::Transactions;
+pub use self::view::{ProducerState, ProducerView, TransactionsView};
 use super::lane::{Lane, WaveLimits};
 use super::metadata::Metadata;
 use super::native::{EventKind, Flight, Kind, Native, QueueBell, Ticket};
 use super::properties::{RECORD_WIRE_OVERHEAD, WAVE_RECORDS};
 use super::route::Route;
 use super::settings::{Linger, OnRefused, ProducerSettings};
-use crate::flow::{Backoff, Batch, Books, Received, Receiver, Stop};
+use crate::flow::{Backoff, Batch, Books, Marks, Received, Receiver, Stop};
 
 /// The longest sleep of the thread: what nobody rang for is noticed by then.
 const IDLE: Duration = Duration::from_secs(1);
 /// An acknowledgement that takes longer makes it doubtful that the cluster is there.
 const SILENCE: Duration = Duration::from_secs(3);
+/// What librdkafka calls the lines of its log about transactions that cannot be committed.
+const TRANSACTION_TROUBLE: &str = "TXNERR";
 /// What `linger: auto` stays between.
 const LINGER: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
 
@@ -58,6 +64,18 @@ pub struct Producer {
     pub bell: Arc<QueueBell>,
     pub stop: Stop,
     pub state: Arc<ProducerState>,
+    /// Present exactly when the settings say `exactly_once`; there is one pipeline then.
+    pub exactly_once: Option<Transacting>,
+}
+
+/// What transactions need besides.
+pub struct Transacting {
+    /// Where the cluster is: `HOST:PORT,...`.
+    pub bootstrap: String,
+    /// The pipeline's positions.
+    pub marks: Box<dyn Marks>,
+    /// A transaction is committed when its batches have taken so many bytes of the budget.
+    pub hold: u64,
 }
 
 /// One input's way through the producer.
@@ -85,6 +103,8 @@ pub struct Refused<'a> {
     pub key: Option<&'a [u8]>,
     pub value: &'a [u8],
     /// The file that it was read from, and where in it.
+    /// Names and values.
+    pub headers: Vec<(String, Vec<u8>)>,
     pub path: Option<PathBuf>,
     pub offset: u64,
     /// One word for counting.
@@ -96,18 +116,20 @@ pub struct Refused<'a> {
 /// Runs until every pipe is closed and everything is confirmed, or until the stop is hard.
 ///
 /// # Errors
-/// When no client can be made at all: a secret that cannot be read, properties that contradict each other.
+/// When no client can be made at all: a secret that cannot be read, properties that contradict each other. With `exactly_once` also when
+/// another daemon took over, which the view tells too.
 pub fn run(producer: Producer) -> Result<(), String> {
     let mut running = Running::start(producer)?;
+    running.establish_first();
     while !running.over() {
         running.turn();
     }
-    running.leave();
-    Ok(())
+    running.leave()
 }
 
 struct Running {
     // Topic handles go before the client that they belong to.
+    transactions: Option<Box<Transactions>>,
     topics: Topics,
     flight: Flight,
     lanes: Vec<Lane>,
@@ -129,6 +151,18 @@ impl Running {
         let native = Native::new(&(producer.config)()?, Kind::Producer)?;
         producer.bell.attach(&native);
         let pipelines = std::mem::take(&mut producer.pipelines).into_iter();
+        let transactions = match (
+            producer.exactly_once.take(),
+            &producer.settings.exactly_once,
+        ) {
+            (Some(transacting), Some(settings)) => {
+                producer
+                    .state
+                    .change(|view| view.transactions = Some(TransactionsView::default()));
+                Some(Box::new(Transactions::new(transacting, settings, &native)?))
+            }
+            _ => None,
+        };
         let limits = WaveLimits {
             records: WAVE_RECORDS,
             bytes: usize::try_from(producer.settings.batch_size).unwrap_or(usize::MAX),
@@ -150,12 +184,16 @@ impl Running {
             renew: None,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
             listened: Instant::now(),
+            transactions,
         })
     }
 
     fn over(&self) -> bool {
         self.producer.stop.is_hard()
-            || self.pipelines.iter().all(|way| way.done()) && self.everything_ended()
+            || self.is_given_up()
+            || self.pipelines.iter().all(|way| way.done())
+                && self.everything_ended()
+                && self.everything_said()
     }
 
     /// Nothing is outstanding but what belongs to pipelines that stopped for good.
@@ -169,14 +207,21 @@ impl Running {
     }
 
     fn turn(&mut self) {
-        self.serve(self.until_due());
+        self.serve(self.until_due(self.commit_due()));
         self.land();
         self.settle();
-        if let Some(why) = self.renew.take() {
+        if self.transactions.is_none()
+            && let Some(why) = self.renew.take()
+        {
             self.build_anew(&why);
         }
         self.take_batches();
         self.send_waves();
+        if self.transact() {
+            // What was held back meanwhile rings no bell.
+            self.take_batches();
+            self.send_waves();
+        }
         self.listen();
     }
 
@@ -213,17 +258,25 @@ impl Running {
                 level,
                 facility,
                 text,
-            } => tracing::debug!(level, facility, text, "librdkafka"),
+            } => {
+                tracing::debug!(level, facility, text, "librdkafka");
+                if let Some(transactions) = &mut self.transactions
+                    && facility == TRANSACTION_TROUBLE
+                {
+                    transactions.trouble = Some(text);
+                }
+            }
             _ => {}
         }
     }
 
-    /// How long the thread may wait for events before a wave is due.
-    fn until_due(&self) -> Duration {
+    /// How long the thread may wait for events before a wave is due, or what else is.
+    fn until_due(&self, other: Option<Instant>) -> Duration {
         let due = self
             .lanes
             .iter()
             .filter_map(|lane| lane.due(&self.limits))
+            .chain(other)
             .min();
         due.map_or(IDLE, |due| {
             let wait = due.saturating_duration_since(Instant::now());
@@ -238,6 +291,9 @@ impl Running {
 
     fn send_waves(&mut self) {
         let now = Instant::now();
+        if !self.may_send() {
+            return;
+        }
         for at in 0..self.lanes.len() {
             let flight = &self.flight;
             let weight = |ticket: Ticket| {
@@ -249,6 +305,13 @@ impl Running {
             let wave = self.lanes[at].next_wave(&self.limits, now, weight);
             if wave.is_empty() {
                 continue;
+            }
+            if let Some(transactions) = &mut self.transactions
+                && let Err(why) = transactions.begin(self.flight.native())
+            {
+                // What is in the wave goes again.
+                self.renew = Some(why);
+                return;
             }
             let (topic, partition) = self.topics.home(at);
             let mut back = Vec::new();
@@ -282,7 +345,8 @@ impl Running {
     }
 
     /// Gives up knowingly what is left: at a hard stop, and what belongs to pipelines that stopped for good.
-    fn leave(mut self) {
+    fn leave(mut self) -> Result<(), String> {
+        let end = self.last_words();
         self.producer.bell.detach();
         self.flight.purge(Duration::from_millis(200), |_, _| {});
         self.topics = Topics::default();
@@ -299,6 +363,7 @@ impl Running {
                 batch.receipt.forgo();
             }
         }
+        end
     }
 }
 

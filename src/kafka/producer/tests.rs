@@ -6,12 +6,12 @@ use std::thread;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message;
+use rdkafka::message::{Headers, Message};
 
 use super::*;
 use crate::flow::{
-    Arenas, Bell, Budget, Origin, Receipt, Record, Ring, Run, Sender, Share, SourceId, Span,
-    Tracker, TrySend, pipe,
+    Arenas, Bell, Budget, Extras, Origin, Receipt, Record, Ring, Run, Sender, Share, SourceId,
+    Span, Tracker, TrySend, pipe,
 };
 use crate::kafka::embedded::Embedded;
 use crate::kafka::partition::{Choice, choose};
@@ -33,6 +33,8 @@ struct Bench {
     refused: Arc<Mutex<Vec<Vec<u8>>>>,
     thread: Option<thread::JoinHandle<()>>,
     sent: u64,
+    /// For the next batch.
+    extras: Option<Extras>,
 }
 
 impl Bench {
@@ -82,6 +84,7 @@ impl Bench {
             bell: to_producer.clone(),
             stop: stop.clone(),
             state: state.clone(),
+            exactly_once: None,
         };
         let config = (producer.config)().unwrap();
         let asked = stop.clone();
@@ -99,6 +102,7 @@ impl Bench {
             refused,
             thread,
             sent: 0,
+            extras: None,
         }
     }
 
@@ -129,6 +133,7 @@ impl Bench {
             origin,
             base: self.sent,
             records: 0..records.len() as u32,
+            topic: None,
         };
         let receipt = Receipt::new(self.tracker.clone(), vec![(SourceId(0), entry)]);
         let charge = loop {
@@ -141,6 +146,7 @@ impl Bench {
             arena,
             records,
             runs: vec![run],
+            extras: self.extras.take().unwrap_or_default(),
             receipt,
             charge,
         };
@@ -157,8 +163,8 @@ impl Bench {
         self.thread.take().unwrap().join().unwrap();
     }
 
-    /// Everything in the topic, partition by partition.
-    fn read(&self, count: usize) -> Vec<(i32, Option<Vec<u8>>, Vec<u8>)> {
+    /// What is in the topic.
+    fn reader(&self) -> BaseConsumer {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", self.broker.bootstrap())
@@ -170,6 +176,12 @@ impl Bench {
                 .unwrap();
         }
         consumer.assign(&list).unwrap();
+        consumer
+    }
+
+    /// Everything in the topic, partition by partition.
+    fn read(&self, count: usize) -> Vec<(i32, Option<Vec<u8>>, Vec<u8>)> {
+        let consumer = self.reader();
         let mut found = Vec::new();
         while found.len() < count {
             let message = consumer
@@ -207,6 +219,7 @@ fn producer_settings(max_record: u64) -> ProducerSettings {
         linger: Linger::Auto,
         batch_size: 100_000,
         max_record,
+        exactly_once: None,
     }
 }
 
@@ -291,4 +304,51 @@ fn a_hard_stop_leaves_at_once_and_the_position_stays() {
     bench.finish();
     assert_eq!(bench.tracker.position(SourceId(0)), Some(0));
     assert_eq!(bench.tracker.books().entries().in_flight.lines, 1);
+}
+
+#[test]
+fn what_an_input_made_of_a_record_arrives_with_it() {
+    let mut bench = Bench::new(None, 1_000_000);
+    let span = |start, len| Span { start, len };
+    bench.extras = Some(Extras {
+        keys: vec![span(0, 1), span(3, 0)],
+        timestamps: vec![1_000, 2_000],
+        headers: vec![span(0, 3), span(1, 1), span(3, 3), span(4, 1)],
+        header_names: [c"whole".into(), c"second".into()].into(),
+    });
+    bench.send(&["abc".into(), "def".into()]);
+    bench.finish();
+    let consumer = bench.reader();
+    let mut found = Vec::new();
+    while found.len() < 2 {
+        let message = consumer.poll(Duration::from_secs(10)).unwrap().unwrap();
+        let headers = message.headers().unwrap();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|it| (it.key.to_owned(), it.value.map(<[u8]>::to_vec)))
+            .collect();
+        found.push((
+            message.timestamp().to_millis(),
+            message.key().map(<[u8]>::to_vec),
+            headers,
+        ));
+    }
+    found.sort();
+    let header = |name: &str, value: &str| (name.to_owned(), Some(value.as_bytes().to_vec()));
+    assert_eq!(
+        found,
+        [
+            (
+                Some(1_000),
+                Some(b"a".to_vec()),
+                vec![header("whole", "abc"), header("second", "b")]
+            ),
+            (
+                Some(2_000),
+                Some(vec![]),
+                vec![header("whole", "def"), header("second", "e")]
+            ),
+        ]
+    );
+    assert_eq!(bench.tracker.books().entries().acked.lines, 2);
 }

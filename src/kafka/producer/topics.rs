@@ -48,13 +48,17 @@ impl Topics {
         Ok(topic)
     }
 
-    /// Which partitions a topic has now, and which of them have a leader: new ones get a lane.
-    pub fn lead(&mut self, topic: usize, leaders: Arc<[bool]>, lanes: &mut Vec<Lane>) {
+    /// Which partitions a topic has now, and which of them have a leader: new ones get a lane, which keeps what it sends if so said.
+    pub fn lead(&mut self, topic: usize, leaders: Arc<[bool]>, lanes: &mut Vec<Lane>, keeps: bool) {
         let homes = &mut self.homes;
         self.known[topic].spread.lead(leaders, |partition| {
             let lane = lanes.len() as u32;
             homes.push((topic, partition as i32));
-            lanes.push(Lane::new(lane));
+            lanes.push(if keeps {
+                Lane::keeping(lane)
+            } else {
+                Lane::new(lane)
+            });
             lane
         });
     }

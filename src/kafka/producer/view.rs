@@ -3,7 +3,7 @@
 //! It is a value under a lock that is held for a copy, and changed once per wave: nobody who looks makes the thread wait.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What others may know of a producer while it runs.
 #[derive(Debug, Default)]
@@ -22,6 +22,22 @@ pub struct ProducerView {
     pub ack_time: Duration,
     /// Pipelines that stopped for good, and why.
     pub halted: Vec<(Arc<str>, String)>,
+    /// Present with `exactly_once`.
+    pub transactions: Option<TransactionsView>,
+    /// Another daemon with the same id took over, in words.
+    pub fenced: Option<String>,
+}
+
+/// How the transactions of a producer ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TransactionsView {
+    /// It is known where to begin; nothing is read before.
+    pub established: bool,
+    pub committed: u64,
+    pub aborted: u64,
+    /// Those of which nobody heard how they ended, until it was found out; they are counted as committed or aborted then.
+    pub in_doubt: u64,
+    pub last_commit: Option<SystemTime>,
 }
 
 impl ProducerState {

@@ -11,10 +11,15 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use memchr::memmem;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The version of the format that this code writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
+
+const CRC_DIGITS: usize = 8;
+/// What stands between the CRC and the rest of each line's JSON.
+const LINE_START: &str = " {\"";
 
 /// A line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +83,11 @@ impl Entry {
 
     /// Reads a line without its line feed; `None` when it is damaged.
     pub fn parse(line: &[u8]) -> Option<Self> {
-        let (crc, rest) = line.split_at_checked(8)?;
+        let (crc, rest) = line.split_at_checked(CRC_DIGITS)?;
+        // Lower case only, as it was written, so that no other bytes pass for it.
+        if !crc.iter().all(is_crc_digit) {
+            return None;
+        }
         let crc = u32::from_str_radix(std::str::from_utf8(crc).ok()?, 16).ok()?;
         let body = rest.strip_prefix(b" ")?;
         if crc32fast::hash(body) != crc {
@@ -119,11 +128,24 @@ pub fn read(bytes: &[u8]) -> Result<Read, Damaged> {
                 entries.push(entry);
                 good = (at + end + 1) as u64;
             }
+            // What is left of a write that a crash ended holds no good line.
+            None if ends_with_line(&bytes[at..at + end]) => return Err(Damaged { at: good }),
             None => bad = true,
         }
         at += end + 1;
     }
     Ok(Read { entries, good })
+}
+
+/// Whether a good line follows garbage without a line feed between.
+fn ends_with_line(bytes: &[u8]) -> bool {
+    memmem::find_iter(bytes, LINE_START)
+        .filter_map(|space| space.checked_sub(CRC_DIGITS))
+        .any(|start| Entry::parse(&bytes[start..]).is_some())
+}
+
+fn is_crc_digit(digit: &u8) -> bool {
+    matches!(digit, b'0'..=b'9' | b'a'..=b'f')
 }
 
 /// Text, or `{"base64": "..."}` for a path that is not UTF-8.
@@ -206,6 +228,21 @@ mod tests {
         let damaged = [first.clone(), bad, second].concat();
         let at = first.len() as u64;
         assert_eq!(read(&damaged), Err(Damaged { at }));
+    }
+
+    #[test]
+    fn a_good_line_is_seen_although_the_line_feed_before_it_is_gone() {
+        let (first, second) = (lines(&[sync(b"/a", 1)]), lines(&[sync(b"/a", 2)]));
+        let mut bytes = [first.clone(), second].concat();
+        bytes[first.len() - 1] = 0;
+        assert_eq!(read(&bytes), Err(Damaged { at: 0 }));
+    }
+
+    #[test]
+    fn a_checksum_in_other_digits_is_none() {
+        let mut bytes = lines(&[sync(b"/srv/a", 10)]);
+        bytes[..8].make_ascii_uppercase();
+        assert_eq!(read(&bytes).unwrap().entries, []);
     }
 
     proptest! {

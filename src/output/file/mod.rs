@@ -16,6 +16,8 @@ pub mod chunks;
 pub mod confined;
 pub mod entry;
 pub mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod journal;
 pub mod path;
 pub mod places;

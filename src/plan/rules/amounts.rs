@@ -96,6 +96,14 @@ fn longest(key: &Template, line: u64) -> u64 {
         (Part::FileName, 255),
         (Part::FileOffset, 20),
         (Part::Line, line),
+        (Part::SyslogFacility, 10),
+        (Part::SyslogSeverity, 10),
+        (Part::SyslogHostname, 255),
+        (Part::SyslogAppName, 128),
+        (Part::SyslogProcId, 128),
+        (Part::SyslogMsgId, 32),
+        (Part::SyslogPeer, 60),
+        (Part::SyslogSd, line),
     ];
     parts
         .iter()

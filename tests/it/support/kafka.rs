@@ -20,7 +20,8 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{
-    BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer,
+    BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext,
+    ThreadedProducer,
 };
 use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 use rustix::process::{Pid, Signal};
@@ -47,6 +48,15 @@ pub struct Record {
     pub value: Option<Vec<u8>>,
     /// Milliseconds since 1970.
     pub timestamp: Option<i64>,
+}
+
+/// A transaction that is aborted when this is dropped.
+pub struct OpenTransaction(BaseProducer);
+
+impl Drop for OpenTransaction {
+    fn drop(&mut self) {
+        let _ = self.0.abort_transaction(CALL);
+    }
 }
 
 impl RealKafka {
@@ -341,6 +351,25 @@ impl RealKafka {
             0,
             "records that could not be delivered to {topic}"
         );
+    }
+
+    /// A stranger's transaction with a record in every partition of the topic. It stays open for as long as what is given is kept.
+    pub fn open_transaction(&self, topic: &str) -> OpenTransaction {
+        let producer: BaseProducer = self
+            .config()
+            .set("transactional.id", unique("stranger"))
+            .set("transaction.timeout.ms", "600000")
+            .create()
+            .expect("a producer");
+        producer.init_transactions(CALL).expect("to be let in");
+        producer.begin_transaction().expect("to begin");
+        for partition in self.partitions(topic) {
+            let record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
+            let sent = producer.send(record.key(b"stranger").payload(b"1"));
+            sent.map_err(|(error, _)| error).expect("to send");
+        }
+        producer.flush(CALL).expect("to flush");
+        OpenTransaction(producer)
     }
 
     /// The offsets that the group has committed; partitions without one are left out.

@@ -35,6 +35,8 @@ struct Faults {
     to_client: Duration,
     silent: bool,
     answers_lost: bool,
+    /// A request of this kind loses its answer and all that follow.
+    fatal_request: Option<i16>,
     refusing: bool,
     closed: bool,
     connections: Vec<TcpStream>,
@@ -73,10 +75,16 @@ impl Proxy {
 
     /// Requests arrive, answers do not. Turned off again, the connections that lost bytes are cut.
     pub fn lose_answers(&self, on: bool) {
-        self.change(|faults| faults.answers_lost = on);
+        self.change(|faults| (faults.answers_lost, faults.fatal_request) = (on, None));
         if !on {
             self.cut();
         }
+    }
+
+    /// From the next request of this kind on (the protocol's `api_key`), which arrives, no answers do. [`lose_answers`](Self::lose_answers)
+    /// turns it off again.
+    pub fn lose_answers_after(&self, request: i16) {
+        self.change(|faults| faults.fatal_request = Some(request));
     }
 
     /// New connections are closed at once.
@@ -149,12 +157,19 @@ impl Network {
 
     fn read(&self, mut from: TcpStream, queue: &SyncSender<(Instant, Vec<u8>)>, way: Way) {
         let mut block = vec![0; 64 * 1024];
+        let mut requests = Requests::default();
         loop {
             let length = match from.read(&mut block) {
                 Ok(0) | Err(_) => break,
                 Ok(length) => length,
             };
-            let faults = self.lock();
+            let mut faults = self.lock();
+            if way == Way::ToBroker {
+                let fatal = faults.fatal_request;
+                requests.take(&block[..length], |kind| {
+                    faults.answers_lost |= fatal == Some(kind);
+                });
+            }
             let delay = if way == Way::ToBroker {
                 faults.to_broker
             } else {
@@ -200,6 +215,36 @@ impl Network {
             }
         }
         let _ = to.shutdown(Shutdown::Write);
+    }
+}
+
+/// Finds the beginnings of requests in what a client sends: four bytes of length, two of kind.
+#[derive(Default)]
+struct Requests {
+    head: Vec<u8>,
+    /// Bytes of the present request that are still to come.
+    left: usize,
+}
+
+impl Requests {
+    fn take(&mut self, mut bytes: &[u8], mut each: impl FnMut(i16)) {
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let skipped = self.left.min(bytes.len());
+                self.left -= skipped;
+                bytes = &bytes[skipped..];
+                continue;
+            }
+            self.head.push(bytes[0]);
+            bytes = &bytes[1..];
+            if let [a, b, c, d, kind @ ..] = &self.head[..]
+                && let Ok(kind) = kind.try_into()
+            {
+                each(i16::from_be_bytes(kind));
+                self.left = u32::from_be_bytes([*a, *b, *c, *d]) as usize - 2;
+                self.head.clear();
+            }
+        }
     }
 }
 

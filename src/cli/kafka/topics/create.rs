@@ -11,16 +11,24 @@ use serde_json::json;
 use super::{CreateArgs, Refusal};
 use crate::cli::kafka::{count, number};
 use crate::kafka::admin::topics::Topics;
-use crate::kafka::native::TopicOrder;
+use crate::kafka::native::NewTopic;
+
+/// Stands for the brokers' default replication.
+const BROKERS_OWN: i32 = -1;
 
 pub(super) fn create(args: &CreateArgs) -> Result<String, Refusal> {
     let topics = Topics::connect(&args.connect.cluster()?)?;
+    let settings: Vec<(&str, &str)> = args
+        .settings
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
     topics
-        .create(&TopicOrder {
+        .create(&NewTopic {
             name: &args.name,
             partitions: args.partitions,
-            replication: args.replication.map(i32::from),
-            config: &args.settings,
+            replication: args.replication.map_or(BROKERS_OWN, i32::from),
+            settings: &settings,
         })
         .map_err(|error| {
             let refusal = Refusal::from(error);

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::thread::yield_now;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{PATIENCE, Rig};
 use crate::input::file::settings::Watch;
@@ -256,4 +256,38 @@ fn every_cut_of_an_outage_is_noticed_and_counted() {
     });
     assert!(rig.lost("truncated") > 4_000_000);
     rig.stop();
+}
+
+#[test]
+fn an_idle_file_that_was_rewritten_is_read_again() {
+    for watch in [Watch::Auto, Watch::Poll] {
+        let mut rig = Rig::new(&["a.log"]);
+        rig.settings.watch = watch;
+        rig.timing.idle_after = Duration::ZERO;
+        rig.append("a.log", "one\n");
+        rig.start();
+        rig.until_read();
+        for round in 1..20 {
+            fs::write(rig.path("a.log"), format!("{round}\n").repeat(round + 3)).unwrap();
+            rig.until("last line", |rig| {
+                let last = round.to_string();
+                rig.lines().iter().filter(|line| **line == last).count() == round + 3
+            });
+        }
+        rig.stop();
+    }
+}
+
+#[test]
+fn half_a_line_that_was_replaced_by_more_is_not_joined_to_it() {
+    for _ in 0..20 {
+        let mut rig = Rig::new(&["a.log"]);
+        rig.append("a.log", "a half line");
+        rig.start();
+        rig.until("look", |rig| rig.size_of("a.log") == Some(11));
+        fs::write(rig.path("a.log"), "1\n2\n3\n4\n5\n6\n7\n").unwrap();
+        rig.until_read();
+        rig.stop();
+        assert_eq!(rig.lines(), ["1", "2", "3", "4", "5", "6", "7"]);
+    }
 }

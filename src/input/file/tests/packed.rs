@@ -3,13 +3,12 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::process::Command;
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use std::time::Duration;
 
 use super::copies::{numbers, runs};
 use super::{OpenOptions, Rig};
-use crate::input::file::settings::StartAt;
+use crate::input::file::settings::{StartAt, Watch};
+use crate::input::file::unpack::gzip;
 
 impl Rig {
     /// As gzip(1): the time of the last write stays, the plain file goes.
@@ -24,14 +23,8 @@ impl Rig {
     }
 
     fn pack(&self, path: &std::path::Path, plain: &[u8]) {
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .unwrap();
-        let mut encoder = GzEncoder::new(file, Compression::fast());
-        encoder.write_all(plain).unwrap();
-        encoder.finish().unwrap();
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        file.unwrap().write_all(&gzip(plain)).unwrap();
     }
 
     /// Until everything that was unread is read.
@@ -130,6 +123,37 @@ fn what_was_read_is_not_sent_again_when_it_is_compressed() {
     rig.until_all_read();
     rig.stop();
     assert!(rig.lines().len() == 50, "{:?}", runs(&rig));
+}
+
+#[test]
+fn a_copy_that_is_compressed_before_the_cut_is_noticed_is_not_sent_again() {
+    let mut rig = Rig::new(&["app.log*"]);
+    // Sweeps meet the new name before it is the file's turn.
+    rig.settings.watch = Watch::Poll;
+    rig.timing.poll_first = Duration::from_millis(200);
+    rig.timing.poll_most = rig.timing.poll_first;
+    rig.timing.idle_after = Duration::from_secs(3600);
+    rig.start();
+    for round in 0..3 {
+        rig.append("app.log", &numbers(round * 100..round * 100 + 100));
+        rig.until_lines((round as usize + 1) * 100);
+        rig.until_all_read();
+        let log = rig.path("app.log");
+        fs::copy(&log, rig.path("copy")).unwrap();
+        rig.compress("copy");
+        let log = OpenOptions::new().write(true).open(log).unwrap();
+        log.set_len(0).unwrap();
+        rig.rename("copy.gz", &format!("app.log.{}.gz", 5 - round));
+        rig.until("compressed file", |rig| {
+            let files = rig.running.as_ref().unwrap().facts.files();
+            files.len() == round as usize + 2
+        });
+        rig.until_all_read();
+    }
+    rig.append("app.log", &numbers(300..301));
+    rig.until_lines(301);
+    rig.stop();
+    assert!(rig.lines().len() == 301, "{:?}", runs(&rig));
 }
 
 #[test]

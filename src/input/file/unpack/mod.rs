@@ -42,6 +42,15 @@ pub use self::packing::{MAGIC, Packing, packed_name};
 pub use self::window::HEAD;
 use self::window::Window;
 
+/// `plain` as gzip(1) would have it, for tests of what reads it.
+#[cfg(test)]
+pub(super) fn gzip(plain: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(plain).unwrap_or_default();
+    encoder.finish().unwrap_or_default()
+}
+
 /// How far a read goes by itself to a place that is not decoded yet, in bytes.
 pub const LEAP: u64 = 4 << 20;
 
@@ -80,6 +89,15 @@ pub enum Progress {
 enum Step {
     On,
     Ended,
+}
+
+impl<F> std::fmt::Debug for Unpacked<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = f.debug_struct("Unpacked");
+        text.field("packing", &self.packing);
+        text.field("decoded", &self.window.end());
+        text.finish_non_exhaustive()
+    }
 }
 
 impl<F: FileExt> Unpacked<F> {

@@ -4,129 +4,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::reading::{Reading, START, assert_blocks_and_restarts_change_nothing, read};
 use super::*;
-use crate::checkpoint::Skip;
-use crate::flow::Arenas;
-use crate::input::frame::Skipped;
 use crate::input::frame::settings::{
     FilterSettings, GroupRule, LineEndText, LongLine, MaxLine, MultilineSettings,
 };
-
-/// A record, or what was set aside: where it begins, its value, its source bytes and lines.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    at: usize,
-    value: String,
-    bytes: u32,
-    lines: u32,
-    is_aside: bool,
-}
-
-/// Where framing stood: offset, framing state, how many records came before, and what was skipped.
-type Stood = (usize, bool, Option<Skip>, usize, Skipped);
-
-struct Reading {
-    seen: Vec<Seen>,
-    stood: Vec<Stood>,
-    skipped: Skipped,
-}
-
-/// Frames `text` from `start` on, with more of it there at each of `cuts`, at most `most` bytes at a time.
-fn read(
-    settings: &LineSettings,
-    text: &[u8],
-    from: Stood,
-    cuts: &[usize],
-    most: usize,
-    last: Rest,
-) -> Reading {
-    let mut framer = Framer::new(settings).unwrap();
-    let (mut at, inside_line, skip, _, _) = from;
-    let mut half = Half {
-        inside_line,
-        skip,
-        ..Half::default()
-    };
-    let mut reading = Reading {
-        seen: Vec::new(),
-        stood: Vec::new(),
-        skipped: Skipped::default(),
-    };
-    let ends = cuts.iter().copied().filter(|&end| end > at);
-    let ends: Vec<usize> = ends.chain([text.len()]).collect();
-    for end in ends {
-        loop {
-            let until = end.min(at + most);
-            let mut arena = Arenas::new(1).take(0);
-            assert!(arena.push(b"before") && arena.push(&text[at..until.max(at)]));
-            let rest = if until == text.len() {
-                last
-            } else {
-                Rest::Waits
-            };
-            let mut records = vec![Record {
-                value: Span { start: 0, len: 6 },
-                at: 0,
-                bytes: 6,
-                lines: 1,
-            }];
-            let block = Block {
-                bytes: arena.filled(),
-                from: 6,
-                rest,
-            };
-            let framed = framer.frame(block, at == 0, half, &mut records);
-            let aside = framed.aside.map(|aside| Seen {
-                at: at + aside.at as usize,
-                value: String::from_utf8_lossy(framer.value(arena.filled(), aside.value))
-                    .into_owned(),
-                bytes: 0,
-                lines: 0,
-                is_aside: true,
-            });
-            framer.settle(&mut arena, 6, &framed, &mut records[1..]);
-            for record in &records[1..] {
-                let value = &arena.filled()[record.value.range()];
-                reading.seen.push(Seen {
-                    at: at + record.at as usize,
-                    value: String::from_utf8_lossy(value).into_owned(),
-                    bytes: record.bytes,
-                    lines: record.lines,
-                    is_aside: false,
-                });
-            }
-            reading.seen.extend(aside);
-            reading.skipped += framed.skipped;
-            half = framed.half;
-            at += framed.consumed;
-            let (inside, skip) = (half.inside_line, half.skip);
-            reading
-                .stood
-                .push((at, inside, skip, reading.seen.len(), reading.skipped));
-            if framed.consumed == 0 {
-                let stuck = until < end;
-                assert!(!stuck, "{most} bytes at {at} of {text:?} decide nothing");
-                break;
-            }
-        }
-    }
-    reading
-}
-
-const START: Stood = (
-    0,
-    false,
-    None,
-    0,
-    Skipped {
-        filtered: crate::flow::Count { lines: 0, bytes: 0 },
-        too_long: crate::flow::Count { lines: 0, bytes: 0 },
-        cut: crate::flow::Count { lines: 0, bytes: 0 },
-        truncated: 0,
-        dead_lettered: crate::flow::Count { lines: 0, bytes: 0 },
-        hole: crate::flow::Count { lines: 0, bytes: 0 },
-    },
-);
 
 fn whole(settings: &LineSettings, text: &[u8]) -> Reading {
     read(settings, text, START, &[], usize::MAX / 2, Rest::Last)
@@ -416,19 +298,7 @@ proptest! {
             cuts.into_iter().filter(|&cut| cut < text.len()).collect()
         };
         let (cuts, again) = (within(cuts), within(again));
-        // In one block only once and for all: what a group may still grow to is decided at the end.
-        let all = read(&settings, &text, START, &[], usize::MAX / 2, last);
-        let lookahead = Framer::new(&settings).unwrap().lookahead();
-        let reading = read(&settings, &text, START, &cuts, lookahead, last);
-        let plain = |seen: &[Seen]| -> Vec<(usize, String, u32, bool)> {
-            seen.iter().map(|s| (s.at, s.value.clone(), s.lines, s.is_aside)).collect()
-        };
-        prop_assert_eq!(plain(&reading.seen), plain(&all.seen));
-        for (at, inside, skip, count, _) in reading.stood {
-            let stood = (at, inside, skip, 0, Skipped::default());
-            let rest = read(&settings, &text, stood, &again, usize::MAX / 2, last);
-            prop_assert_eq!(plain(&rest.seen), plain(&all.seen[count..]));
-        }
+        assert_blocks_and_restarts_change_nothing(&settings, &text, &cuts, &again, last);
     }
 
     #[test]

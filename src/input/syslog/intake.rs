@@ -1,0 +1,363 @@
+//! What is done with each message that a socket brought: filter, dress, hand on.
+//!
+//! Invariant: bytes that were taken from a socket are in a record, in the books as skipped, or, after a hard stop, in the books as not delivered.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use regex::bytes::Regex;
+
+use super::dress::{Dressed, Dresser, Taken};
+use super::facts::SyslogFacts;
+use super::frame::{Framer, Text, What};
+use super::parse::{Clock, Moment, ParseError, Protocol, parse};
+use super::settings::{OnIllegalTopic, SyslogSettings};
+use super::{Refused, SOURCE, SetAside};
+use crate::checkpoint::Skip;
+use crate::flow::{Count, Origin, Span};
+use crate::input::Position;
+use crate::input::frame::Skipped;
+use crate::input::outlet::{Ended, Outlet};
+
+/// How often it is tried again to set something aside.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Why the input ends before its time.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Stopped hard, or nobody takes batches any more.
+    Outlet,
+    Failed(String),
+}
+
+impl From<Ended> for End {
+    fn from(_: Ended) -> Self {
+        Self::Outlet
+    }
+}
+
+/// What became of the bytes of a stream.
+pub(super) struct Fed {
+    /// So many are dealt with; the rest waits for more.
+    pub consumed: usize,
+    /// The messages cannot be told apart any more.
+    pub is_lost: bool,
+}
+
+pub(super) struct Intake {
+    pub outlet: Outlet,
+    pub facts: Arc<SyslogFacts>,
+    origin: Arc<Origin>,
+    protocol: Protocol,
+    clock: Clock,
+    include: Option<Regex>,
+    exclude: Option<Regex>,
+    dresser: Dresser,
+    on_illegal_topic: OnIllegalTopic,
+    set_aside: SetAside,
+    /// Bytes that were taken from all sockets.
+    at: u64,
+    /// Since when something is in hand.
+    since: Option<Instant>,
+}
+
+impl Intake {
+    pub fn new(
+        outlet: Outlet,
+        facts: Arc<SyslogFacts>,
+        settings: &SyslogSettings,
+        clock: Clock,
+        names: (&str, &str, &str),
+        set_aside: SetAside,
+    ) -> Result<Self, String> {
+        let regex = |text: &Option<String>| {
+            let regex = text.as_deref().map(Regex::new).transpose();
+            regex.map_err(|error| error.to_string())
+        };
+        Ok(Self {
+            outlet,
+            facts,
+            origin: Arc::new(Origin {
+                input: names.2.into(),
+                path: None,
+            }),
+            protocol: settings.protocol,
+            clock,
+            include: regex(&settings.filter.include)?,
+            exclude: regex(&settings.filter.exclude)?,
+            dresser: Dresser::new(&settings.dress, names)?,
+            on_illegal_topic: settings.dress.on_illegal_topic,
+            set_aside,
+            at: 0,
+            since: None,
+        })
+    }
+
+    /// Bytes came just now.
+    pub fn tick(&mut self) {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let micros = since.map_or(0, |since| since.as_micros());
+        self.clock
+            .set(Moment(i64::try_from(micros).unwrap_or(i64::MAX)));
+    }
+
+    /// How long something has been in hand.
+    pub fn held(&self) -> Option<Duration> {
+        self.since.map(|since| since.elapsed())
+    }
+
+    /// Sends what is in hand.
+    pub fn flush(&mut self) -> Result<(), End> {
+        self.since = None;
+        Ok(self.outlet.flush()?)
+    }
+
+    /// Takes the messages at the beginning of `bytes`. `last`: no more will come.
+    pub fn feed(
+        &mut self,
+        framer: &mut Framer,
+        bytes: &[u8],
+        peer: Option<&str>,
+        last: bool,
+    ) -> Result<Fed, End> {
+        let mut fed = Fed {
+            consumed: 0,
+            is_lost: false,
+        };
+        loop {
+            let rest = &bytes[fed.consumed..];
+            if rest.is_empty() && (!last || framer.is_between()) {
+                return Ok(fed);
+            }
+            let step = framer.next(rest, last);
+            let done = match step.what {
+                What::More => {
+                    fed.consumed += step.consumed;
+                    return Ok(fed);
+                }
+                What::Text(text) => self.message(rest, &text, peer),
+                What::Aside(at, counted) => {
+                    let reason =
+                        "the message is longer than max_line.size; this is what it begins with";
+                    self.set_aside(&rest[at], peer, None, "line_too_long", reason)
+                        .map(|()| self.skip(Skip::DeadLettered, counted, false))
+                }
+                What::Skip(skip, counted, ends) => {
+                    self.skip(skip, counted, ends);
+                    Ok(())
+                }
+                What::Lost(counted) => {
+                    fed.is_lost = true;
+                    let unframed = count(1, counted);
+                    self.skipped(
+                        counted,
+                        &Skipped {
+                            unframed,
+                            ..Skipped::default()
+                        },
+                    );
+                    Ok(())
+                }
+            };
+            if let Err(end) = done {
+                self.give_up(rest.len());
+                return Err(end);
+            }
+            fed.consumed += step.consumed;
+            if fed.is_lost {
+                return Ok(fed);
+            }
+        }
+    }
+
+    /// Bytes that were taken from a socket and will not be sent: they show in the books as not delivered.
+    pub fn give_up(&mut self, bytes: usize) {
+        if bytes > 0 {
+            self.outlet.tracker().reads(count(1, bytes));
+        }
+    }
+
+    fn message(&mut self, bytes: &[u8], text: &Text, peer: Option<&str>) -> Result<(), End> {
+        let message = &bytes[text.at.clone()];
+        let counted = count(u64::from(text.ends), text.bytes);
+        if text.is_torn {
+            self.facts.torn.add(1);
+        }
+        let is_out = |regex: &Option<Regex>| regex.as_ref().map(|it| it.is_match(message));
+        if is_out(&self.include) == Some(false) || is_out(&self.exclude) == Some(true) {
+            let filtered = counted;
+            self.skipped(
+                text.bytes,
+                &Skipped {
+                    filtered,
+                    ..Skipped::default()
+                },
+            );
+            return Ok(());
+        }
+        let parsed = match text.is_piece {
+            true => Err(ParseError::Piece),
+            false => parse(message, self.protocol, &self.clock),
+        };
+        if parsed.is_err() {
+            self.facts.unparsed.add(1);
+        }
+        let taken = Taken {
+            bytes: message,
+            parsed: parsed.as_ref().map_err(|error| *error),
+            protocol: self.protocol,
+            peer,
+            at: self.at,
+            read_time: self.clock.now().0,
+        };
+        match self.dresser.dress(&taken) {
+            Dressed::To(topic) => self.send(message, topic.as_ref(), counted)?,
+            Dressed::IllegalTopic => self.refuse(message, counted, peer)?,
+        }
+        if text.is_cut {
+            let cut = Skipped {
+                truncated: 1,
+                ..Skipped::default()
+            };
+            self.skipped(0, &cut);
+        }
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        message: &[u8],
+        topic: Option<&Arc<str>>,
+        counted: Count,
+    ) -> Result<(), End> {
+        let dresser = &self.dresser;
+        let message = if dresser.is_raw() { message } else { b"" };
+        let filling = self.outlet.room(message.len() + dresser.text.len())?;
+        let base = filling.arena.len();
+        // There is room: it was asked for.
+        let fits = filling.arena.push(message) && filling.arena.push(&dresser.text);
+        debug_assert!(fits, "the room that was given is not there");
+        let span = |from: usize, to: usize| Span {
+            start: small(base + from),
+            len: small(to - from),
+        };
+        let mut from = message.len() + dresser.ends.first().copied().unwrap_or(0);
+        let value = span(0, from);
+        let extras = &mut filling.extras;
+        for (at, end) in dresser.ends.iter().enumerate().skip(1) {
+            let to = message.len() + end;
+            match at == 1 && dresser.has_key() {
+                true => extras.keys.push(span(from, to)),
+                false => extras.headers.push(span(from, to)),
+            }
+            from = to;
+        }
+        if extras.header_names.len() != dresser.header_names.len() {
+            extras.header_names = dresser.header_names.clone();
+        }
+        extras.timestamps.extend(dresser.timestamp);
+        if dresser.out_of_range {
+            self.facts.out_of_range.add(1);
+        }
+        filling.add_record(topic, &self.origin, SOURCE, value, (self.at, counted));
+        self.at += counted.bytes;
+        self.since.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// The message's topic cannot be one.
+    fn refuse(&mut self, message: &[u8], counted: Count, peer: Option<&str>) -> Result<(), End> {
+        let topic = String::from_utf8_lossy(self.dresser.topic()).into_owned();
+        let mut skipped = Skipped::default();
+        match self.on_illegal_topic {
+            OnIllegalTopic::Stop => {
+                return Err(End::Failed(format!(
+                    "{topic:?}, made of a message, cannot be a topic's name, and on_refused is stop"
+                )));
+            }
+            OnIllegalTopic::Drop => skipped.illegal_topic = counted,
+            OnIllegalTopic::DeadLetter => {
+                let reason = "the name that the message gives its topic cannot be one: 1 to 249 letters, digits and . _ -";
+                self.set_aside(message, peer, Some(&topic), "illegal_topic", reason)?;
+                skipped.dead_lettered = counted;
+            }
+        }
+        self.skipped(usize::try_from(counted.bytes).unwrap_or(0), &skipped);
+        Ok(())
+    }
+
+    /// Durable when it returns `Ok`.
+    fn set_aside(
+        &mut self,
+        value: &[u8],
+        peer: Option<&str>,
+        topic: Option<&str>,
+        code: &'static str,
+        reason: &str,
+    ) -> Result<(), End> {
+        let refused = Refused {
+            offset: self.at,
+            peer,
+            topic,
+            value,
+            code,
+            reason,
+        };
+        let mut said = false;
+        while let Err(error) = (self.set_aside)(&refused) {
+            if !said {
+                tracing::error!(
+                    input = %self.origin.input, error, code,
+                    "a message cannot be set aside; the input waits"
+                );
+                said = true;
+            }
+            if self.outlet.stop().is_hard() {
+                return Err(End::Outlet);
+            }
+            self.outlet.bell().wait(RETRY);
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, skip: Skip, bytes: usize, ends: bool) {
+        let mut skipped = Skipped::default();
+        let lines = u64::from(ends);
+        match skip {
+            // The line that was cut has its record.
+            Skip::Truncated => skipped.cut = count(0, bytes),
+            Skip::Dropped => skipped.too_long = count(lines, bytes),
+            Skip::DeadLettered => skipped.dead_lettered = count(lines, bytes),
+            Skip::Filtered => skipped.filtered = count(lines, bytes),
+        }
+        self.skipped(bytes, &skipped);
+    }
+
+    /// Bytes that are in no record. They go into the books at once: nothing of them is saved anywhere.
+    fn skipped(&mut self, bytes: usize, skipped: &Skipped) {
+        self.at += bytes as u64;
+        if self.outlet.holds_records() {
+            let end = Position {
+                offset: self.at,
+                ..Position::default()
+            };
+            if let Some(filling) = self.outlet.hand() {
+                filling.skip(SOURCE, skipped, end);
+            }
+        } else {
+            let outcome = skipped.outcome();
+            self.outlet.tracker().skips(&outcome, skipped.truncated);
+        }
+    }
+}
+
+fn count(lines: u64, bytes: usize) -> Count {
+    Count {
+        lines,
+        bytes: bytes as u64,
+    }
+}
+
+fn small(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,64 @@
+//! What a syslog input is asked for, as it obeys it.
+
+use super::lines;
+use super::names::Names;
+use crate::config::{Input, Route, SyslogInput};
+use crate::input::syslog::settings::{
+    DressSettings, Listen, OnIllegalTopic, ServerTls, SyslogSettings,
+};
+use crate::kafka::settings::OnRefused;
+
+/// Of settings that rules have passed.
+pub(super) fn settings(
+    names: &Names<'_>,
+    input: &Input,
+    from: &SyslogInput,
+    to: &Route,
+) -> Option<SyslogSettings> {
+    let lines = lines::settings(&from.lines);
+    let mut headers = Vec::new();
+    for header in &to.headers {
+        let value = names.header(input, &header.value).ok()?;
+        headers.push((header.name.value.clone(), value.source()));
+    }
+    let pairs = |property: &crate::config::Property| {
+        (property.name.value.clone(), property.value.value.clone())
+    };
+    Some(SyslogSettings {
+        listen: from
+            .listen
+            .iter()
+            .filter_map(|listen| listen.value.parse().ok())
+            .collect::<Vec<Listen>>(),
+        tls: from.tls.as_ref().map(|tls| ServerTls {
+            cert_file: names.absolute(&tls.cert_file).into(),
+            key_file: names.absolute(&tls.key_file).into(),
+            client_ca_file: tls
+                .client_ca_file
+                .as_ref()
+                .map(|path| names.absolute(path).into()),
+        }),
+        framing: from.framing,
+        protocol: from.protocol,
+        time_zone: from.time_zone.value.clone(),
+        max_line: lines.max_line,
+        filter: lines.filter,
+        max_connections: from.max_connections,
+        idle_timeout: from.idle_timeout,
+        receive_buffer: from.receive_buffer,
+        mode: from.mode,
+        dress: DressSettings {
+            topic: names.topic(input).ok()??.source(),
+            key: names.key(input).ok()?.map(|key| key.source()),
+            headers,
+            json: to.json.value,
+            fields: to.fields.iter().map(pairs).collect(),
+            timestamp: to.event_time.value.then_some(to.range),
+            on_illegal_topic: match to.on_refused {
+                OnRefused::DeadLetter => OnIllegalTopic::DeadLetter,
+                OnRefused::Stop => OnIllegalTopic::Stop,
+                OnRefused::Drop => OnIllegalTopic::Drop,
+            },
+        },
+    })
+}

@@ -1,0 +1,280 @@
+//! The table "What happens to my lines when ..." of README: every row is held by tests, which are named here.
+
+use std::fs;
+use std::path::Path;
+
+/// How a row begins, and the tests that fail when it is not true.
+const ROWS: &[(&str, &[&str])] = &[
+    (
+        "Kafka is away",
+        &["nothing_is_lost_while_kafka_is_dead_or_silent_for_twenty_seconds_and_memory_is_bounded"],
+    ),
+    (
+        "a partition has no leader",
+        &[
+            "a_partition_without_a_leader_is_passed_over",
+            "without_any_leader_records_wait_in_some_lane",
+        ],
+    ),
+    (
+        "the topic does not exist",
+        &["faults_of_the_topic_wait_and_lose_nothing"],
+    ),
+    (
+        "a record is too large",
+        &["a_record_that_kafka_refuses_is_set_aside_and_holds_up_no_other"],
+    ),
+    (
+        "the file is renamed and a new one created",
+        &[
+            "nothing_is_missing_when_the_log_is_renamed",
+            "nothing_is_missing_when_the_rotated_logs_carry_the_time",
+            "a_renamed_file_is_followed_to_its_end_and_the_new_one_from_its_beginning",
+            "generations_that_were_never_seen_under_their_first_name_are_read",
+            "what_rotates_while_nobody_takes_batches_is_held_and_read_later",
+            "a_file_renamed_while_nobody_looked_is_finished_first",
+        ],
+    ),
+    (
+        "the file is copied and cut",
+        &[
+            "nothing_is_missing_when_the_log_is_copied_and_cut_while_nobody_writes",
+            "only_what_was_written_between_copy_and_cut_is_missing_when_the_log_is_copied_and_cut",
+            "the_copy_of_a_copytruncate_is_not_sent_again",
+            "what_was_not_read_before_the_cut_is_read_from_the_copy",
+            "lines_written_between_the_copy_and_the_cut_are_sent_once_if_they_were_read",
+            "copies_made_while_nobody_looked_are_continued_and_those_between_are_read",
+        ],
+    ),
+    (
+        "a copy is still being made",
+        &["a_copy_that_is_being_made_waits_for_the_cut"],
+    ),
+    (
+        "a rotated file was compressed",
+        &[
+            "nothing_is_missing_when_the_renamed_log_is_compressed_at_once",
+            "nothing_is_missing_when_the_application_writes_on_into_a_log_that_was_compressed",
+            "nothing_is_missing_when_the_renamed_log_is_compressed_at_the_next_rotation",
+            "a_file_that_was_compressed_while_nobody_looked_is_continued_at_the_same_line",
+            "what_was_read_is_not_sent_again_when_it_is_compressed",
+            "generations_that_were_compressed_unseen_are_read_and_older_ones_are_not",
+            "every_packing_is_read",
+        ],
+    ),
+    (
+        "compressed files match a pattern",
+        &["compressed_files_that_were_never_seen_are_read_once_with_all_their_members"],
+    ),
+    (
+        "a compressed file is incomplete",
+        &[
+            "a_file_that_is_still_being_compressed_is_read_as_it_grows",
+            "damage_ends_a_compressed_file_and_is_counted",
+        ],
+    ),
+    (
+        "the file is cut, or rewritten in place",
+        &[
+            "a_cut_file_is_read_again_from_its_beginning_and_what_was_unread_is_counted",
+            "a_file_rewritten_in_place_is_noticed_at_any_length",
+            "a_file_rewritten_while_nobody_looked_is_read_from_its_beginning",
+            "every_cut_of_an_outage_is_noticed_and_counted",
+        ],
+    ),
+    (
+        "the file is deleted and made again",
+        &[
+            "an_inode_used_again_is_a_new_file",
+            "an_inode_used_again_is_another_file",
+        ],
+    ),
+    (
+        "two files begin with the same lines",
+        &[
+            "an_equal_beginning_does_not_make_a_file_a_copy",
+            "equal_files_of_the_very_first_start_are_all_read",
+        ],
+    ),
+    (
+        "a symbolic link is pointed",
+        &["a_link_that_is_pointed_elsewhere_leads_to_the_next_file"],
+    ),
+    (
+        "a device's number changes",
+        &[
+            "a_file_is_known_again_under_any_name_and_device_number",
+            "another_device_needs_the_same_path_and_content",
+        ],
+    ),
+    (
+        "a file was truncated and its writer",
+        &[
+            "a_writer_that_goes_on_behind_a_truncation_leaves_no_record_of_nuls",
+            "a_hole_of_terabytes_is_skipped_at_once",
+        ],
+    ),
+    (
+        "a file is preallocated",
+        &["a_preallocated_file_is_read_as_it_is_written"],
+    ),
+    (
+        "the last line has no line feed yet",
+        &[
+            "without_a_timeout_a_half_line_waits",
+            "a_line_that_is_not_ended_in_time_is_sent_and_goes_on_as_another",
+        ],
+    ),
+    (
+        "a line is empty",
+        &["lines_arrive_as_they_are_appended_and_half_ones_when_they_end"],
+    ),
+    (
+        "a line is longer than",
+        &[
+            "a_long_line_meets_its_policy_and_one_of_exactly_the_size_does_not",
+            "a_truncated_line_keeps_its_beginning_and_the_rest_is_counted",
+            "an_endless_line_takes_no_more_memory_than_a_long_one",
+        ],
+    ),
+    (
+        "a stack trace has many lines",
+        &["an_open_group_survives_rotation_and_restart"],
+    ),
+    (
+        "lines end with NUL or a text",
+        &[
+            "lines_end_with_nul_or_with_a_text",
+            "other_encodings_arrive_as_utf_8_and_positions_are_those_of_the_file",
+        ],
+    ),
+    (
+        "a `filter` sorts a line out",
+        &["filtered_lines_are_counted_and_the_position_passes_them"],
+    ),
+    (
+        "the disk under `data_dir` is full",
+        &[
+            "a_full_disk_under_the_positions_stops_no_line_and_is_over_when_there_is_room",
+            "a_disk_that_is_full_at_the_stop_ends_it_with_70_and_the_word_that_lines_are_repeated",
+            "a_read_only_disk_is_named_with_77_nothing_is_sent_and_it_goes_on_when_it_can_be_written",
+        ],
+    ),
+    (
+        "the disk under an output is full",
+        &["a_full_disk_pauses_the_output_and_it_goes_on_by_itself"],
+    ),
+    (
+        "data_dir's positions are damaged",
+        &[
+            "positions_that_a_power_cut_made_empty_or_zeros_stop_the_start_and_nothing_is_sent_again",
+        ],
+    ),
+    (
+        "an input is pointed at another cluster",
+        &[
+            "an_input_pointed_at_another_cluster_stops_with_a_message_and_sends_nothing",
+            "an_input_begins_anew_on_another_cluster_as_the_daemon_says",
+        ],
+    ),
+    (
+        "an input is renamed",
+        &["a_renamed_input_keeps_its_positions"],
+    ),
+    (
+        "a file is deleted before it was read",
+        &[
+            "a_deleted_file_is_read_to_its_end_and_then_forgotten",
+            "a_deleted_file_beyond_the_limit_is_given_up_also_while_nobody_takes_batches",
+        ],
+    ),
+    (
+        "there are more files than may be open",
+        &[
+            "far_fewer_handles_than_files_lose_and_repeat_nothing",
+            "files_are_not_gone_because_no_descriptor_is_left",
+        ],
+    ),
+    (
+        "a file is older than `ignore_older`",
+        &["an_old_file_is_read_only_when_it_is_written_to_again_and_then_whole"],
+    ),
+    (
+        "a file is gone when the daemon starts",
+        &["a_position_whose_file_stays_away_expires_and_is_counted"],
+    ),
+    (
+        "a folder or a file cannot be looked at",
+        &[
+            "what_cannot_be_looked_at_for_long_is_not_taken_for_gone_and_sent_again",
+            "a_file_without_permission_is_tried_again",
+        ],
+    ),
+    (
+        "inotify has no watches",
+        &[
+            "past_every_limit_of_inotify_new_lines_files_and_folders_are_found_and_it_is_said_once",
+            "more_writes_than_the_kernel_keeps_are_told_as_missed",
+        ],
+    ),
+    (
+        "one file has several names",
+        &[
+            "one_file_under_several_names_is_read_once",
+            "a_file_keeps_its_position_whichever_of_its_names_goes",
+        ],
+    ),
+    (
+        "a name is not UTF-8",
+        &["names_of_any_bytes_are_found_and_known_again_after_a_restart"],
+    ),
+];
+
+const TITLE: &str = "## What happens to my lines when ...";
+
+/// The first cells of the table.
+fn rows() -> Vec<String> {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let table = &readme[readme.find(TITLE).unwrap() + TITLE.len()..];
+    let table = table.split("\n## ").next().unwrap();
+    let cells = table.lines().filter_map(|line| line.strip_prefix("| "));
+    let cells = cells.filter_map(|line| Some(line.split(" | ").next()?.to_owned()));
+    cells.filter(|cell| cell != "...").collect()
+}
+
+fn sources(folder: &Path, into: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            into.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_row_of_the_table_about_lines_has_its_tests_and_every_test_is_there() {
+    let rows = rows();
+    assert!(rows.len() > 30, "{rows:?}");
+    for row in &rows {
+        let found = ROWS.iter().filter(|(begin, _)| row.starts_with(begin));
+        assert_eq!(found.count(), 1, "no tests are named for: {row}");
+    }
+    let mut text = String::new();
+    for folder in ["src", "tests"] {
+        sources(Path::new(folder), &mut text);
+    }
+    for (begin, tests) in ROWS {
+        assert!(
+            rows.iter().any(|row| row.starts_with(begin)),
+            "no row begins: {begin}"
+        );
+        for test in *tests {
+            assert!(
+                text.contains(&format!("fn {test}(")),
+                "{begin}: no test is called {test}"
+            );
+        }
+    }
+}
