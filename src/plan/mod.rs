@@ -49,6 +49,8 @@ pub struct Plan {
     pub checkpoint_sync: Duration,
     /// Bytes.
     pub dead_letters_max_size: u64,
+    /// All of the configuration, used or not.
+    pub clusters: Vec<ClusterSettings>,
     /// No two are equal.
     pub producers: Vec<ProducerSettings>,
     pub inputs: Vec<InputPlan>,
@@ -140,6 +142,11 @@ pub fn plan(config: &Config, site: &Site) -> Result<Plan, Vec<Problem>> {
         checkpoint_every: config.checkpoint_every,
         checkpoint_sync: config.checkpoint_sync,
         dead_letters_max_size: config.dead_letters_max_size,
+        clusters: config
+            .clusters
+            .iter()
+            .filter_map(cluster_settings)
+            .collect(),
         producers: Vec::new(),
         inputs: Vec::new(),
         outputs: Vec::new(),

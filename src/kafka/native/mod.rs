@@ -5,20 +5,24 @@
 
 #![allow(unsafe_code)]
 
+mod admin;
 mod client;
 mod consume;
 mod elaborate;
 mod event;
 mod group;
+mod groups;
 mod offsets;
 mod produce;
 mod topics;
 mod transaction;
 
+pub use admin::{Answer, ConfigSource, ConfigValue, GroupListing, MemberListing};
 pub use client::{Kind, Native, QueueBell};
 pub use consume::{Message, MessageBatch};
 pub use event::{Event, EventKind};
 pub use group::Member;
+pub use groups::{NativeGroup, NativeMember};
 pub use offsets::{Boundary, PartitionOffset};
 pub use produce::{Delivery, Flight, MOST_RECORDS, Ticket, Topic};
 pub use topics::NewTopic;
