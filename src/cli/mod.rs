@@ -7,11 +7,14 @@
 mod check;
 mod checkpoints;
 mod completions;
+mod console;
+mod consume;
 pub mod exit;
 pub mod kafka;
 pub mod load;
 mod man;
 mod probe;
+mod produce;
 pub mod run;
 mod schema;
 mod status;
@@ -51,6 +54,10 @@ enum Command {
     Check(CheckArgs),
     /// Show what a running daemon is doing
     Status(StatusArgs),
+    /// Write lines to a topic
+    Produce(Box<produce::ProduceArgs>),
+    /// Print records of topics
+    Consume(Box<consume::ConsumeArgs>),
     /// Show where each file stands, and change it by hand
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
@@ -129,6 +136,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::check(&args),
         Command::Status(args) => status::status(&args),
+        Command::Produce(args) => produce::produce(*args),
+        Command::Consume(args) => consume::consume(&args),
         Command::Checkpoints(command) => checkpoints::checkpoints(&command),
         Command::Schema => schema::schema(),
         Command::Man => man::man(),

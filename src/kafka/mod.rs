@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod commit;
+pub mod console;
 pub mod consumer;
 pub mod embedded;
 pub mod errors;

@@ -7,6 +7,7 @@
 
 mod client;
 mod consume;
+mod courier;
 mod event;
 mod group;
 mod offsets;
@@ -14,6 +15,7 @@ mod produce;
 
 pub use client::{Kind, Native, QueueBell};
 pub use consume::{Message, MessageBatch};
+pub use courier::{Courier, Report};
 pub use event::{Event, EventKind};
 pub use group::Member;
 pub use offsets::{Boundary, PartitionOffset};

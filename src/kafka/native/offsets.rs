@@ -199,16 +199,30 @@ pub(super) fn bounds(
     boundary: Boundary,
     timeout: Duration,
 ) -> Result<Vec<PartitionOffset>, (RDKafkaErrorCode, String)> {
-    let list = listed(partitions)?;
     // The protocol's own: these two times stand for the ends.
     let time = match boundary {
         Boundary::First => rdsys::RD_KAFKA_OFFSET_BEGINNING,
         Boundary::End => rdsys::RD_KAFKA_OFFSET_END,
     };
+    since(client, partitions, i64::from(time), timeout)
+}
+
+/// The first offset of `partitions` whose record is not older than `time` (milliseconds since 1970). Waits for their leaders, at most
+/// `timeout`.
+///
+/// # Errors
+/// The code and librdkafka's text.
+pub(super) fn since(
+    client: &Native,
+    partitions: &[PartitionOffset],
+    time: i64,
+    timeout: Duration,
+) -> Result<Vec<PartitionOffset>, (RDKafkaErrorCode, String)> {
+    let list = listed(partitions)?;
     // SAFETY: client and list are alive; `elems` has `cnt` elements.
     unsafe {
         for at in 0..partitions.len() {
-            (*(*list.ptr()).elems.add(at)).offset = i64::from(time);
+            (*(*list.ptr()).elems.add(at)).offset = time;
         }
         let code = rdsys::rd_kafka_offsets_for_times(client.ptr(), list.ptr(), millis(timeout));
         match words(code) {

@@ -35,7 +35,7 @@ pub const MOST_RECORDS: usize = (1 << RECORD_BITS) - 1;
 pub const MOST_SLOTS: usize = (1 << SLOT_BITS) - 1;
 
 impl Ticket {
-    fn pack(self) -> *mut std::ffi::c_void {
+    pub(super) fn pack(self) -> *mut std::ffi::c_void {
         const { assert!(usize::BITS == 64, "tickets travel in a pointer of 64 bits") };
         let bits = (u64::from(self.slot) << (LANE_BITS + RECORD_BITS))
             | (u64::from(self.lane) << RECORD_BITS)
@@ -43,7 +43,7 @@ impl Ticket {
         std::ptr::without_provenance_mut(bits as usize)
     }
 
-    fn unpack(bits: *mut std::ffi::c_void) -> Self {
+    pub(super) fn unpack(bits: *mut std::ffi::c_void) -> Self {
         let bits = bits.addr() as u64;
         Self {
             slot: (bits >> (LANE_BITS + RECORD_BITS)) as u32,
@@ -91,6 +91,10 @@ impl Topic {
         NonNull::new(topic)
             .map(Self)
             .ok_or_else(|| format!("librdkafka refuses the topic name {name:?}"))
+    }
+
+    pub(super) fn ptr(&self) -> *mut rdsys::rd_kafka_topic_t {
+        self.0.as_ptr()
     }
 }
 
