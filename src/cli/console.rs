@@ -17,6 +17,19 @@ pub(super) fn refusal(why: Unreached) -> Refusal {
     }
 }
 
+/// Bytes that were written with escapes, at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bytes(pub Vec<u8>);
+
+/// # Errors
+/// An unknown escape, or nothing at all.
+pub(super) fn delimiter(text: &str) -> Result<Bytes, String> {
+    match escaped(text)? {
+        bytes if bytes.is_empty() => Err("a delimiter has at least one character".to_owned()),
+        bytes => Ok(Bytes(bytes)),
+    }
+}
+
 /// What the broker's logs and quotas know this process as.
 pub(super) fn client_id() -> String {
     "logferry".to_owned()

@@ -7,7 +7,7 @@ use regex::bytes::Regex;
 
 use super::format::Format;
 use super::place;
-use crate::cli::console::{client_id, escaped};
+use crate::cli::console::{Bytes, client_id, delimiter};
 use crate::cli::duration;
 use crate::cli::kafka::Refusal;
 use crate::cli::kafka::connect::ConnectArgs;
@@ -16,7 +16,7 @@ use crate::kafka::console::reader::ReaderSettings;
 
 /// `logferry consume`
 #[derive(Debug, Clone, Args)]
-pub struct ConsumeArgs {
+pub(in crate::cli) struct ConsumeArgs {
     #[command(flatten)]
     pub connect: ConnectArgs,
     /// A topic, or a regular expression that begins with ^; may be repeated
@@ -54,7 +54,7 @@ pub struct ConsumeArgs {
         short = 'K',
         long,
         value_name = "DELIMITER",
-        value_parser = escaped_bytes,
+        value_parser = delimiter,
         conflicts_with = "json"
     )]
     pub key_delimiter: Option<Bytes>,
@@ -70,14 +70,6 @@ pub struct ConsumeArgs {
     /// Say on standard error what happens: partitions that come and go, and where the end is
     #[arg(short, long)]
     pub verbose: bool,
-}
-
-/// Bytes that were written with escapes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bytes(Vec<u8>);
-
-fn escaped_bytes(text: &str) -> Result<Bytes, String> {
-    escaped(text).map(Bytes)
 }
 
 /// How records are printed.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use regex::bytes::Regex;
 
-pub use self::args::ConsumeArgs;
+pub(in crate::cli) use self::args::ConsumeArgs;
 use self::args::Print;
 use self::out::{Closed, Out};
 use super::exit::ExitStatus;

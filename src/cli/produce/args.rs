@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::lines::{KeyRule, Style};
-use crate::cli::console::{client_id, escaped};
+use crate::cli::console::{Bytes, client_id, delimiter};
 use crate::cli::duration;
 use crate::cli::kafka::Refusal;
 use crate::cli::kafka::connect::ConnectArgs;
@@ -19,7 +19,7 @@ const BATCH: u64 = 1_000_000;
 
 /// `logferry produce`
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub struct ProduceArgs {
+pub(in crate::cli) struct ProduceArgs {
     #[command(flatten)]
     pub connect: ConnectArgs,
     /// The topic
@@ -30,7 +30,7 @@ pub struct ProduceArgs {
     pub files: Vec<PathBuf>,
     /// The key stands before the first of these in each line (\t, \x1f and the like are understood)
     #[arg(short = 'K', long, value_name = "DELIMITER", value_parser = delimiter, conflicts_with_all = ["key", "json"])]
-    pub key_delimiter: Option<Vec<u8>>,
+    pub key_delimiter: Option<Bytes>,
     /// The key of each record, a template: {host} {line} {file.path} {file.name} {file.dir} {file.offset}
     #[arg(short, long, value_name = "TEMPLATE", conflicts_with = "json")]
     pub key: Option<String>,
@@ -81,14 +81,6 @@ fn header(text: &str) -> Result<Header, String> {
     }
 }
 
-fn delimiter(text: &str) -> Result<Vec<u8>, String> {
-    let bytes = escaped(text)?;
-    if bytes.is_empty() {
-        return Err("a delimiter has at least one character".to_owned());
-    }
-    Ok(bytes)
-}
-
 fn partitioner(name: &str) -> Result<Chosen, String> {
     Ok(Chosen(match name {
         "murmur2_random" => Partitioner::Murmur2Random,
@@ -117,7 +109,7 @@ impl ProduceArgs {
     /// How lines become records.
     pub(super) fn style(&self) -> Result<Style, Refusal> {
         let key = match (&self.key_delimiter, &self.key) {
-            (Some(delimiter), _) => KeyRule::Before(delimiter.clone()),
+            (Some(Bytes(delimiter)), _) => KeyRule::Before(delimiter.clone()),
             (None, Some(text)) => {
                 let allowed: &[Part] = if self.files.is_empty() {
                     &[Part::Host, Part::Line]

@@ -17,7 +17,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-pub use self::args::ProduceArgs;
+pub(in crate::cli) use self::args::ProduceArgs;
 use self::lines::{Got, Lines};
 use self::source::Source;
 use super::exit::ExitStatus;

@@ -98,7 +98,8 @@ fn troubles(native: &Native, brokers: &str, otherwise: &str) -> String {
     let mut said: Vec<String> = Vec::new();
     while let Some(event) = native.poll(Duration::ZERO) {
         if let EventKind::Error { code, text, .. } = event.kind() {
-            let text = text.split(" (after ").next().unwrap_or_default().to_owned();
+            let text = text.split(" (after ").next().unwrap_or_default();
+            let text = text.replacen("/bootstrap: ", ": ", 1);
             if code != RDKafkaErrorCode::AllBrokersDown && !said.contains(&text) {
                 said.push(text);
             }
