@@ -6,7 +6,7 @@ use std::process::ExitCode;
 pub(super) const HELP: &str = "\
 Exit codes:
     0  done; a daemon that was stopped and delivered everything
-    1  --once or standard input ended with lines undelivered, dropped or set aside
+    1  lines were left undelivered, dropped or set aside; a command for Kafka could not do it
     2  usage
    69  Kafka, or for status the daemon, cannot be reached
    70  internal error
@@ -22,7 +22,7 @@ Exit codes:
 pub enum ExitStatus {
     /// 0: done.
     Done,
-    /// 1: ended with undelivered, dropped or dead-lettered lines.
+    /// 1: ended with undelivered, dropped or dead-lettered lines; a command for Kafka could not do it.
     Undelivered,
     /// 2: wrong arguments.
     Usage,

@@ -70,7 +70,11 @@ fn describe(roff: &mut Roff, above: &str, command: &Command) {
             .get_help()
             .map(ToString::to_string)
             .unwrap_or_default();
-        let short = argument.get_short().map(|letter| format!("-{letter}, "));
+        // What has no long name shows its short one by itself.
+        let short = argument
+            .get_short()
+            .filter(|_| argument.get_long().is_some())
+            .map(|letter| format!("-{letter}, "));
         roff.text([bold(format!("{}{argument}", short.unwrap_or_default()))]);
         roff.text([roman(help)]);
     }
@@ -93,6 +97,9 @@ mod tests {
             "logferry check",
             "logferry checkpoints list",
             "logferry checkpoints reset",
+            "logferry topics create",
+            "logferry groups reset",
+            "\\-X <KEY=VALUE>",
             "logferry status",
             "logferry schema",
             "EXIT STATUS",

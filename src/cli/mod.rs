@@ -61,6 +61,12 @@ enum Command {
     /// Show where each file stands, and change it by hand
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
+    /// Show, make and delete topics
+    #[command(subcommand)]
+    Topics(kafka::topics::TopicsCommand),
+    /// Show consumer groups and what they lag behind, and put their offsets elsewhere
+    #[command(subcommand)]
+    Groups(kafka::groups::GroupsCommand),
     /// Print a JSON Schema of the configuration, for editors
     Schema,
     /// Print the manual page
@@ -139,6 +145,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Produce(args) => produce::produce(*args),
         Command::Consume(args) => consume::consume(&args),
         Command::Checkpoints(command) => checkpoints::checkpoints(&command),
+        Command::Topics(command) => kafka::topics::topics(&command),
+        Command::Groups(command) => kafka::groups::groups(&command),
         Command::Schema => schema::schema(),
         Command::Man => man::man(),
         Command::Completions { shell } => completions::completions(shell),

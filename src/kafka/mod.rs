@@ -3,6 +3,7 @@
 //! Into Kafka: `route` (topic, key and partition of each record) -> `lane` (what waits for one partition) -> `native::Flight` (what
 //! librdkafka holds) -> `producer` (the thread that drives them). Out of Kafka: `consumer`, `rebalance`, `commit`.
 
+pub mod admin;
 pub mod cluster;
 pub mod commit;
 pub mod console;

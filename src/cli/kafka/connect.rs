@@ -20,6 +20,7 @@ use clap::Args;
 use super::Refusal;
 use crate::cli::CONFIG;
 use crate::cli::load::load;
+use crate::kafka::properties::probe_property;
 use crate::kafka::settings::{Brokers, ClusterSettings, SaslSettings, TlsSettings};
 use crate::value::{Secret, SecretSource};
 
@@ -249,7 +250,13 @@ fn set(cluster: &mut ClusterSettings, property: &Property) -> Result<(), Refusal
             if name.starts_with("ssl.") || name.starts_with("ssl_") {
                 tls(cluster);
             }
-            cluster.options.insert(name.clone(), text()?);
+            let text = text()?;
+            // `security.protocol` is not passed on: what it says is looked at in `finish`.
+            if name != "security.protocol" {
+                probe_property(name, &text)
+                    .map_err(|error| Refusal::usage(format!("-X {name}: {error}")))?;
+            }
+            cluster.options.insert(name.clone(), text);
         }
     }
     Ok(())
@@ -264,7 +271,7 @@ fn sasl(cluster: &mut ClusterSettings) -> &mut SaslSettings {
 }
 
 fn tls(cluster: &mut ClusterSettings) -> &mut TlsSettings {
-    cluster.tls.get_or_insert_with(|| TlsSettings {
+    cluster.tls.get_or_insert(TlsSettings {
         ca_file: None,
         cert_file: None,
         key_file: None,
@@ -420,6 +427,7 @@ mod tests {
             &["-b", "a", "-X", "security.protocol=https"],
             &["-b", "a", "-X", "enable.ssl.certificate.verification=no"],
             &["-b", "a", "-X", "sasl.password=@/nowhere"],
+            &["-b", "a", "-X", "no.such.property=1"],
             &["-b", ","],
         ] {
             let error = cluster(line, &[]).unwrap_err();

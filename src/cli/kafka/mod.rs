@@ -6,11 +6,14 @@
 //! Invariant: a command that changes something says what it changed; one that could not, says so and ends with another code than 0.
 
 pub mod connect;
+pub mod groups;
+pub mod topics;
 
 use std::process::ExitCode;
 
 use super::exit::ExitStatus;
 use super::{complain, print};
+use crate::kafka::admin::AdminError;
 
 /// Why a command did nothing, or not all.
 #[derive(Debug)]
@@ -51,6 +54,27 @@ impl Refusal {
             text: text.into(),
         }
     }
+}
+
+impl From<AdminError> for Refusal {
+    fn from(error: AdminError) -> Self {
+        let text = error.to_string();
+        match error {
+            AdminError::Config(_) => Self::config(text),
+            AdminError::Unreachable(_) => Self::unavailable(text),
+            AdminError::Failed(_) => Self::failed(text),
+        }
+    }
+}
+
+/// A number, or a dash for one that is not known.
+fn number(number: Option<impl ToString>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
+fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }
 
 /// Prints what came of a command.

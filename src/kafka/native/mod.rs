@@ -5,18 +5,22 @@
 
 #![allow(unsafe_code)]
 
+mod admin;
 mod client;
 mod consume;
 mod courier;
 mod event;
 mod group;
+mod groups;
 mod offsets;
 mod produce;
 
+pub use admin::{Answer, ConfigSource, ConfigValue, GroupListing, MemberListing, TopicOrder};
 pub use client::{Kind, Native, QueueBell};
 pub use consume::{Message, MessageBatch};
 pub use courier::{Courier, Report};
 pub use event::{Event, EventKind};
 pub use group::Member;
+pub use groups::{NativeGroup, NativeMember};
 pub use offsets::{Boundary, PartitionOffset};
 pub use produce::{Delivery, Flight, MOST_RECORDS, Ticket, Topic};

@@ -9,6 +9,7 @@ mod missing;
 mod process;
 
 use std::collections::{BTreeMap, HashSet};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{
     BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer,
@@ -356,6 +357,78 @@ impl RealKafka {
             .filter_map(|element| Some((element.partition(), element.offset().to_raw()?)))
             .filter(|(_, offset)| *offset >= 0)
             .collect()
+    }
+
+    /// Commits offsets for a group that nobody is in.
+    pub fn commit(&self, group: &str, topic: &str, offsets: &[(i32, i64)]) {
+        let member: BaseConsumer = self
+            .config()
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .create()
+            .expect("a member");
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in offsets {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
+                .expect("an offset");
+        }
+        eventually(CALL, "offsets are committed", || {
+            member
+                .commit(&list, CommitMode::Sync)
+                .map_err(|error| error.to_string())
+        });
+    }
+
+    /// A member of a group, that joins while it is polled and leaves when it is dropped. `protocol`: `classic` or `consumer`.
+    pub fn member(&self, group: &str, topic: &str, client: &str, protocol: &str) -> BaseConsumer {
+        let mut config = self.config();
+        config
+            .set("group.id", group)
+            .set("client.id", client)
+            .set("group.protocol", protocol)
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "latest");
+        if protocol == "classic" {
+            // Each of several members that join in turn gets some.
+            config.set("partition.assignment.strategy", "cooperative-sticky");
+        }
+        let member: BaseConsumer = config.create().expect("a member");
+        member.subscribe(&[topic]).expect("to subscribe");
+        member
+    }
+
+    /// Writes one record for each timestamp (milliseconds since 1970) to a partition, in this order.
+    pub fn produce_at(&self, topic: &str, partition: i32, timestamps: &[i64]) {
+        let producer: ThreadedProducer<Failures> = self
+            .config()
+            .set("enable.idempotence", "true")
+            .create_with_context(Failures::default())
+            .expect("a producer");
+        for timestamp in timestamps {
+            let record = BaseRecord::<[u8], [u8]>::to(topic)
+                .partition(partition)
+                .timestamp(*timestamp)
+                .payload(b"x");
+            assert!(producer.send(record).is_ok(), "producing to {topic}");
+        }
+        producer.flush(CALL).expect("to flush");
+        assert_eq!(producer.context().0.load(Ordering::Relaxed), 0, "{topic}");
+    }
+
+    /// What a tool of Kafka's own prints: `class` with `--bootstrap-server` and `args`. `None`: its jars are not there, which has been noted.
+    pub fn tool(&self, class: &str, args: &[&str]) -> Option<String> {
+        let libs = jars::bring().map_err(|why| missing::skip(&why)).ok()?;
+        let said = Command::new("java")
+            .args(["-Xmx200m", "-Xshare:auto", "-cp"])
+            .arg(libs.join("*"))
+            .args([class, "--bootstrap-server", &self.brokers])
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .expect("java");
+        let told = String::from_utf8_lossy(&said.stderr);
+        assert!(said.status.success(), "{class}: {told}");
+        Some(String::from_utf8_lossy(&said.stdout).into_owned())
     }
 
     /// How many records of the topic the group has not committed yet. A partition without an offset counts from its beginning.

@@ -1,0 +1,499 @@
+//! The consumer groups of a cluster: who is in them, what they have committed, and putting that elsewhere.
+//!
+//! A group's committed offsets are asked for and written by a client with the group's name that never joins it: see
+//! [`crate::kafka::native::Member`]. The broker takes such a commit only while the group has no members.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::reach::{FIRST_ANSWER, Trouble, reach};
+use super::topics::{SLACK, TopicView, measure, of_metadata, unexpected};
+use super::{AdminError, PATIENCE, addresses, answer, assignment, short_lived};
+use crate::flow::{Bell, Ring};
+use crate::kafka::native::{
+    Answer, EventKind, GroupListing, Kind, Member, Native, NativeGroup, PartitionOffset,
+};
+use crate::kafka::settings::ClusterSettings;
+
+/// How long the client may sleep between two looks for what it waits for: its bell wakes it.
+const NAP: Duration = Duration::from_millis(100);
+
+/// A partition, by topic and number.
+pub type Place = (String, i32);
+
+/// A group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupView {
+    pub name: String,
+    /// `Stable`, `Empty`, `PreparingRebalance` ...
+    pub state: String,
+    /// `classic` or `consumer` (KIP-848).
+    pub protocol: &'static str,
+    /// `consumer` for groups that consume; empty when it never had members.
+    pub protocol_type: String,
+    /// How partitions are shared out, like `cooperative-sticky`.
+    pub assignor: String,
+    /// The broker's number and, when it is known, address.
+    pub coordinator: (i32, Option<String>),
+    pub members: Vec<MemberView>,
+}
+
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberView {
+    pub id: String,
+    pub client_id: String,
+    pub host: String,
+    /// Absent when they are told in a form that is not known.
+    pub partitions: Option<Vec<Place>>,
+}
+
+/// What a group has committed for a partition, and what is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    pub topic: String,
+    pub partition: i32,
+    /// Absent: nothing was committed.
+    pub committed: Option<i64>,
+    pub beginning: Option<i64>,
+    pub end: Option<i64>,
+}
+
+impl Standing {
+    /// How many offsets lie between what was committed and the end. Absent when one of them is not known.
+    pub fn lag(&self) -> Option<u64> {
+        let lag = self.end?.saturating_sub(self.committed?);
+        Some(u64::try_from(lag).unwrap_or(0))
+    }
+}
+
+/// All groups, by name, and whether every broker has answered.
+///
+/// # Errors
+/// When nobody answers, or the properties are wrong.
+pub fn list(cluster: &ClusterSettings) -> Result<(Vec<GroupView>, bool), AdminError> {
+    let native = Native::new(&short_lived(cluster)?, Kind::Producer).map_err(AdminError::Config)?;
+    let address = addresses(cluster);
+    let metadata = reach(&native, &address, FIRST_ANSWER)?;
+    let (found, mut whole) = asked(&native, None)?;
+    let coordinators = brokers(&metadata);
+    let mut groups: Vec<GroupView> = found
+        .into_iter()
+        .map(|group| view(group, &coordinators))
+        .collect();
+    // Of groups of the new protocol the old question tells only that they are not its own.
+    if groups.iter().any(is_unknown) {
+        let (listed, errors) = listings(&native, &address)?;
+        whole &= errors.is_empty();
+        for group in groups.iter_mut().filter(|group| is_unknown(group)) {
+            take_listing(group, &listed);
+        }
+    }
+    groups.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok((groups, whole))
+}
+
+/// What the brokers tell. One that is just taking groups over is asked again.
+fn asked(native: &Native, group: Option<&str>) -> Result<(Vec<NativeGroup>, bool), AdminError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = native.groups(group, PATIENCE);
+        let trouble = match &answer {
+            Ok((groups, _)) => groups
+                .iter()
+                .filter_map(|group| group.error.as_ref())
+                .find(|(code, _)| passes(*code)),
+            Err(error) => Some(error).filter(|(code, _)| passes(*code)),
+        };
+        if trouble.is_none() || Instant::now() >= deadline {
+            return answer.map_err(|(_, text)| {
+                AdminError::Failed(format!("the groups are not told: {text}"))
+            });
+        }
+        // Nothing of what comes meanwhile is an answer.
+        drop(native.poll(NAP));
+    }
+}
+
+/// Whether a coordinator is only being chosen, or reads what it takes over.
+fn passes(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::CoordinatorLoadInProgress
+            | RDKafkaErrorCode::CoordinatorNotAvailable
+            | RDKafkaErrorCode::NotCoordinator
+    )
+}
+
+fn brokers(metadata: &rdkafka::metadata::Metadata) -> BTreeMap<i32, String> {
+    metadata
+        .brokers()
+        .iter()
+        .map(|broker| (broker.id(), format!("{}:{}", broker.host(), broker.port())))
+        .collect()
+}
+
+fn view(group: NativeGroup, coordinators: &BTreeMap<i32, String>) -> GroupView {
+    let consumes = group.protocol_type == "consumer";
+    let members = group.members.into_iter().map(|member| MemberView {
+        id: member.id,
+        client_id: member.client_id,
+        host: without_slash(&member.host),
+        partitions: consumes
+            .then(|| assignment::partitions(&member.assignment))
+            .flatten(),
+    });
+    GroupView {
+        name: group.name,
+        state: group.state,
+        protocol: "classic",
+        protocol_type: group.protocol_type,
+        assignor: group.protocol,
+        coordinator: (
+            group.coordinator,
+            coordinators.get(&group.coordinator).cloned(),
+        ),
+        members: members.collect(),
+    }
+}
+
+/// Java writes an address without a name with a slash before it.
+fn without_slash(host: &str) -> String {
+    host.strip_prefix('/').unwrap_or(host).to_owned()
+}
+
+fn is_unknown(group: &GroupView) -> bool {
+    group.state == "Dead" && group.members.is_empty()
+}
+
+fn listings(
+    native: &Native,
+    address: &str,
+) -> Result<(Vec<GroupListing>, Vec<String>), AdminError> {
+    native
+        .ask_for_groups(PATIENCE)
+        .map_err(AdminError::Failed)?;
+    match answer(native, address, PATIENCE + SLACK)? {
+        Answer::Groups(groups, errors) => Ok((groups, errors)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn take_listing(group: &mut GroupView, listed: &[GroupListing]) {
+    if let Some(listing) = listed.iter().find(|one| one.group == group.name) {
+        group.state.clone_from(&listing.state);
+        if listing.kind == "Consumer" {
+            group.protocol = "consumer";
+            group.protocol_type = "consumer".to_owned();
+        }
+    }
+}
+
+/// A client with a group's name.
+pub struct Group {
+    name: String,
+    address: String,
+    member: Member,
+    bell: Arc<Bell>,
+    topics: Vec<TopicView>,
+    coordinators: BTreeMap<i32, String>,
+}
+
+impl Group {
+    /// Connects, and learns which topics there are.
+    ///
+    /// # Errors
+    /// When nobody answers, or the properties are wrong.
+    pub fn connect(cluster: &ClusterSettings, name: &str) -> Result<Self, AdminError> {
+        let mut config = short_lived(cluster)?;
+        config
+            .set("group.id", name)
+            .set("group.protocol", "classic")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("allow.auto.create.topics", "false")
+            .set("auto.offset.reset", "error")
+            // Offsets are counted to what is there, not to where a transaction is still open.
+            .set("isolation.level", "read_uncommitted")
+            // Only the first record of a fetch is looked at. That there is none is news too: transactions end with marks that are no records.
+            .set("enable.partition.eof", "true")
+            .set("fetch.message.max.bytes", "1000")
+            .set("fetch.wait.max.ms", "10");
+        let bell = Arc::new(Bell::new());
+        let ring = bell.clone() as Arc<dyn Ring>;
+        let member = Member::new(&config, &ring).map_err(AdminError::Config)?;
+        let address = addresses(cluster);
+        let metadata = reach(member.native(), &address, FIRST_ANSWER)?;
+        Ok(Self {
+            name: name.to_owned(),
+            address,
+            topics: of_metadata(&metadata),
+            coordinators: brokers(&metadata),
+            member,
+            bell,
+        })
+    }
+
+    /// The group itself; `None` when no broker knows it.
+    ///
+    /// # Errors
+    /// When brokers do not answer, or refuse to tell.
+    pub fn view(&self) -> Result<Option<GroupView>, AdminError> {
+        let native = self.member.native();
+        let (found, whole) = asked(native, Some(&self.name))?;
+        let Some(group) = found.into_iter().find(|group| group.name == self.name) else {
+            return if whole {
+                Ok(None)
+            } else {
+                let text = "some brokers do not answer, and the others do not know the group";
+                Err(AdminError::Failed(text.to_owned()))
+            };
+        };
+        if let Some((_, text)) = &group.error {
+            return Err(AdminError::Failed(text.clone()));
+        }
+        let mut group = view(group, &self.coordinators);
+        if is_unknown(&group) {
+            let (listed, _) = listings(native, &self.address)?;
+            take_listing(&mut group, &listed);
+            if group.protocol == "consumer" {
+                self.take_members(&mut group)?;
+            }
+        }
+        group
+            .members
+            .sort_unstable_by(|a, b| (&a.client_id, &a.id).cmp(&(&b.client_id, &b.id)));
+        Ok(Some(group))
+    }
+
+    fn take_members(&self, group: &mut GroupView) -> Result<(), AdminError> {
+        let native = self.member.native();
+        native
+            .ask_group(&self.name, PATIENCE)
+            .map_err(AdminError::Failed)?;
+        match answer(native, &self.address, PATIENCE + SLACK)? {
+            Answer::Group { assignor, members } => {
+                group.assignor = assignor;
+                group.members = members
+                    .into_iter()
+                    .map(|member| {
+                        let mut partitions: Vec<Place> = member
+                            .partitions
+                            .into_iter()
+                            .map(|one| (one.topic, one.partition))
+                            .collect();
+                        partitions.sort_unstable();
+                        MemberView {
+                            id: member.id,
+                            client_id: member.client_id,
+                            host: without_slash(&member.host),
+                            partitions: Some(partitions),
+                        }
+                    })
+                    .collect();
+                Ok(())
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The topics of the cluster, by name, without offsets.
+    pub fn topics(&self) -> &[TopicView] {
+        &self.topics
+    }
+
+    /// What was committed, and what is there, of these partitions; those that are not there are left out.
+    ///
+    /// # Errors
+    /// When the coordinator or the leaders do not answer.
+    pub fn standings(&self, places: &[Place]) -> Result<Vec<Standing>, AdminError> {
+        let asked: Vec<PartitionOffset> = places
+            .iter()
+            .map(|(topic, partition)| PartitionOffset::bare(topic, *partition))
+            .collect();
+        let committed = self.committed(&asked)?;
+        let mut topics: Vec<TopicView> = Vec::new();
+        for topic in &self.topics {
+            let mut topic = topic.clone();
+            topic.partitions.retain(|one| {
+                places
+                    .iter()
+                    .any(|place| *place == (topic.name.clone(), one.id))
+            });
+            if !topic.partitions.is_empty() {
+                topics.push(topic);
+            }
+        }
+        measure(self.member.native(), &mut topics)?;
+        let standings = topics.iter().flat_map(|topic| {
+            topic.partitions.iter().map(|one| Standing {
+                topic: topic.name.clone(),
+                partition: one.id,
+                committed: committed.get(&(topic.name.clone(), one.id)).copied(),
+                beginning: one.beginning,
+                end: one.end,
+            })
+        });
+        Ok(standings.collect())
+    }
+
+    /// Every partition for which the group has committed something.
+    ///
+    /// # Errors
+    /// When the coordinator does not answer.
+    pub fn committed_places(&self) -> Result<Vec<Place>, AdminError> {
+        let all: Vec<PartitionOffset> = self
+            .topics
+            .iter()
+            .flat_map(|topic| {
+                let ids = topic.partitions.iter().map(|one| one.id);
+                ids.map(|id| PartitionOffset::bare(&topic.name, id))
+            })
+            .collect();
+        Ok(self.committed(&all)?.into_keys().collect())
+    }
+
+    fn committed(&self, asked: &[PartitionOffset]) -> Result<BTreeMap<Place, i64>, AdminError> {
+        if asked.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let told = self
+            .member
+            .committed(asked, PATIENCE)
+            .map_err(|(code, text)| {
+                let mut trouble = Trouble::default();
+                while let Some(event) = self.member.event() {
+                    trouble.hear(event.kind());
+                }
+                trouble.explain(code, &text, &self.address)
+            })?;
+        Ok(told
+            .into_iter()
+            .filter(|one| one.error.is_none())
+            .filter_map(|one| Some(((one.topic, one.partition), one.offset?)))
+            .collect())
+    }
+
+    /// The first offset of each partition whose record is not older than `time` (milliseconds since 1970). Those without one are left out.
+    ///
+    /// # Errors
+    /// When the leaders do not answer.
+    pub fn since(&self, places: &[Place], time: i64) -> Result<BTreeMap<Place, i64>, AdminError> {
+        let asked: Vec<PartitionOffset> = places
+            .iter()
+            .map(|(topic, partition)| PartitionOffset::bare(topic, *partition))
+            .collect();
+        let told = self
+            .member
+            .native()
+            .since(&asked, time, PATIENCE)
+            .map_err(|(_, text)| AdminError::Failed(format!("the offsets are not told: {text}")))?;
+        Ok(told
+            .into_iter()
+            .filter(|one| one.error.is_none())
+            .filter_map(|one| Some(((one.topic, one.partition), one.offset?)))
+            .collect())
+    }
+
+    /// When the record before each offset was written, in milliseconds since 1970. One that is not there any more is left out.
+    ///
+    /// # Errors
+    /// When librdkafka does not take the partitions.
+    pub fn times(&mut self, offsets: &[(Place, i64)]) -> Result<BTreeMap<Place, i64>, AdminError> {
+        let mut open: BTreeMap<Place, i64> = offsets
+            .iter()
+            .filter(|(_, offset)| *offset > 0)
+            .cloned()
+            .collect();
+        let from: Vec<PartitionOffset> = open
+            .iter()
+            .map(|((topic, partition), offset)| PartitionOffset {
+                offset: Some(offset - 1),
+                ..PartitionOffset::bare(topic, *partition)
+            })
+            .collect();
+        let mut found = BTreeMap::new();
+        if from.is_empty() {
+            return Ok(found);
+        }
+        self.member.assign(&from).map_err(AdminError::Failed)?;
+        let deadline = Instant::now() + PATIENCE;
+        while !open.is_empty() && Instant::now() < deadline {
+            let Some(batch) = self.member.take() else {
+                while self.member.event().is_some() {}
+                self.bell.wait(NAP);
+                continue;
+            };
+            for message in (0..batch.len()).map(|at| batch.get(at)) {
+                let place = (message.topic().to_owned(), message.partition());
+                let Some(committed) = open.remove(&place) else {
+                    continue;
+                };
+                let (time, _) = message.timestamp();
+                if message.error().is_none() && message.offset() < committed && time >= 0 {
+                    found.insert(place, time);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Commits `offsets` for the group, and gives the partitions for which it failed, with the reason.
+    ///
+    /// # Errors
+    /// When the coordinator does not answer, or refuses all of them.
+    pub fn commit(&self, offsets: &[(Place, i64)]) -> Result<Vec<(Place, String)>, AdminError> {
+        let offsets: Vec<PartitionOffset> = offsets
+            .iter()
+            .map(|((topic, partition), offset)| PartitionOffset {
+                offset: Some(*offset),
+                ..PartitionOffset::bare(topic, *partition)
+            })
+            .collect();
+        self.member
+            .commit(&offsets, COMMIT)
+            .map_err(AdminError::Failed)?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut trouble = Trouble::default();
+        while Instant::now() < deadline {
+            let Some(event) = self.member.event() else {
+                self.bell.wait(NAP);
+                continue;
+            };
+            match event.kind() {
+                EventKind::Committed(error) if event.token() == COMMIT => {
+                    let failed: Vec<_> = event
+                        .partitions()
+                        .into_iter()
+                        .filter_map(|one| Some(((one.topic, one.partition), reason(one.error?))))
+                        .collect();
+                    return match error {
+                        Some(code) if failed.is_empty() || failed.len() == offsets.len() => {
+                            Err(AdminError::Failed(reason(code)))
+                        }
+                        _ => Ok(failed),
+                    };
+                }
+                kind => trouble.hear(kind),
+            }
+        }
+        Err(trouble.unreachable(&self.address, PATIENCE))
+    }
+}
+
+/// What the one commit of a command is known by.
+const COMMIT: u64 = 1;
+
+fn reason(code: RDKafkaErrorCode) -> String {
+    match code {
+        RDKafkaErrorCode::UnknownMemberId
+        | RDKafkaErrorCode::IllegalGeneration
+        | RDKafkaErrorCode::RebalanceInProgress => {
+            format!("somebody joined the group in the meantime ({code})")
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,207 @@
+//! Whether anybody answers, and if nobody does, why: what librdkafka says while it tries.
+//!
+//! Invariant: asking costs one request, and naming no topic makes none.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::metadata::Metadata;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::AdminError;
+use crate::kafka::native::{EventKind, Native};
+
+/// How long somebody may take to answer at all.
+pub const FIRST_ANSWER: Duration = Duration::from_secs(5);
+
+/// The first question waits this long; each further one twice as long. Between two of them it is seen whether there is any hope.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// How long it is tried again although every address refuses: a name may have several addresses, a broker may just be starting.
+const HOPE: Duration = Duration::from_millis(900);
+
+/// librdkafka says nothing about a connection that ends before anything was said on it.
+const HUNG_UP: &str = "the connection is closed at once; does it want TLS (security.protocol=ssl) or a login (sasl.mechanism)?";
+
+/// What went wrong so far.
+#[derive(Debug, Default)]
+pub struct Trouble {
+    /// The last reason, and how much it explains.
+    reason: Option<(u8, String)>,
+    all_down: bool,
+}
+
+impl Trouble {
+    /// Takes note of what a client says.
+    pub fn hear(&mut self, event: EventKind) {
+        let EventKind::Error { code, text, .. } = event else {
+            return;
+        };
+        if code == RDKafkaErrorCode::AllBrokersDown {
+            self.all_down = true;
+            return;
+        }
+        let weight = weight(code);
+        if self
+            .reason
+            .as_ref()
+            .is_none_or(|(known, _)| *known <= weight)
+        {
+            self.reason = Some((weight, said(code, &text)));
+        }
+    }
+
+    /// Whether trying again cannot help: everybody was asked, and said no to who we are.
+    fn is_final(&self) -> bool {
+        self.all_down && self.reason.as_ref().is_some_and(|(weight, _)| *weight > 2)
+    }
+
+    /// Nobody answered within `waited`.
+    pub fn unreachable(&self, address: &str, waited: Duration) -> AdminError {
+        let why = match &self.reason {
+            Some((_, reason)) => reason.clone(),
+            None if self.all_down => HUNG_UP.to_owned(),
+            None => format!("no answer within {} s", waited.as_secs()),
+        };
+        AdminError::Unreachable(format!("no broker answers at {address}: {why}"))
+    }
+
+    /// A question failed with `code`: nobody there, or a broker's own words.
+    pub fn explain(&self, code: RDKafkaErrorCode, text: &str, address: &str) -> AdminError {
+        use RDKafkaErrorCode as Code;
+        match code {
+            Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::OperationTimedOut
+            | Code::TimedOutQueue
+            | Code::Resolve
+            | Code::Authentication
+            | Code::SSL => {
+                let why = match &self.reason {
+                    Some((_, reason)) => reason.clone(),
+                    None => said(code, text),
+                };
+                AdminError::Unreachable(format!("the cluster at {address} does not answer: {why}"))
+            }
+            _ => AdminError::Failed(said(code, text)),
+        }
+    }
+}
+
+/// Who refuses us knows more than who is not there.
+fn weight(code: RDKafkaErrorCode) -> u8 {
+    match code {
+        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL => 3,
+        RDKafkaErrorCode::Resolve => 2,
+        _ => 1,
+    }
+}
+
+/// librdkafka's words without its own book-keeping, and what they mean where that is not plain.
+fn said(code: RDKafkaErrorCode, text: &str) -> String {
+    let text = text
+        .split_once("/bootstrap: ")
+        .map_or(text, |(_, rest)| rest);
+    // `(after 2ms in state CONNECT, 1 identical error(s) suppressed)`
+    let text = text.rfind(" (after ").map_or(text, |at| &text[..at]);
+    let text = text.trim().trim_end_matches('.');
+    match code {
+        RDKafkaErrorCode::Authentication => format!("the login is refused: {text}"),
+        RDKafkaErrorCode::SSL => format!("TLS: {text}"),
+        _ if text.is_empty() => code.to_string(),
+        _ => text.to_owned(),
+    }
+}
+
+/// Waits until somebody answers, at most `patience`, and gives what the cluster consists of.
+///
+/// # Errors
+/// [`AdminError::Unreachable`] with `address` and the reason: refused, unknown name, TLS, login, silence.
+pub fn reach(native: &Native, address: &str, patience: Duration) -> Result<Metadata, AdminError> {
+    let begun = Instant::now();
+    let mut wait = FIRST_WAIT;
+    let mut trouble = Trouble::default();
+    loop {
+        let left = patience.saturating_sub(begun.elapsed());
+        let error = match native.client().fetch_metadata(None, wait.min(left)) {
+            Ok(metadata) => return Ok(metadata),
+            Err(error) => error,
+        };
+        while let Some(event) = native.poll(Duration::ZERO) {
+            trouble.hear(event.kind());
+        }
+        let refused = trouble.all_down && begun.elapsed() > HOPE;
+        if refused || trouble.is_final() || begun.elapsed() >= patience {
+            return Err(trouble.unreachable(address, patience));
+        }
+        match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::AllBrokersDown,
+            ) => {}
+            // It answers, but not this.
+            Some(code) => return Err(AdminError::Failed(format!("{address}: {code}"))),
+            None => return Err(AdminError::Failed(format!("{address}: {error}"))),
+        }
+        wait *= 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: RDKafkaErrorCode, text: &str) -> EventKind {
+        EventKind::Error {
+            code,
+            text: text.to_owned(),
+            fatal: false,
+        }
+    }
+
+    #[test]
+    fn the_reason_is_told_without_book_keeping() {
+        let mut trouble = Trouble::default();
+        let text = "127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)";
+        trouble.hear(error(RDKafkaErrorCode::BrokerTransportFailure, text));
+        let told = trouble.unreachable("127.0.0.1:1", FIRST_ANSWER);
+        assert_eq!(
+            told.to_string(),
+            "no broker answers at 127.0.0.1:1: Connect to ipv4#127.0.0.1:1 failed: Connection refused"
+        );
+    }
+
+    #[test]
+    fn who_refuses_us_explains_more_than_who_hangs_up_afterwards() {
+        let mut trouble = Trouble::default();
+        trouble.hear(error(RDKafkaErrorCode::Authentication, "bad password"));
+        trouble.hear(error(
+            RDKafkaErrorCode::BrokerTransportFailure,
+            "Disconnected",
+        ));
+        assert!(!trouble.is_final());
+        trouble.hear(error(
+            RDKafkaErrorCode::AllBrokersDown,
+            "1/1 brokers are down",
+        ));
+        assert!(trouble.is_final());
+        let told = trouble.unreachable("a:1", FIRST_ANSWER).to_string();
+        assert!(
+            told.ends_with("the login is refused: bad password"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn silence_is_told_too() {
+        let mut closed = Trouble::default();
+        closed.hear(error(RDKafkaErrorCode::AllBrokersDown, ""));
+        let told = closed.unreachable("a:1", FIRST_ANSWER).to_string();
+        assert!(told.contains("closed at once"), "{told}");
+        let told = Trouble::default().unreachable("a:1", FIRST_ANSWER);
+        assert_eq!(
+            told.to_string(),
+            "no broker answers at a:1: no answer within 5 s"
+        );
+    }
+}
