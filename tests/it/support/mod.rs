@@ -4,8 +4,8 @@
 //! A test reads as a sentence because the how is here. Nothing in here knows what logferry is made of: it is run as its
 //! users run it, and what it did is read with other means.
 
-pub mod console;
 pub mod command;
+pub mod console;
 pub mod daemon;
 pub mod eventually;
 pub mod kafka;
