@@ -202,4 +202,45 @@ mod tests {
         assert_eq!(args.timeout, Some(Duration::from_secs(600)));
         assert_eq!(args.config, PathBuf::from(CONFIG));
     }
+
+    /// The words of a line as a shell takes them: quotes and nothing else.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        for (at, piece) in line.split('\'').enumerate() {
+            if at % 2 == 1 {
+                words.push(piece.to_owned());
+                continue;
+            }
+            words.extend(piece.split_whitespace().map(str::to_owned));
+        }
+        words
+    }
+
+    #[test]
+    fn every_line_that_the_documents_show_is_understood() {
+        let documents = [
+            include_str!("../../README.md"),
+            include_str!("../../docs/from-kcat.md"),
+        ];
+        let mut lines = 0;
+        for text in documents {
+            let shown = text.split(['`', '\n', '|', '#']);
+            for shown in shown {
+                let Some(at) = shown.find("logferry ") else {
+                    continue;
+                };
+                let line = shown[at..].trim();
+                if !line.starts_with("logferry produce -")
+                    && !line.starts_with("logferry consume -")
+                {
+                    continue;
+                }
+                lines += 1;
+                if let Err(error) = Cli::try_parse_from(words(line)) {
+                    panic!("{line}: {error}");
+                }
+            }
+        }
+        assert!(lines > 30, "{lines}");
+    }
 }
