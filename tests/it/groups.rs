@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value, json};
 
 use crate::support::command::{Said, logferry};
@@ -260,6 +262,36 @@ fn a_group_that_is_not_there_yet_gets_offsets_for_the_topic_that_is_named() {
         let said = groups(kafka, &format!("reset {group} {wrong}"));
         assert_eq!(said.code, Some(2), "{wrong}");
     }
+}
+
+#[test]
+fn records_of_an_open_transaction_count_as_lag() {
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let (topic, group) = (kafka.topic("open", 1), unique("open"));
+    kafka.produce_at(&topic, 0, &[1_000; 2]);
+    kafka.commit(&group, &topic, &[(0, 1)]);
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", kafka.brokers())
+        .set("transactional.id", &group)
+        .create()
+        .unwrap();
+    producer.init_transactions(LONG).unwrap();
+    producer.begin_transaction().unwrap();
+    let record = BaseRecord::<[u8], [u8]>::to(&topic).payload(b"x");
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer.flush(LONG).unwrap();
+
+    let document = groups(kafka, &format!("describe {group} --json")).json();
+    assert_eq!(document["partitions"][0]["end"], 3);
+    assert_eq!(document["total_lag"], 2);
+    let described = logferry(&format!(
+        "topics describe {topic} -b {} --json",
+        kafka.brokers()
+    ));
+    assert_eq!(described.json()["records"], 3);
+    producer.abort_transaction(LONG).unwrap();
 }
 
 #[test]

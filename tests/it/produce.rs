@@ -28,7 +28,10 @@ fn some(text: &str) -> Option<Vec<u8>> {
     Some(text.into())
 }
 
-fn pairs(records: Vec<Record>) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+/// Key and value; absent is null.
+type Pair = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+fn pairs(records: Vec<Record>) -> Vec<Pair> {
     let records = records.into_iter();
     records.map(|record| (record.key, record.value)).collect()
 }
@@ -391,13 +394,29 @@ fn when_kafka_hangs_every_line_is_counted() {
     let mut stdin = console.stdin();
     stdin.write_all(b"one\n").unwrap();
     eventually(LONG, "the line is there", || kafka.written(&topic) == 1);
+    let arguments = ["produce", "-b", kafka.brokers(), "-t", &topic];
+    let mut patient = spawn(&arguments, Stdio::piped());
+    let mut typed = patient.stdin();
+    typed.write_all(b"two\n").unwrap();
+    eventually(LONG, "the line is there", || kafka.written(&topic) == 2);
     kafka.stop_process();
+    typed.write_all(b"three\nfour\n").unwrap();
     let mut bytes = Vec::new();
     (0..50).for_each(|number| line(&mut bytes, "p", number, 30));
     stdin.write_all(&bytes).unwrap();
     drop(stdin);
     let ended = console.ends();
+    // The first interrupt ends reading, the second one waiting.
+    eventually(LONG, "the patient one leaves", || {
+        patient.signal(Signal::INT);
+        patient.has_ended()
+    });
+    let left = patient.ends();
     kafka.cont_process();
+    assert_eq!(left.code, 130);
+    let told = format!("1 records delivered to {topic}, 2 NOT delivered");
+    assert!(left.stderr.contains(&told), "{}", left.stderr);
+    assert!(left.stderr.contains("line 3: "), "{}", left.stderr);
     assert_eq!(ended.code, 1);
     let said = &ended.stderr;
     let told = format!("1 records delivered to {topic}, 50 NOT delivered");

@@ -189,6 +189,34 @@ fn tls_to_a_plain_listener_is_told_as_such() {
 }
 
 #[test]
+fn a_login_needs_no_secret_on_the_command_line_and_a_refused_one_is_told() {
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let Some(brokers) = kafka.login_brokers() else {
+        return;
+    };
+    let folder = temp_dir();
+    let file = folder.path().join("password");
+    fs::write(&file, "secret\n").unwrap();
+    let line = format!("topics list -b {brokers} -X sasl.mechanism=PLAIN -X sasl.username=me");
+    let said = logferry(&format!("{line} -X sasl.password=@{}", file.display()));
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let said = logferry_with(&line, &[("LOGFERRY_X_SASL_PASSWORD", "secret")]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+
+    let said = logferry(&format!("{line} -X sasl.password=wr0ng"));
+    assert_eq!(said.code, Some(69), "{}", said.err);
+    let expected = format!("no broker answers at {brokers}: the login is refused: ");
+    assert!(said.err.contains(&expected), "{}", said.err);
+    assert!(!said.err.contains("wr0ng"), "{}", said.err);
+    assert!(said.took < FEW_SECONDS, "{:?}", said.took);
+    let said = logferry(&format!("topics list -b {brokers}"));
+    assert_eq!(said.code, Some(69), "{}", said.err);
+    assert!(said.err.contains("does it want TLS"), "{}", said.err);
+}
+
+#[test]
 fn the_cluster_comes_from_the_configuration_or_the_environment() {
     let Some(kafka) = RealKafka::shared() else {
         return;

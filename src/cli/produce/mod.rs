@@ -111,7 +111,7 @@ struct Producing {
 
 impl Producing {
     fn run(mut self) -> ExitStatus {
-        let mut prompted = false;
+        let (mut prompted, prompts) = (false, self.prompts);
         let stopped = loop {
             let asked = self.interrupts.count();
             if asked > 0 && !self.ended {
@@ -132,14 +132,18 @@ impl Producing {
                 break None;
             }
             let reads = !self.ended && self.waiting.is_empty() && self.sender.has_room();
-            if reads && self.prompts && !prompted && self.sender.is_idle() {
+            if reads && prompts && !prompted && self.sender.is_idle() {
                 prompted = true;
                 // A terminal that has gone is noticed when it is read.
                 let _ = write!(io::stderr(), "> ");
             }
             if self.wait(reads) {
-                prompted = false;
                 self.read();
+                if prompted && prompts && !self.begun {
+                    // Ctrl-D leaves the cursor behind the prompt.
+                    complain("");
+                }
+                prompted = false;
             }
             let (source, tally) = (&self.source, &mut self.tally);
             self.sender.turn(&mut |fate| tally.count(fate, source));

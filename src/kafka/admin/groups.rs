@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::reach::{FIRST_ANSWER, Trouble, reach};
-use super::topics::{SLACK, TopicView, measure, of_metadata, unexpected};
+use super::topics::{SLACK, TopicView, measure, of_metadata, settled, unexpected};
 use super::{AdminError, PATIENCE, addresses, answer, assignment, short_lived};
 use crate::flow::{Bell, Ring};
 use crate::kafka::native::{
@@ -20,6 +20,15 @@ use crate::kafka::settings::ClusterSettings;
 
 /// How long the client may sleep between two looks for what it waits for: its bell wakes it.
 const NAP: Duration = Duration::from_millis(100);
+
+/// How long is waited for every broker: one that is away must not keep what the others tell for long.
+const EVERYBODY: Duration = Duration::from_secs(3);
+
+/// How long a group's coordinator may take.
+const COORDINATOR: Duration = Duration::from_secs(5);
+
+/// Where Kafka keeps groups: the leader of a partition of it is the coordinator of the groups in it.
+const OFFSETS: &str = "__consumer_offsets";
 
 /// A partition, by topic and number.
 pub type Place = (String, i32);
@@ -36,9 +45,10 @@ pub struct GroupView {
     pub protocol_type: String,
     /// How partitions are shared out, like `cooperative-sticky`.
     pub assignor: String,
-    /// The broker's number and, when it is known, address.
-    pub coordinator: (i32, Option<String>),
-    pub members: Vec<MemberView>,
+    /// A broker's number and, when it is known, address.
+    pub coordinator: Option<(i32, Option<String>)>,
+    /// Absent: nobody told.
+    pub members: Option<Vec<MemberView>>,
 }
 
 /// A member of a group.
@@ -62,6 +72,13 @@ pub struct Standing {
     pub end: Option<i64>,
 }
 
+impl GroupView {
+    /// Those that are known.
+    pub fn members(&self) -> &[MemberView] {
+        self.members.as_deref().unwrap_or_default()
+    }
+}
+
 impl Standing {
     /// How many offsets lie between what was committed and the end. Absent when one of them is not known.
     pub fn lag(&self) -> Option<u64> {
@@ -78,20 +95,35 @@ pub fn list(cluster: &ClusterSettings) -> Result<(Vec<GroupView>, bool), AdminEr
     let native = Native::new(&short_lived(cluster)?, Kind::Producer).map_err(AdminError::Config)?;
     let address = addresses(cluster);
     let metadata = reach(&native, &address, FIRST_ANSWER)?;
-    let (found, mut whole) = asked(&native, None)?;
     let coordinators = brokers(&metadata);
+    let (found, mut whole) = match asked(&native, None) {
+        Ok(found) => found,
+        // One broker that is away can be enough for that.
+        Err(_) if coordinators.len() > 1 => (Vec::new(), false),
+        Err(error) => return Err(error),
+    };
     let mut groups: Vec<GroupView> = found
         .into_iter()
         .map(|group| view(group, &coordinators))
         .collect();
-    // Of groups of the new protocol the old question tells only that they are not its own.
-    if groups.iter().any(is_unknown) {
+    // Of groups of the new protocol the old question tells only that they are not its own; and of several brokers it may forget one
+    // that does not answer.
+    if coordinators.len() > 1 || groups.iter().any(is_unknown) {
         let (listed, errors) = listings(&native, &address)?;
         whole &= errors.is_empty();
-        for group in groups.iter_mut().filter(|group| is_unknown(group)) {
-            take_listing(group, &listed);
+        for listing in listed {
+            match groups.iter_mut().find(|group| group.name == listing.group) {
+                Some(group) if is_unknown(group) => take_listing(group, &listing),
+                Some(_) => {}
+                None => groups.push(of_listing(listing)),
+            }
         }
     }
+    // A broker that is known to be away is not even asked; then nobody leads what it keeps.
+    whole &= of_metadata(&metadata)
+        .iter()
+        .filter(|topic| topic.name == OFFSETS)
+        .all(|topic| topic.without_leader() == 0);
     groups.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok((groups, whole))
 }
@@ -100,7 +132,7 @@ pub fn list(cluster: &ClusterSettings) -> Result<(Vec<GroupView>, bool), AdminEr
 fn asked(native: &Native, group: Option<&str>) -> Result<(Vec<NativeGroup>, bool), AdminError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let answer = native.groups(group, PATIENCE);
+        let answer = native.groups(group, EVERYBODY);
         let trouble = match &answer {
             Ok((groups, _)) => groups
                 .iter()
@@ -152,11 +184,11 @@ fn view(group: NativeGroup, coordinators: &BTreeMap<i32, String>) -> GroupView {
         protocol: "classic",
         protocol_type: group.protocol_type,
         assignor: group.protocol,
-        coordinator: (
+        coordinator: Some((
             group.coordinator,
             coordinators.get(&group.coordinator).cloned(),
-        ),
-        members: members.collect(),
+        )),
+        members: Some(members.collect()),
     }
 }
 
@@ -166,7 +198,7 @@ fn without_slash(host: &str) -> String {
 }
 
 fn is_unknown(group: &GroupView) -> bool {
-    group.state == "Dead" && group.members.is_empty()
+    group.state == "Dead" && group.members.as_ref().is_none_or(Vec::is_empty)
 }
 
 fn listings(
@@ -174,22 +206,36 @@ fn listings(
     address: &str,
 ) -> Result<(Vec<GroupListing>, Vec<String>), AdminError> {
     native
-        .ask_for_groups(PATIENCE)
+        .ask_for_groups(EVERYBODY)
         .map_err(AdminError::Failed)?;
-    match answer(native, address, PATIENCE + SLACK)? {
+    match answer(native, address, EVERYBODY + SLACK)? {
         Answer::Groups(groups, errors) => Ok((groups, errors)),
         other => Err(unexpected(&other)),
     }
 }
 
-fn take_listing(group: &mut GroupView, listed: &[GroupListing]) {
-    if let Some(listing) = listed.iter().find(|one| one.group == group.name) {
-        group.state.clone_from(&listing.state);
-        if listing.kind == "Consumer" {
-            group.protocol = "consumer";
-            group.protocol_type = "consumer".to_owned();
-        }
+fn of_listing(listing: GroupListing) -> GroupView {
+    let mut group = GroupView {
+        name: listing.group.clone(),
+        state: String::new(),
+        protocol: "classic",
+        protocol_type: "consumer".to_owned(),
+        assignor: String::new(),
+        coordinator: None,
+        members: None,
+    };
+    take_listing(&mut group, &listing);
+    group
+}
+
+/// What the list knows better: the state, and which protocol the group has. Its members are not in it.
+fn take_listing(group: &mut GroupView, listing: &GroupListing) {
+    group.state.clone_from(&listing.state);
+    if listing.kind == "Consumer" {
+        group.protocol = "consumer";
+        group.protocol_type = "consumer".to_owned();
     }
+    group.members = (listing.state == "Empty").then(Vec::new);
 }
 
 /// A client with a group's name.
@@ -216,8 +262,6 @@ impl Group {
             .set("enable.auto.offset.store", "false")
             .set("allow.auto.create.topics", "false")
             .set("auto.offset.reset", "error")
-            // Offsets are counted to what is there, not to where a transaction is still open.
-            .set("isolation.level", "read_uncommitted")
             // Only the first record of a fetch is looked at. That there is none is news too: transactions end with marks that are no records.
             .set("enable.partition.eof", "true")
             .set("fetch.message.max.bytes", "1000")
@@ -243,30 +287,49 @@ impl Group {
     /// When brokers do not answer, or refuse to tell.
     pub fn view(&self) -> Result<Option<GroupView>, AdminError> {
         let native = self.member.native();
-        let (found, whole) = asked(native, Some(&self.name))?;
-        let Some(group) = found.into_iter().find(|group| group.name == self.name) else {
-            return if whole {
-                Ok(None)
-            } else {
-                let text = "some brokers do not answer, and the others do not know the group";
-                Err(AdminError::Failed(text.to_owned()))
-            };
+        let is_alone = self.coordinators.len() < 2;
+        let found = match asked(native, Some(&self.name)) {
+            Ok((found, _)) => found.into_iter().find(|group| group.name == self.name),
+            // One broker that is away can be enough for that.
+            Err(_) if !is_alone => None,
+            Err(error) => return Err(error),
         };
-        if let Some((_, text)) = &group.error {
+        if let Some((_, text)) = found.as_ref().and_then(|group| group.error.as_ref()) {
             return Err(AdminError::Failed(text.clone()));
         }
-        let mut group = view(group, &self.coordinators);
-        if is_unknown(&group) {
-            let (listed, _) = listings(native, &self.address)?;
-            take_listing(&mut group, &listed);
-            if group.protocol == "consumer" {
-                self.take_members(&mut group)?;
+        let mut group = found.map(|group| view(group, &self.coordinators));
+        if group.as_ref().is_none_or(is_unknown) && !(group.is_none() && is_alone) {
+            let (listed, errors) = listings(native, &self.address)?;
+            match listed.into_iter().find(|one| one.group == self.name) {
+                Some(listing) => {
+                    let known = group.get_or_insert_with(|| of_listing(listing.clone()));
+                    take_listing(known, &listing);
+                    self.take_members(known)?;
+                }
+                None if errors.is_empty() => {}
+                None => {
+                    return Err(AdminError::Failed(format!(
+                        "those brokers that answer do not know the group {}, but others do not answer: {}",
+                        self.name,
+                        errors.join("; ")
+                    )));
+                }
             }
         }
-        group
-            .members
-            .sort_unstable_by(|a, b| (&a.client_id, &a.id).cmp(&(&b.client_id, &b.id)));
-        Ok(Some(group))
+        if group.is_none() {
+            // Only the coordinator knows that there is none.
+            let any = self
+                .topics
+                .iter()
+                .find_map(|topic| Some((&topic.name, topic.partitions.first()?.id)));
+            if let Some((topic, partition)) = any {
+                self.committed(&[PartitionOffset::bare(topic, partition)])?;
+            }
+        }
+        if let Some(members) = group.as_mut().and_then(|group| group.members.as_mut()) {
+            members.sort_unstable_by(|a, b| (&a.client_id, &a.id).cmp(&(&b.client_id, &b.id)));
+        }
+        Ok(group)
     }
 
     fn take_members(&self, group: &mut GroupView) -> Result<(), AdminError> {
@@ -274,30 +337,31 @@ impl Group {
         native
             .ask_group(&self.name, PATIENCE)
             .map_err(AdminError::Failed)?;
-        match answer(native, &self.address, PATIENCE + SLACK)? {
-            Answer::Group { assignor, members } => {
-                group.assignor = assignor;
-                group.members = members
-                    .into_iter()
-                    .map(|member| {
-                        let mut partitions: Vec<Place> = member
-                            .partitions
-                            .into_iter()
-                            .map(|one| (one.topic, one.partition))
-                            .collect();
-                        partitions.sort_unstable();
-                        MemberView {
-                            id: member.id,
-                            client_id: member.client_id,
-                            host: without_slash(&member.host),
-                            partitions: Some(partitions),
-                        }
-                    })
-                    .collect();
-                Ok(())
+        let (assignor, coordinator, members) =
+            match answer(native, &self.address, PATIENCE + SLACK)? {
+                Answer::Group {
+                    assignor,
+                    coordinator,
+                    members,
+                } => (assignor, coordinator, members),
+                other => return Err(unexpected(&other)),
+            };
+        group.assignor = assignor;
+        group.coordinator = coordinator.map(|id| (id, self.coordinators.get(&id).cloned()));
+        let members = members.into_iter().map(|member| {
+            let partitions = member.partitions.into_iter();
+            let mut partitions: Vec<Place> =
+                partitions.map(|one| (one.topic, one.partition)).collect();
+            partitions.sort_unstable();
+            MemberView {
+                id: member.id,
+                client_id: member.client_id,
+                host: without_slash(&member.host),
+                partitions: Some(partitions),
             }
-            other => Err(unexpected(&other)),
-        }
+        });
+        group.members = Some(members.collect());
+        Ok(())
     }
 
     /// The topics of the cluster, by name, without offsets.
@@ -362,13 +426,16 @@ impl Group {
         }
         let told = self
             .member
-            .committed(asked, PATIENCE)
-            .map_err(|(code, text)| {
-                let mut trouble = Trouble::default();
-                while let Some(event) = self.member.event() {
-                    trouble.hear(event.kind());
-                }
-                trouble.explain(code, &text, &self.address)
+            .committed(asked, COORDINATOR)
+            .map_err(|(code, text)| match code {
+                RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::WaitingForCoordinator => AdminError::Unreachable(format!(
+                    "the coordinator of group {} does not answer within {} s; the broker that keeps the group may be away",
+                    self.name,
+                    COORDINATOR.as_secs()
+                )),
+                code => Trouble::default().explain(code, &text, &self.address),
             })?;
         Ok(told
             .into_iter()
@@ -386,11 +453,8 @@ impl Group {
             .iter()
             .map(|(topic, partition)| PartitionOffset::bare(topic, *partition))
             .collect();
-        let told = self
-            .member
-            .native()
-            .since(&asked, time, PATIENCE)
-            .map_err(|(_, text)| AdminError::Failed(format!("the offsets are not told: {text}")))?;
+        let native = self.member.native();
+        let told = settled(native, || native.since(&asked, time, PATIENCE))?;
         Ok(told
             .into_iter()
             .filter(|one| one.error.is_none())

@@ -62,6 +62,8 @@ pub fn short_lived(cluster: &ClusterSettings) -> Result<ClientConfig, AdminError
     // Less than the time in which somebody has to answer, so that its end is told as the reason.
     unless_set("socket.connection.setup.timeout.ms", "4000");
     unless_set("reconnect.backoff.ms", "50");
+    // Offsets are counted to what is there, not to where a transaction is still open. Also a producer that asks goes by this.
+    unless_set("isolation.level", "read_uncommitted");
     unless_set("reconnect.backoff.max.ms", "500");
     Ok(config)
 }

@@ -1,6 +1,8 @@
 //! The topics of a cluster: what there is, where it begins and ends, what was set; making and deleting one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::reach::{FIRST_ANSWER, reach};
 use super::{AdminError, PATIENCE, addresses, answer, short_lived};
@@ -89,7 +91,7 @@ pub(super) fn of_metadata(metadata: &rdkafka::metadata::Metadata) -> Vec<TopicVi
                 })
                 .collect();
             partitions.sort_unstable_by_key(|partition| partition.id);
-            let error = topic.error().map(rdkafka::types::RDKafkaErrorCode::from);
+            let error = topic.error().map(RDKafkaErrorCode::from);
             TopicView {
                 name: topic.name().to_owned(),
                 partitions,
@@ -117,9 +119,7 @@ pub(super) fn measure(native: &Native, topics: &mut [TopicView]) -> Result<(), A
         return Ok(());
     }
     for boundary in [Boundary::First, Boundary::End] {
-        let found = native
-            .bounds(&led, boundary, PATIENCE)
-            .map_err(|(_, text)| AdminError::Failed(format!("the offsets are not told: {text}")))?;
+        let found = settled(native, || native.bounds(&led, boundary, PATIENCE))?;
         for offset in found.iter().filter(|offset| offset.error.is_none()) {
             let topic = topics.iter_mut().find(|topic| topic.name == offset.topic);
             let partitions = topic.map(|topic| &mut topic.partitions);
@@ -134,6 +134,42 @@ pub(super) fn measure(native: &Native, topics: &mut [TopicView]) -> Result<(), A
     }
     Ok(())
 }
+
+/// The offsets that `ask` brings. While leaders are only being found, as of a topic that was just made, it asks again.
+///
+/// # Errors
+/// When the leaders do not answer.
+pub(super) fn settled(
+    native: &Native,
+    ask: impl Fn() -> Result<Vec<PartitionOffset>, (RDKafkaErrorCode, String)>,
+) -> Result<Vec<PartitionOffset>, AdminError> {
+    use RDKafkaErrorCode as Code;
+    let deadline = Instant::now() + SETTLING;
+    loop {
+        match ask() {
+            Ok(found) => return Ok(found),
+            Err((
+                Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownPartition
+                | Code::UnknownLeaderEpoch
+                | Code::FencedLeaderEpoch,
+                _,
+            )) if Instant::now() < deadline => drop(native.poll(NAP)),
+            Err((_, text)) => {
+                return Err(AdminError::Failed(format!(
+                    "the offsets are not told: {text}"
+                )));
+            }
+        }
+    }
+}
+
+/// How long leaders may take to be found.
+const SETTLING: Duration = Duration::from_secs(3);
+/// Between two questions.
+const NAP: Duration = Duration::from_millis(100);
 
 /// A client that asks about topics.
 pub struct Topics {

@@ -134,9 +134,10 @@ fn config(settings: &ReaderSettings, brokers: &str) -> Result<ClientConfig, Unre
         .map_err(|error| Unreached::Settings(error.to_string()))?;
     config
         .set("queued.max.messages.kbytes", "32768")
-        .set("queued.min.messages", "100000")
+        // More would be memory that is touched for the first time, again and again: it costs more than it saves.
+        .set("queued.min.messages", "20000")
         .set("fetch.max.bytes", "16777216")
-        .set("max.partition.fetch.bytes", "4194304")
+        .set("max.partition.fetch.bytes", "2097152")
         // The default of a second would cap a fast reader at what one fetch brings in a second.
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "250")

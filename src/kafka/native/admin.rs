@@ -70,6 +70,7 @@ pub enum Answer {
     Groups(Vec<GroupListing>, Vec<String>),
     Group {
         assignor: String,
+        coordinator: Option<i32>,
         members: Vec<MemberListing>,
     },
     /// Nobody did anything about it.
@@ -438,8 +439,10 @@ unsafe fn group(one: *const rdsys::rd_kafka_ConsumerGroupDescription_t) -> Answe
             })
             .collect();
         let assignor = rdsys::rd_kafka_ConsumerGroupDescription_partition_assignor(one);
+        let coordinator = rdsys::rd_kafka_ConsumerGroupDescription_coordinator(one);
         Answer::Group {
             assignor: text(assignor),
+            coordinator: (!coordinator.is_null()).then(|| rdsys::rd_kafka_Node_id(coordinator)),
             members,
         }
     }

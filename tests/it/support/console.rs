@@ -97,6 +97,12 @@ impl Console {
         String::from_utf8_lossy(&said).into_owned()
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.child.try_wait().expect("to ask for its state");
+        ended.is_some()
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn ends(&mut self) -> Ended {

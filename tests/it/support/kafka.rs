@@ -90,6 +90,18 @@ impl RealKafka {
         &self.brokers
     }
 
+    /// The address of the listener that wants a login: SASL PLAIN, user `me`, password `secret`. `None`: the broker is somebody else's and has
+    /// none, which has been noted.
+    pub fn login_brokers(&self) -> Option<String> {
+        match &self.own {
+            Some((_, process)) => Some(format!("127.0.0.1:{}", process.login)),
+            None => {
+                missing::skip("LOGFERRY_TEST_BROKERS has no listener that wants a login");
+                None
+            }
+        }
+    }
+
     /// The address through [`proxy`](Self::proxy): who begins there stays there, since it is what the broker advertises.
     pub fn proxied_brokers(&self) -> String {
         format!("127.0.0.1:{}", self.proxy().port())

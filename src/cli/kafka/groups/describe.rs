@@ -39,7 +39,7 @@ pub(super) fn describe(args: &DescribeArgs) -> Result<String, Refusal> {
         )));
     };
     let mut places: BTreeSet<Place> = client.committed_places()?.into_iter().collect();
-    let assigned = group.members.iter().flat_map(|one| &one.partitions);
+    let assigned = group.members().iter().flat_map(|one| &one.partitions);
     places.extend(assigned.flatten().cloned());
     let places: Vec<Place> = places.into_iter().collect();
     let standings = client.standings(&places)?;
@@ -68,7 +68,7 @@ pub(super) fn describe(args: &DescribeArgs) -> Result<String, Refusal> {
 
 impl Picture {
     fn member(&self, one: &Standing) -> Option<&MemberView> {
-        self.group.members.iter().find(|member| {
+        self.group.members().iter().find(|member| {
             member.partitions.as_ref().is_some_and(|partitions| {
                 let mut places = partitions.iter();
                 places.any(|(topic, partition)| *topic == one.topic && *partition == one.partition)
@@ -90,7 +90,7 @@ impl Picture {
     fn document(&self) -> Value {
         let group = &self.group;
         let members: Vec<Value> = group
-            .members
+            .members()
             .iter()
             .map(|member| {
                 let partitions = member.partitions.as_ref().map(|all| {
@@ -130,7 +130,10 @@ impl Picture {
             "protocol": group.protocol,
             "protocol_type": group.protocol_type,
             "assignor": group.assignor,
-            "coordinator": {"id": group.coordinator.0, "address": group.coordinator.1},
+            "coordinator": group
+                .coordinator
+                .as_ref()
+                .map(|(id, address)| json!({"id": id, "address": address})),
             "members": members,
             "partitions": partitions,
             "total_lag": self.total_lag(),
@@ -151,14 +154,14 @@ impl Picture {
             coordinator(group),
             self.total_lag(),
         );
-        if !group.members.is_empty() {
+        if !group.members().is_empty() {
             let mut table = Table::new([
                 ("CLIENT ID", Align::Left),
                 ("HOST", Align::Left),
                 ("PARTITIONS", Align::Right),
                 ("MEMBER", Align::Left),
             ]);
-            for member in &group.members {
+            for member in group.members() {
                 table.push([
                     member.client_id.clone(),
                     member.host.clone(),
@@ -238,13 +241,13 @@ mod tests {
                 protocol: "classic",
                 protocol_type: "consumer".into(),
                 assignor: "range".into(),
-                coordinator: (1, Some("kafka-1:9092".into())),
-                members: vec![MemberView {
+                coordinator: Some((1, Some("kafka-1:9092".into()))),
+                members: Some(vec![MemberView {
                     id: "web-1-a0".into(),
                     client_id: "web-1".into(),
                     host: "10.0.0.7".into(),
                     partitions: Some(vec![("web".into(), 0), ("web".into(), 2)]),
-                }],
+                }]),
             },
             standings: vec![
                 standing(0, Some(10), Some(15)),

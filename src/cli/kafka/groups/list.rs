@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `protocol`: `classic`, or `consumer` (KIP-848), whose `members` are not counted here: `null`. `complete` is false when some brokers did not
-//! answer, so that groups are missing.
+//! answer, so that groups may be missing; `members` and `coordinator` may then be `null` too.
 //!
 //! Invariant: keys are only ever added.
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{ListArgs, Refusal, coordinator};
 use crate::cli::kafka::number;
 use crate::cli::table::{Align, Table};
-use crate::kafka::admin::groups::{self, GroupView};
+use crate::kafka::admin::groups;
 
 pub(super) fn list(args: &ListArgs) -> Result<String, Refusal> {
     let (groups, complete) = groups::list(&args.connect.cluster()?)?;
@@ -28,8 +28,8 @@ pub(super) fn list(args: &ListArgs) -> Result<String, Refusal> {
                     "state": group.state,
                     "protocol": group.protocol,
                     "protocol_type": group.protocol_type,
-                    "members": members(group),
-                    "coordinator": group.coordinator.0,
+                    "members": group.members.as_ref().map(Vec::len),
+                    "coordinator": group.coordinator.as_ref().map(|(id, _)| id),
                 })
             })
             .collect();
@@ -45,6 +45,7 @@ pub(super) fn list(args: &ListArgs) -> Result<String, Refusal> {
         ("COORDINATOR", Align::Left),
     ]);
     for group in &groups {
+        let members = group.members.as_ref().map(Vec::len);
         table.push([
             group.name.clone(),
             group.state.clone(),
@@ -53,18 +54,13 @@ pub(super) fn list(args: &ListArgs) -> Result<String, Refusal> {
                 "" => "-".to_owned(),
                 named => named.to_owned(),
             },
-            number(members(group)),
+            number(members),
             coordinator(group),
         ]);
     }
     let mut text = table.show();
     if !complete {
-        text.push_str("some brokers did not answer: their groups are missing\n");
+        text.push_str("some brokers did not answer: groups may be missing\n");
     }
     Ok(text)
-}
-
-/// How many members a group has, if the list tells.
-fn members(group: &GroupView) -> Option<usize> {
-    (group.protocol == "classic" || group.state == "Empty").then_some(group.members.len())
 }

@@ -117,8 +117,9 @@ pub fn groups(command: &GroupsCommand) -> ExitCode {
 /// A coordinator for people.
 fn coordinator(group: &GroupView) -> String {
     match &group.coordinator {
-        (id, Some(address)) => format!("{address} ({id})"),
-        (id, None) => id.to_string(),
+        Some((id, Some(address))) => format!("{address} ({id})"),
+        Some((id, None)) => id.to_string(),
+        None => "-".to_owned(),
     }
 }
 

@@ -98,11 +98,11 @@ pub(super) fn reset(args: &ResetArgs) -> Result<String, Refusal> {
 
 /// Who is in the group, in words; `None` when nobody is.
 fn members(group: &GroupView) -> Option<String> {
-    if group.members.is_empty() {
+    if group.members().is_empty() {
         return None;
     }
     let names: Vec<String> = group
-        .members
+        .members()
         .iter()
         .map(|member| {
             let partitions = match &member.partitions {
@@ -195,7 +195,7 @@ fn document(args: &ResetArgs, group: Option<&GroupView>, moves: &[Move]) -> Valu
     json!({
         "group": args.group,
         "executed": args.execute,
-        "members": group.map_or(0, |group| group.members.len()),
+        "members": group.map_or(0, |group| group.members().len()),
         "partitions": partitions,
     })
 }

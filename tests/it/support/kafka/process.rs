@@ -40,6 +40,8 @@ pub struct KafkaProcess {
     pub proxied: u16,
     /// The port that the proxied listener advertises.
     pub proxy: u16,
+    /// The listener that wants a login: SASL PLAIN, user `me`, password `secret`.
+    pub login: u16,
     keeper: Option<Child>,
 }
 
@@ -50,13 +52,14 @@ impl KafkaProcess {
         let libs = jars::bring()?;
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let folder = jars::home().join(format!("run-{}-{number}", std::process::id()));
-        let [clients, proxied, proxy, controller] = free_ports();
+        let [clients, proxied, proxy, login, controller] = free_ports();
         let mut kafka = Self {
             folder,
             libs,
             clients,
             proxied,
             proxy,
+            login,
             keeper: None,
         };
         kafka.format(controller)?;
@@ -101,6 +104,7 @@ impl KafkaProcess {
             clients,
             proxied,
             proxy,
+            login,
             ..
         } = self;
         let data = self.folder.join("data");
@@ -110,9 +114,11 @@ node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=CLIENTS
-listeners=CLIENTS://127.0.0.1:{clients},PROXIED://127.0.0.1:{proxied},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=CLIENTS://127.0.0.1:{clients},PROXIED://127.0.0.1:{proxy}
-listener.security.protocol.map=CLIENTS:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=CLIENTS://127.0.0.1:{clients},PROXIED://127.0.0.1:{proxied},LOGIN://127.0.0.1:{login},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=CLIENTS://127.0.0.1:{clients},PROXIED://127.0.0.1:{proxy},LOGIN://127.0.0.1:{login}
+listener.security.protocol.map=CLIENTS:PLAINTEXT,PROXIED:PLAINTEXT,LOGIN:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.name.login.sasl.enabled.mechanisms=PLAIN
+listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_me=\"secret\";
 log.dirs={data}
 auto.create.topics.enable=false
 num.partitions=1
