@@ -147,6 +147,30 @@ fn keys_are_made_of_a_template_and_lines_are_named_by_their_file() {
 }
 
 #[test]
+fn a_pipe_with_a_name_is_read_to_its_end() {
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let topic = kafka.topic("produce-fifo", 1);
+    let folder = temp_dir();
+    let path = folder.path().join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    let fifo = path.to_str().unwrap();
+    let arguments = ["produce", "-b", kafka.brokers(), "-t", &topic, fifo];
+    let mut console = spawn(&arguments, Stdio::null());
+    let mut writer = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    writer.write_all(b"one\n").unwrap();
+    eventually(LONG, "the line is there", || kafka.written(&topic) == 1);
+    writer.write_all(b"two").unwrap();
+    drop(writer);
+    assert_eq!(console.ends().code, 0);
+    assert_eq!(kafka.read_values(&topic), [b"one", b"two"]);
+    let ended = produce(kafka, &topic, &[folder.path().to_str().unwrap()], b"");
+    assert_eq!(ended.code, 2);
+}
+
+#[test]
 fn every_record_has_the_headers_in_their_order() {
     let Some(kafka) = RealKafka::shared() else {
         return;

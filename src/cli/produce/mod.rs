@@ -46,7 +46,17 @@ fn run(args: ProduceArgs) -> Result<ExitStatus, Refusal> {
     let style = args.style()?;
     for file in &args.files {
         // Before anything is sent: that a name is wrong is seldom wanted to be found half-way.
-        if let Err(error) = std::fs::File::open(file) {
+        // A pipe is opened once, by whoever reads it: its writer would take an early look for the end.
+        let looked = std::fs::metadata(file).and_then(|meta| {
+            if meta.is_file() {
+                std::fs::File::open(file).map(drop)
+            } else if meta.is_dir() {
+                Err(io::ErrorKind::IsADirectory.into())
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(error) = looked {
             return Err(Refusal::usage(format!("{}: {error}", file.display())));
         }
     }
