@@ -158,6 +158,13 @@ fn a_pipe_with_a_name_is_read_to_its_end() {
     assert!(made.unwrap().success());
     let fifo = path.to_str().unwrap();
     let arguments = ["produce", "-b", kafka.brokers(), "-t", &topic, fifo];
+    let mut waiting = spawn(&arguments, Stdio::null());
+    eventually(LONG, "interrupts are caught", || {
+        waiting.catches_interrupts()
+    });
+    // It is heard while nobody writes.
+    waiting.signal(Signal::INT);
+    assert_eq!(waiting.ends().code, 0);
     let mut console = spawn(&arguments, Stdio::null());
     let mut writer = fs::OpenOptions::new().write(true).open(&path).unwrap();
     writer.write_all(b"one\n").unwrap();

@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use rustix::fs::{Mode, OFlags};
+
 use super::lines::Place;
 
 /// The inputs, and which one is being read.
@@ -37,15 +39,20 @@ impl Source {
     pub fn open_next(&mut self, met: u64) -> Option<Result<Place, String>> {
         let path = self.files.next()?;
         self.begun.push((met, path.clone()));
-        match File::open(&path) {
+        // A pipe that nobody writes to yet would keep the command from hearing Ctrl-C; it is polled before it is read.
+        let how = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::open(&path, how, Mode::empty()) {
             Ok(file) => {
-                self.open = Some(file);
+                self.open = Some(file.into());
                 Some(Ok(Place {
                     host: self.host.clone(),
                     path: path.as_os_str().as_bytes().to_vec(),
                 }))
             }
-            Err(error) => Some(Err(format!("{}: {error}", path.display()))),
+            Err(error) => {
+                let error = io::Error::from(error);
+                Some(Err(format!("{}: {error}", path.display())))
+            }
         }
     }
 

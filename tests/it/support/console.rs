@@ -97,6 +97,15 @@ impl Console {
         String::from_utf8_lossy(&said).into_owned()
     }
 
+    /// Whether SIGINT would not just kill it.
+    pub fn catches_interrupts(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = u64::from_str_radix(caught.unwrap_or_default().trim(), 16);
+        caught.is_ok_and(|signals| signals & 1 << (Signal::INT.as_raw() - 1) != 0)
+    }
+
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         let ended = self.child.try_wait().expect("to ask for its state");
