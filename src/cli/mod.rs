@@ -7,11 +7,14 @@
 mod check;
 mod checkpoints;
 mod completions;
+mod console;
+mod consume;
 pub mod exit;
 pub mod kafka;
 pub mod load;
 mod man;
 mod probe;
+mod produce;
 pub mod run;
 mod schema;
 mod status;
@@ -51,6 +54,10 @@ enum Command {
     Check(CheckArgs),
     /// Show what a running daemon is doing
     Status(StatusArgs),
+    /// Write lines to a topic
+    Produce(Box<produce::ProduceArgs>),
+    /// Print records of topics
+    Consume(Box<consume::ConsumeArgs>),
     /// Show where each file stands, and change it by hand
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
@@ -135,6 +142,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::check(&args),
         Command::Status(args) => status::status(&args),
+        Command::Produce(args) => produce::produce(*args),
+        Command::Consume(args) => consume::consume(&args),
         Command::Checkpoints(command) => checkpoints::checkpoints(&command),
         Command::Topics(command) => kafka::topics::topics(&command),
         Command::Groups(command) => kafka::groups::groups(&command),
@@ -192,5 +201,46 @@ mod tests {
         };
         assert_eq!(args.timeout, Some(Duration::from_secs(600)));
         assert_eq!(args.config, PathBuf::from(CONFIG));
+    }
+
+    /// The words of a line as a shell takes them: quotes and nothing else.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        for (at, piece) in line.split('\'').enumerate() {
+            if at % 2 == 1 {
+                words.push(piece.to_owned());
+                continue;
+            }
+            words.extend(piece.split_whitespace().map(str::to_owned));
+        }
+        words
+    }
+
+    #[test]
+    fn every_line_that_the_documents_show_is_understood() {
+        let documents = [
+            include_str!("../../README.md"),
+            include_str!("../../docs/from-kcat.md"),
+        ];
+        let mut lines = 0;
+        for text in documents {
+            let shown = text.split(['`', '\n', '|', '#']);
+            for shown in shown {
+                let Some(at) = shown.find("logferry ") else {
+                    continue;
+                };
+                let line = shown[at..].trim();
+                if !line.starts_with("logferry produce -")
+                    && !line.starts_with("logferry consume -")
+                {
+                    continue;
+                }
+                lines += 1;
+                if let Err(error) = Cli::try_parse_from(words(line)) {
+                    panic!("{line}: {error}");
+                }
+            }
+        }
+        assert!(lines > 30, "{lines}");
     }
 }

@@ -7,5 +7,6 @@
 //! Invariant: nothing here decides. Signals become events for the daemon, and what is shown comes from it through [`http::Admin`].
 
 pub mod http;
+pub mod interrupts;
 pub mod signals;
 pub mod systemd;

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod cluster;
 pub mod commit;
+pub mod console;
 pub mod consumer;
 pub mod embedded;
 pub mod errors;

@@ -51,6 +51,18 @@ fn delivered(daemon: &Daemon) {
     });
 }
 
+/// The same, for every line that was written: what nobody has noticed yet is not `unread`.
+fn arrived(daemon: &Daemon, kafka: &RealKafka, topic: &str, writer: &LineWriter) {
+    eventually(LONG, "every line stands in the topic", || {
+        let got = kafka.read_values(topic).len() as u64;
+        match writer.written() {
+            want if got < want => Err(format!("{got} of {want} lines")),
+            _ => Ok(()),
+        }
+    });
+    delivered(daemon);
+}
+
 fn balanced(books: &Value) -> bool {
     let lines = |name: &str| books[name]["lines"].as_u64().unwrap();
     let settled = [
@@ -105,7 +117,7 @@ fn every_line_is_there_once_after_kills_and_a_lost_data_dir_under_rotation() {
         daemon = scene.launch(&yaml).start();
     }
     writer.append(1);
-    delivered(&daemon);
+    arrived(&daemon, kafka, &topic, &writer);
     assert!(balanced(&books(&daemon, "app").unwrap()));
     daemon.sigterm();
     assert_eq!(daemon.wait_code(Duration::from_secs(30)), 0);
@@ -170,7 +182,7 @@ fn a_commit_whose_answer_is_lost_is_found_out_and_nothing_comes_twice() {
         kafka.proxy().lose_answers(false);
     }
     commits(&daemon, &mut writer, 1);
-    delivered(&daemon);
+    arrived(&daemon, &kafka, &topic, &writer);
     let books = books(&daemon, "app").unwrap();
     assert!(balanced(&books), "{books}");
     daemon.sigterm();
@@ -199,7 +211,7 @@ fn silence_for_longer_than_a_transaction_may_last_ends_with_the_same_daemon_and_
         kafka.proxy().silent(false);
     }
     commits(&daemon, &mut writer, 1);
-    delivered(&daemon);
+    arrived(&daemon, &kafka, &topic, &writer);
     daemon.sigterm();
     assert_eq!(daemon.wait_code(Duration::from_secs(30)), 0);
     let findings = findings(&kafka, &topic, &writer);
@@ -235,7 +247,7 @@ fn a_daemon_that_was_suspended_for_longer_than_a_transaction_may_last_goes_on() 
         }
     }
     commits(&daemon, &mut writer, 1);
-    delivered(&daemon);
+    arrived(&daemon, &kafka, &topic, &writer);
     daemon.sigterm();
     assert_eq!(daemon.wait_code(Duration::from_secs(30)), 0);
     let findings = findings(&kafka, &topic, &writer);
@@ -284,7 +296,7 @@ fn of_two_daemons_with_the_same_id_one_stops_with_79_and_nothing_comes_twice() {
         loser.stderr()
     );
     commits(&winner, &mut writer, 1);
-    delivered(&winner);
+    arrived(&winner, kafka, &topic, &writer);
     winner.sigterm();
     assert_eq!(winner.wait_code(Duration::from_secs(30)), 0);
     let findings = findings(kafka, &topic, &writer);
@@ -323,7 +335,7 @@ fn a_start_waits_for_a_strangers_open_transaction_before_it_believes_the_positio
         "{body}"
     );
     drop(stranger);
-    delivered(&daemon);
+    arrived(&daemon, &kafka, &topic, &writer);
     daemon.sigterm();
     assert_eq!(daemon.wait_code(Duration::from_secs(30)), 0);
     let findings = findings(&kafka, &topic, &writer);
@@ -530,7 +542,7 @@ fn brokers_that_die_and_come_back_repeat_and_lose_nothing() {
         kafka.restart();
     }
     commits(&daemon, &mut writer, 1);
-    delivered(&daemon);
+    arrived(&daemon, &kafka, &topic, &writer);
     let books = books(&daemon, "app").unwrap();
     assert!(balanced(&books), "{books}");
     daemon.sigterm();

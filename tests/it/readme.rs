@@ -149,6 +149,28 @@ const ROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "a syslog message is of no known form",
+        &[
+            "what_cannot_be_read_or_is_not_utf_8_is_kept_whole",
+            "what_cannot_be_is_an_error_and_not_another_date",
+        ],
+    ),
+    (
+        "syslog comes faster",
+        &[
+            "without_memory_senders_of_streams_are_slowed_and_nothing_is_lost",
+            "what_the_kernel_dropped_is_counted",
+            "an_outage_under_load_slows_tcp_senders_and_loses_nothing",
+        ],
+    ),
+    (
+        "the daemon stops while syslog senders",
+        &[
+            "a_stop_delivers_what_connected_senders_have_sent",
+            "after_a_stop_what_waits_is_read_and_a_thousand_idle_connections_do_not_matter",
+        ],
+    ),
+    (
         "a `filter` sorts a line out",
         &["filtered_lines_are_counted_and_the_position_passes_them"],
     ),

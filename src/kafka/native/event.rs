@@ -104,6 +104,11 @@ impl Event {
 
     /// Calls `each` for every delivery report in the event.
     pub(super) fn deliveries(&self, mut each: impl FnMut(Delivery)) {
+        self.messages(|message| each(Delivery::of(message)));
+    }
+
+    /// Calls `each` for every message that an event of deliveries is about.
+    pub(super) fn messages(&self, mut each: impl FnMut(&rdsys::rd_kafka_message_t)) {
         const AT_ONCE: usize = 256;
         let mut messages = [std::ptr::null::<rdsys::rd_kafka_message_t>(); AT_ONCE];
         loop {
@@ -116,8 +121,7 @@ impl Event {
             }
             for &message in &messages[..count] {
                 // SAFETY: the pointer was just written by librdkafka and lives as long as the event.
-                let message = unsafe { &*message };
-                each(Delivery::of(message));
+                each(unsafe { &*message });
             }
         }
     }

@@ -227,6 +227,20 @@ impl Member {
         offsets::bounds(&self.native, partitions, boundary, timeout)
     }
 
+    /// The first offset of partitions whose record is not older than `time` (milliseconds since 1970). Waits for their leaders, at most
+    /// `timeout`.
+    ///
+    /// # Errors
+    /// The code and librdkafka's text.
+    pub fn since(
+        &self,
+        partitions: &[PartitionOffset],
+        time: i64,
+        timeout: Duration,
+    ) -> Result<Vec<PartitionOffset>, (RDKafkaErrorCode, String)> {
+        offsets::since(&self.native, partitions, time, timeout)
+    }
+
     /// First and end offset of an assigned partition, as of the last fetch. Costs no request.
     pub fn watermarks(&self, topic: &str, partition: i32) -> Option<(i64, i64)> {
         let topic = std::ffi::CString::new(topic).ok()?;

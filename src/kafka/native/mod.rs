@@ -8,6 +8,7 @@
 mod admin;
 mod client;
 mod consume;
+mod courier;
 mod elaborate;
 mod event;
 mod group;
@@ -20,6 +21,7 @@ mod transaction;
 pub use admin::{Answer, ConfigSource, ConfigValue, GroupListing, MemberListing};
 pub use client::{Kind, Native, QueueBell};
 pub use consume::{Message, MessageBatch};
+pub use courier::{Courier, Report};
 pub use event::{Event, EventKind};
 pub use group::Member;
 pub use groups::{NativeGroup, NativeMember};

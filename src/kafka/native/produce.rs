@@ -43,7 +43,7 @@ impl Ticket {
         record: 0,
     };
 
-    fn pack(self) -> *mut std::ffi::c_void {
+    pub(super) fn pack(self) -> *mut std::ffi::c_void {
         const { assert!(usize::BITS == 64, "tickets travel in a pointer of 64 bits") };
         let bits = (u64::from(self.slot) << (LANE_BITS + RECORD_BITS))
             | (u64::from(self.lane) << RECORD_BITS)
@@ -51,7 +51,7 @@ impl Ticket {
         std::ptr::without_provenance_mut(bits as usize)
     }
 
-    fn unpack(bits: *mut std::ffi::c_void) -> Self {
+    pub(super) fn unpack(bits: *mut std::ffi::c_void) -> Self {
         let bits = bits.addr() as u64;
         Self {
             slot: (bits >> (LANE_BITS + RECORD_BITS)) as u32,

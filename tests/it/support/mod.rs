@@ -5,6 +5,7 @@
 //! users run it, and what it did is read with other means.
 
 pub mod command;
+pub mod console;
 pub mod daemon;
 pub mod eventually;
 pub mod kafka;
