@@ -36,7 +36,7 @@ pub mod watch;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::copies::{Past, Waiting};
 use self::discover::{Discover, PatternError};
@@ -193,7 +193,7 @@ impl Follower {
             settings,
             name: input.name.into(),
             once: input.once,
-            timing: input.timing,
+            timing: timing_of(mode, input.timing),
             facts: input.facts,
             outlet,
             saved: Saved::new(input.saved),
@@ -390,6 +390,18 @@ impl Follower {
             files: self.followed,
             unread: self.unread,
         }
+    }
+}
+
+/// Without events a line waits for a sweep, and shall not wait for more than a second with all that comes after.
+fn timing_of(mode: Mode, timing: Timing) -> Timing {
+    const MOST: Duration = Duration::from_millis(850);
+    match mode {
+        Mode::Auto => timing,
+        Mode::Poll => Timing {
+            sweep: timing.sweep.min(MOST),
+            ..timing
+        },
     }
 }
 

@@ -285,7 +285,7 @@ unsafe fn slice<'a, T>(all: *mut *const T, count: usize) -> &'a [*const T] {
 }
 
 /// # Safety
-/// As for [`slice`].
+/// As for [`slice()`].
 unsafe fn topic_results(
     all: *mut *const rdsys::rd_kafka_topic_result_t,
     count: usize,

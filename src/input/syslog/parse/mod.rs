@@ -1,7 +1,7 @@
 //! A syslog message and its parts. Pure: nothing is copied, every part is a piece of the message.
 //!
 //! RFC 5424 is read as it is written; what breaks it is an error that says where the message left it. RFC 3164 describes what was in use when it was
-//! written, so [`rfc3164`] takes what is met: nearly every text is such a message, with fewer or more parts that could be told. Only a priority or
+//! written, so `rfc3164` takes what is met: nearly every text is such a message, with fewer or more parts that could be told. Only a priority or
 //! a date that cannot be is an error there.
 //!
 //! Texts are bytes: no part has to be UTF-8.
