@@ -535,6 +535,8 @@ impl Follower {
         } else {
             source.pace.wake(Instant::now());
         }
+        // Older ones first: what they know by content is no copy of one that nothing was read of.
+        self.end_saved_generations()?;
         self.end_generation(past)?;
         // What waited because it held the same is judged anew.
         let (names, waiting) = (&mut self.names, &self.waiting);
