@@ -522,6 +522,9 @@ impl Follower {
         let Some(source) = self.sources.get_mut(&slot) else {
             return Ok(());
         };
+        // The look that led here may be from before the cut: the new content is not that large.
+        let present = source.file.as_ref().and_then(|file| Look::of(file).ok());
+        let look = present.unwrap_or(look);
         let past = Past::of(source, known);
         source.restart(id);
         source.saw(look);

@@ -13,9 +13,8 @@
 //! order, no saved position passes a line that was not settled, and the books agree with what was taken, what is on disk and what is gone.
 //!
 //! `LOGFERRY_SEED=7 cargo test model` runs one seed, `LOGFERRY_SEED=random` new ones; `LOGFERRY_SEEDS` says how many, `LOGFERRY_STEPS` how
-//! many steps each has. `LOGFERRY_COPIES=1` has logs that are rotated by copytruncate, too: there some steps in
-//! ten thousand still fail. `LOGFERRY_STRICT=1` demands more than is promised of generations that were cut before anything was read of them, and
-//! `LOGFERRY_MIXED=1`, together with the former, mixes both kinds of rotation in one log.
+//! many steps each has. `LOGFERRY_STRICT=1` demands more than is promised of generations that were cut before anything was read of them, and
+//! `LOGFERRY_MIXED=1` mixes both kinds of rotation in one log.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -211,10 +210,9 @@ impl World {
             rig.settings.watch = Watch::Poll;
         }
         let styles = [Style::Rename, Style::Copy, Style::Mixed];
-        let is_set = |name| usize::from(std::env::var_os(name).is_some());
-        let copies = is_set("LOGFERRY_COPIES") + is_set("LOGFERRY_MIXED");
+        let mixed = usize::from(std::env::var_os("LOGFERRY_MIXED").is_some());
         let apps = (0..APPS).map(|_| App {
-            style: styles[random.below(1 + copies.min(2))],
+            style: styles[random.below(2 + mixed)],
             is_numbered: random.one_in(2),
             rotations: 0,
             is_known: false,
