@@ -72,6 +72,7 @@ fn it_begins_and_ends_where_it_is_told() {
         (&["--from", "5", "-n", "2"], "5 6"),
         (&["--for", "3s", "-o", "6"], "6 7 8 9"),
     ] {
+        println!("{arguments:?}");
         let printed = consume(kafka, &topic, arguments).well();
         let printed: Vec<&str> = printed.lines().collect();
         assert_eq!(printed.join(" "), expected, "{arguments:?}");

@@ -200,6 +200,18 @@ const ROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "Kafka does not answer whether a commit took place",
+        &["a_commit_whose_answer_is_lost_is_found_out_and_nothing_comes_twice"],
+    ),
+    (
+        "two daemons have the same `id`",
+        &["of_two_daemons_with_the_same_id_one_stops_with_79_and_nothing_comes_twice"],
+    ),
+    (
+        "data_dir is lost",
+        &["every_line_is_there_once_after_kills_and_a_lost_data_dir_under_rotation"],
+    ),
+    (
         "an input is renamed",
         &["a_renamed_input_keeps_its_positions"],
     ),
