@@ -64,7 +64,7 @@ pub(super) struct Past {
 /// A name whose content is a followed file's, so far.
 pub(super) struct Waiting {
     /// The followed file; none: it is not known yet what it is.
-    slot: Option<u64>,
+    pub(super) slot: Option<u64>,
     look: Look,
     /// When it changed last.
     since: Instant,

@@ -244,6 +244,14 @@ impl Follower {
             return Ok(());
         };
         tracing::debug!(input = %self.name, file = %source.path.display(), "the file is read to its end and left");
+        let waits = self.waiting.values().any(|copy| copy.slot == Some(slot));
+        if waits {
+            // Its position stays until it is known which of the files that wait goes on with it: a stop may come before that.
+            let size = source.seen.max(source.size());
+            self.remember(Past::deleted(&source, size));
+            self.must_walk = true;
+            return Ok(());
+        }
         self.facts.leave(source.id);
         let size = source.seen.max(source.size());
         self.remember(Past::ended(&source, size));
