@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::eventually::eventually;
 use crate::support::kafka::{RealKafka, unique};
 use crate::support::lines::LineWriter;
-use crate::support::scene::{Dice, LONG, Scene, books, nowhere, said, turn};
+use crate::support::scene::{Dice, LONG, SETTLED, Scene, books, nowhere, said, turn};
 
 /// An input and an output that work on one topic.
 fn both(scene: &Scene, brokers: &str, topic: &str) -> String {
@@ -29,18 +29,9 @@ fn both(scene: &Scene, brokers: &str, topic: &str) -> String {
 
 /// Asserts both equations of the books, in bytes, and in lines where they are known.
 fn assert_balanced(books: &Value) {
-    let settled = [
-        "acked",
-        "unconfirmed",
-        "dead_lettered",
-        "filtered",
-        "dropped",
-        "spooled",
-        "in_flight",
-    ];
     for unit in ["lines", "bytes"] {
         let count = |name: &str| books[name][unit].as_u64();
-        let sum: Option<u64> = settled.iter().map(|name| count(name)).sum();
+        let sum: Option<u64> = SETTLED.iter().map(|name| count(name)).sum();
         assert_eq!(count("read"), sum, "{unit} that were read: {books}");
         if let (Some(unread), Some(lost)) = (count("unread"), count("lost")) {
             assert_eq!(

@@ -5,13 +5,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::Value;
 
 use crate::support::daemon::Daemon;
 use crate::support::eventually::{eventually, pause};
 use crate::support::kafka::{RealKafka, unique};
 use crate::support::lines::{Findings, LineWriter, judge_files, lines_of};
-use crate::support::scene::{Dice, LONG, Scene, books, caught_up, said, try_status, turn};
+use crate::support::scene::{
+    Dice, LONG, Scene, balanced, books, caught_up, said, try_status, turn,
+};
 
 const LENGTH: usize = 100;
 
@@ -61,20 +62,6 @@ fn arrived(daemon: &Daemon, kafka: &RealKafka, topic: &str, writer: &LineWriter)
         }
     });
     delivered(daemon);
-}
-
-fn balanced(books: &Value) -> bool {
-    let lines = |name: &str| books[name]["lines"].as_u64().unwrap();
-    let settled = [
-        "acked",
-        "unconfirmed",
-        "dead_lettered",
-        "filtered",
-        "dropped",
-        "spooled",
-        "in_flight",
-    ];
-    lines("read") == settled.iter().map(|name| lines(name)).sum::<u64>()
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::support::daemon::Daemon;
 use crate::support::eventually::{eventually, pause};
 use crate::support::kafka::{RealKafka, unique};
 use crate::support::lines::{Findings, LineWriter, judge, judge_files, line, lines_of};
-use crate::support::scene::{LONG, Said, Scene, books, caught_up, nowhere, said, try_status, turn};
+use crate::support::scene::{
+    LONG, Said, Scene, balanced, books, caught_up, nowhere, said, try_status, turn,
+};
 
 /// The shortest line that carries a name of one letter and a number, and then some.
 const SHORT: usize = 20;
@@ -24,20 +24,6 @@ fn findings(kafka: &RealKafka, topic: &str, names: &[&str], each: u64) -> Vec<Fi
         .iter()
         .map(|name| judge(&values, name, SHORT, 0..each))
         .collect()
-}
-
-fn balanced(books: &Value) -> bool {
-    let lines = |name: &str| books[name]["lines"].as_u64().unwrap();
-    let settled = [
-        "acked",
-        "unconfirmed",
-        "dead_lettered",
-        "filtered",
-        "dropped",
-        "spooled",
-        "in_flight",
-    ];
-    lines("read") == settled.iter().map(|name| lines(name)).sum::<u64>()
 }
 
 /// Warnings and errors.

@@ -108,6 +108,23 @@ pub fn books(daemon: &Daemon, input: &str) -> Result<Value, String> {
     }
 }
 
+/// What becomes of what was read, as the books call it.
+pub const SETTLED: [&str; 7] = [
+    "acked",
+    "unconfirmed",
+    "dead_lettered",
+    "filtered",
+    "dropped",
+    "spooled",
+    "in_flight",
+];
+
+/// Whether every line that was read is settled or in flight.
+pub fn balanced(books: &Value) -> bool {
+    let lines = |name: &str| books[name]["lines"].as_u64().unwrap();
+    lines("read") == SETTLED.iter().map(|name| lines(name)).sum::<u64>()
+}
+
 /// `/status`; `Err` while it does not answer.
 pub fn try_status(daemon: &Daemon) -> Result<Value, String> {
     let (code, body) = daemon.get("/status")?;
