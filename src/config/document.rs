@@ -278,7 +278,9 @@ fn route(to: &Fields<'_>) -> Route {
         cluster: to.text("cluster"),
         topic: to.text("topic"),
         key: to.text("key"),
-        partitioner: to.word("partitioner", partitioner).unwrap_or_default(),
+        partitioner: to
+            .word("partitioner", Partitioner::named)
+            .unwrap_or_default(),
         acks: to.text("acks").map_or_else(
             || Spanned::new(Acks::All, to.span()),
             |text| text.map(|word| acks(&word)),
@@ -350,20 +352,6 @@ fn delivery(to: &Fields<'_>) -> Spanned<Delivery> {
             })
         },
     )
-}
-
-fn partitioner(word: &str) -> Option<Partitioner> {
-    Some(match word {
-        "murmur2_random" => Partitioner::Murmur2Random,
-        "murmur2" => Partitioner::Murmur2,
-        "consistent_random" => Partitioner::ConsistentRandom,
-        "consistent" => Partitioner::Consistent,
-        "fnv1a_random" => Partitioner::Fnv1aRandom,
-        "fnv1a" => Partitioner::Fnv1a,
-        "random" => Partitioner::Random,
-        "sticky" => Partitioner::Sticky,
-        _ => return None,
-    })
 }
 
 fn acks(word: &str) -> Acks {

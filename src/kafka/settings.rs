@@ -137,6 +137,23 @@ pub enum Partitioner {
     Sticky,
 }
 
+impl Partitioner {
+    /// By the name that users know it by.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "murmur2_random" => Self::Murmur2Random,
+            "murmur2" => Self::Murmur2,
+            "consistent_random" => Self::ConsistentRandom,
+            "consistent" => Self::Consistent,
+            "fnv1a_random" => Self::Fnv1aRandom,
+            "fnv1a" => Self::Fnv1a,
+            "random" => Self::Random,
+            "sticky" => Self::Sticky,
+            _ => return None,
+        })
+    }
+}
+
 /// Where and how the records of one input go.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteSettings {

@@ -82,22 +82,10 @@ fn header(text: &str) -> Result<Header, String> {
 }
 
 fn partitioner(name: &str) -> Result<Chosen, String> {
-    Ok(Chosen(match name {
-        "murmur2_random" => Partitioner::Murmur2Random,
-        "murmur2" => Partitioner::Murmur2,
-        "consistent_random" => Partitioner::ConsistentRandom,
-        "consistent" => Partitioner::Consistent,
-        "fnv1a_random" => Partitioner::Fnv1aRandom,
-        "fnv1a" => Partitioner::Fnv1a,
-        "random" => Partitioner::Random,
-        "sticky" => Partitioner::Sticky,
-        _ => {
-            return Err(
-                "there is murmur2_random, murmur2, consistent_random, consistent, fnv1a_random, fnv1a, random and sticky"
-                    .to_owned(),
-            );
-        }
-    }))
+    Partitioner::named(name).map(Chosen).ok_or_else(|| {
+        "there is murmur2_random, murmur2, consistent_random, consistent, fnv1a_random, fnv1a, random and sticky"
+            .to_owned()
+    })
 }
 
 impl ProduceArgs {
