@@ -172,7 +172,7 @@ impl Past {
 
 impl Follower {
     /// A generation ended because its content is not where it was. It goes on in a copy, or what was not read of it is lost.
-    pub(super) fn end_generation(&mut self, past: Past) -> Result<(), Ended> {
+    pub(super) fn end_generation(&mut self, mut past: Past) -> Result<(), Ended> {
         let folder = past.path.parent().unwrap_or(Path::new("/"));
         let starved = self.starved;
         let names = names_by_inode(folder).unwrap_or_else(|error| {
@@ -216,7 +216,6 @@ impl Follower {
         }
         let base = past.path.clone();
         let (mut id, mut began) = (past.id, past.began);
-        let mut past = past;
         let is_unproven = past.is_unproven;
         if past.trace.read() == 0 {
             // Which of them is its copy nobody can tell: what one of them can hold is not known to be lost.

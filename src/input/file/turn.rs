@@ -91,8 +91,7 @@ impl Follower {
                 self.is_blocked = true;
                 // Its new size is taken for that of what was read.
                 if !source.is_unchanged_before().unwrap_or(true) {
-                    let present = source.file.as_ref().and_then(|file| Look::of(file).ok());
-                    return self.start_over(slot, known, present.unwrap_or(look));
+                    return self.start_over(slot, known, look);
                 }
                 break true;
             };
