@@ -13,6 +13,7 @@ pub mod exit;
 pub mod kafka;
 pub mod load;
 mod man;
+mod outputs;
 mod probe;
 mod produce;
 pub mod run;
@@ -61,6 +62,9 @@ enum Command {
     /// Show where each file stands, and change it by hand
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
+    /// Settle the files of outputs by hand
+    #[command(subcommand)]
+    Outputs(outputs::OutputsCommand),
     /// Show, make and delete topics
     #[command(subcommand)]
     Topics(kafka::topics::TopicsCommand),
@@ -145,6 +149,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Produce(args) => produce::produce(*args),
         Command::Consume(args) => consume::consume(&args),
         Command::Checkpoints(command) => checkpoints::checkpoints(&command),
+        Command::Outputs(command) => outputs::outputs(&command),
         Command::Topics(command) => kafka::topics::topics(&command),
         Command::Groups(command) => kafka::groups::groups(&command),
         Command::Schema => schema::schema(),

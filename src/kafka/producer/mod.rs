@@ -35,6 +35,7 @@ use self::intake::Way;
 use self::land::Back;
 use self::topics::Topics;
 use self::transact::Transactions;
+pub use self::transact::instance;
 pub use self::view::{ProducerState, ProducerView, TransactionsView};
 use super::lane::{Lane, WaveLimits};
 use super::metadata::Metadata;

@@ -19,7 +19,7 @@ use super::chunks::{Chunks, Pool};
 use super::entry::FileLine;
 use super::journal::Journal;
 use super::trouble::{Fault, Refusal, Trouble};
-use crate::disk::{Disk, DiskFile, Open, create_dirs, parent_of};
+use crate::disk::{Disk, DiskFile, Open, create_dirs, parent_of, with_suffix};
 
 /// Buffers of more files than these are given back after each sync, and a window of more is not released.
 const KEPT_BUFFERS: usize = 64;
@@ -39,6 +39,8 @@ pub struct Files {
     most_open: usize,
     /// Whether names come from data, so that what is wrong with them is the record's fault.
     by_key: bool,
+    /// What the names of files end with that are written to.
+    suffix: &'static str,
     files: Vec<OutputFile>,
     by_path: HashMap<Vec<u8>, usize>,
     /// Files of the window.
@@ -88,6 +90,7 @@ impl Files {
         mode: u32,
         most_open: usize,
         by_key: bool,
+        suffix: &'static str,
     ) -> Self {
         Self {
             disk,
@@ -95,6 +98,7 @@ impl Files {
             mode,
             most_open: most_open.max(1),
             by_key,
+            suffix,
             files: Vec::new(),
             by_path: HashMap::new(),
             changed: Vec::new(),
@@ -113,7 +117,7 @@ impl Files {
         let file = self.files.len();
         self.by_path.insert(path.to_vec(), file);
         self.files.push(OutputFile {
-            path: PathBuf::from(OsStr::from_bytes(path)),
+            path: with_suffix(Path::new(OsStr::from_bytes(path)), self.suffix),
             chunks: Chunks::default(),
             handle: None,
             found: None,
@@ -318,6 +322,21 @@ impl Files {
             entry.changed = entry.chunks.released() > 0;
             entry.changed
         });
+        Ok(())
+    }
+
+    /// Takes the window back and forgets it, released or not: its records are consumed again, by whoever has their partitions then. Files that
+    /// have nothing else stay until the next start: their names may come back after a power cut, with what was cut.
+    ///
+    /// # Errors
+    /// Then it is to be done again.
+    pub fn void(&mut self) -> Result<(), Trouble> {
+        self.cut_back()?;
+        for file in self.changed.drain(..) {
+            let entry = &mut self.files[file];
+            entry.chunks = Chunks::default();
+            entry.changed = false;
+        }
         Ok(())
     }
 
