@@ -123,10 +123,14 @@ impl Rig {
     }
 
     fn append(&self, name: &str, text: &str) {
+        self.append_bytes(name, text.as_bytes());
+    }
+
+    fn append_bytes(&self, name: &str, bytes: &[u8]) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let file = OpenOptions::new().create(true).append(true).open(path);
-        file.unwrap().write_all(text.as_bytes()).unwrap();
+        file.unwrap().write_all(bytes).unwrap();
     }
 
     fn rename(&self, from: &str, to: &str) {

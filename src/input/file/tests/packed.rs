@@ -157,6 +157,45 @@ fn a_copy_that_is_compressed_before_the_cut_is_noticed_is_not_sent_again() {
 }
 
 #[test]
+fn a_copy_that_is_found_after_what_was_compressed_of_it_is_not_sent_twice() {
+    let mut rig = Rig::new(&["app.log*"]);
+    let (begun, rest) = (numbers(0..1000), numbers(1000..1100));
+    rig.append("app.log", &begun);
+    rig.start();
+    rig.until_lines(1000);
+    rig.until_read();
+    // Whoever cut it is still compressing the copy.
+    let packed = gzip((begun.clone() + &rest).as_bytes());
+    let (first, last) = packed.split_at(packed.len() / 2);
+    rig.append_bytes("app.log.1.gz", first);
+    File::options()
+        .write(true)
+        .open(rig.path("app.log"))
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    rig.append("app.log", &numbers(1100..1150));
+    rig.until_lines(1050);
+    rig.append("app.log.1", &(begun + &rest));
+    rig.until_lines(1150);
+    rig.append_bytes("app.log.1.gz", last);
+    rig.until_all_read();
+    fs::remove_file(rig.path("app.log.1")).unwrap();
+    rig.append("app.log", &numbers(1150..1160));
+    rig.until_lines(1160);
+    rig.until_all_read();
+    rig.stop();
+    rig.start();
+    rig.append("app.log", &numbers(1160..1161));
+    rig.until_lines(1161);
+    rig.until_all_read();
+    rig.stop();
+    let mut lines = super::copies::arrived(&rig);
+    lines.sort_unstable();
+    assert!(lines.into_iter().eq(0..1161), "{:?}", runs(&rig));
+}
+
+#[test]
 fn compressed_files_that_were_never_seen_are_read_once_with_all_their_members() {
     let mut rig = Rig::new(&["*.gz"]);
     rig.memory = 600_000;
