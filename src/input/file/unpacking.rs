@@ -161,11 +161,17 @@ impl Follower {
             }
         };
         let is_original = |source: &Source| {
-            let is_near = *source.path == *plain
-                || (source.standing != Standing::Named
-                    && source.path.parent() == path.parent()
-                    && bases(&source.path).iter().any(|base| kin.contains(base)));
-            is_near && source.packed.is_none() && begins(source)
+            let is_kin = || {
+                source.path.parent() == path.parent()
+                    && bases(&source.path).iter().any(|base| kin.contains(base))
+            };
+            // No walk may have come by since the name was given to another file.
+            let is_gone = || {
+                source.standing != Standing::Named
+                    || !Look::at(&source.path).is_ok_and(|look| look.id.is_same(&source.look.id))
+            };
+            let is_near = || *source.path == *plain || (is_kin() && is_gone());
+            source.packed.is_none() && is_near() && begins(source)
         };
         let mut sources = self.sources.iter();
         sources
