@@ -6,7 +6,8 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use crate::support::console::run;
+use crate::support::command::logferry;
+use crate::support::console::{run, spawn};
 use crate::support::daemon::Daemon;
 use crate::support::eventually::eventually;
 use crate::support::kafka::{RealKafka, unique};
@@ -401,5 +402,65 @@ fn produce_takes_turns_and_takes_partitions_from_lines_and_from_json() {
     ] {
         let ended = produce(&topic, arguments, b"a\n");
         assert_eq!(ended.code, 2, "{arguments:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_keys_partition_is_told_without_any_broker() {
+    let said = logferry("partition-of -n 7 --json key-1 key-2");
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let lines: Vec<Value> = said
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for (line, key) in lines.iter().zip(["key-1", "key-2"]) {
+        for name in ["murmur2", "consistent", "fnv1a", "sarama_reference"] {
+            assert_eq!(
+                line["partitions"][name],
+                expected(name, key.as_bytes()),
+                "{name}"
+            );
+        }
+    }
+    assert_eq!(lines[0]["key_hex"], "6b65792d31");
+
+    let mut console = spawn(
+        &["partition-of", "-n", "7", "-"],
+        std::process::Stdio::piped(),
+    );
+    let mut stdin = console.stdin();
+    stdin.write_all(b"key-1\n").unwrap();
+    let answer = format!("{:>7}", expected("murmur2", b"key-1"));
+    eventually(
+        LONG,
+        "a key is answered before the next one is asked",
+        || {
+            let text = String::from_utf8(console.stdout()).unwrap();
+            match text.lines().nth(1) {
+                Some(line) if line.starts_with(&answer) && line.ends_with("  key-1") => Ok(()),
+                _ => Err(text),
+            }
+        },
+    );
+    drop(stdin);
+    assert_eq!(console.ends().code, 0);
+
+    for (line, code) in [
+        ("partition-of -n 0 a", 2),
+        ("partition-of -n 7", 2),
+        ("partition-of a", 2),
+        ("partition-of -n 7 --hex abc", 2),
+        ("partition-of -n 7 --hex abcd", 0),
+        ("partition-of -n 7 -", 0),
+    ] {
+        assert_eq!(logferry(line).code, Some(code), "{line}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(
+            logferry(&format!("completions {shell}"))
+                .out
+                .contains("partition-of")
+        );
     }
 }
