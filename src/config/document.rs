@@ -11,7 +11,7 @@ use crate::input::file::settings::{HoldDeleted, StartAt, Watch};
 use crate::input::frame::settings::{LongLine, MaxLine};
 use crate::input::syslog::settings::{Framing, Protocol, TimestampRange};
 use crate::kafka::settings::{
-    Acks, Brokers, Codec, Compression, ConsumeFrom, Delivery, Isolation, Linger, OnRefused,
+    Acks, Brokers, Codec, Compression, ConsumeFrom, Delivery, Hash, Isolation, Linger, OnRefused,
     OutOfRange, Partitioner, SaslSettings, TlsSettings,
 };
 use crate::output::file::settings::{OutputFormat, Sync};
@@ -278,9 +278,9 @@ fn route(to: &Fields<'_>) -> Route {
         cluster: to.text("cluster"),
         topic: to.text("topic"),
         key: to.text("key"),
-        partitioner: to
-            .word("partitioner", Partitioner::named)
-            .unwrap_or_default(),
+        partitioner: partitioner(to),
+        hash_of: to.table("partitioner", keys::HASH).text("of"),
+        partition: to.text("partition"),
         acks: to.text("acks").map_or_else(
             || Spanned::new(Acks::All, to.span()),
             |text| text.map(|word| acks(&word)),
@@ -324,6 +324,20 @@ fn route(to: &Fields<'_>) -> Route {
         headers: named_texts(to, "headers"),
         fields: named_texts(to, "fields"),
     }
+}
+
+fn partitioner(to: &Fields<'_>) -> Option<Spanned<Partitioner>> {
+    if let Some(table) = to.table_if_present("partitioner", keys::HASH) {
+        let hash = table.word("hash", Hash::named)?;
+        return Some(Spanned::new(Partitioner::Hash(hash), table.span()));
+    }
+    let word = to.text("partitioner")?;
+    let named = Partitioner::named(&word.value)?;
+    if named == Partitioner::Manual && to.has("partition") && to.text("partition").is_none() {
+        // What it would need is there, and was reported.
+        return None;
+    }
+    Some(word.map(|_| named))
 }
 
 fn named_texts(to: &Fields<'_>, name: &str) -> Vec<Property> {

@@ -560,9 +560,14 @@ pub(super) const INPUT_TO: &[Key] = &[
     ),
     Key::default(
         "partitioner",
-        Shape::Word(PARTITIONERS),
+        Shape::WordOrTable(PARTITIONERS, HASH),
         "murmur2_random",
-        "How a key becomes a partition.",
+        "How a record's partition is chosen: by its key as other clients do it, by turns, by `partition`, or { hash, of }.",
+    ),
+    Key::optional(
+        "partition",
+        Shape::Text,
+        "Of partitioner: manual. A number, or a template like the key that makes one. A record for which it makes none is refused.",
     ),
     Key::default(
         "acks",
@@ -629,7 +634,6 @@ pub(super) const INPUT_TO: &[Key] = &[
         Shape::Names(&Shape::TextOrEmpty),
         "Of syslog with format: json: texts that are added to each object.",
     ),
-    Key::later("partition", &[]),
     Key::later("on_missing_topic", &["wait"]),
 ];
 
@@ -640,12 +644,24 @@ const PARTITIONERS: &[Word] = &[
     word("consistent"),
     word("fnv1a_random"),
     word("fnv1a"),
+    word("sarama_reference"),
     word("random"),
+    word("round_robin"),
     word("sticky"),
-    later("sarama_reference"),
-    later("round_robin"),
-    later("manual"),
-    later("hash"),
+    word("manual"),
+];
+
+pub(super) const HASH: &[Key] = &[
+    Key::required(
+        "hash",
+        Shape::Word(&[word("crc32"), word("murmur2"), word("fnv1a")]),
+        "The hash: as consistent, murmur2 and fnv1a have it.",
+    ),
+    Key::required(
+        "of",
+        Shape::TextOrEmpty,
+        "Template of what is hashed, like the key; the key does not count.",
+    ),
 ];
 
 const CODECS: &[Word] = &[

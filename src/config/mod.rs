@@ -183,7 +183,11 @@ pub struct Route {
     pub cluster: Option<Spanned<String>>,
     pub topic: Option<Spanned<String>>,
     pub key: Option<Spanned<String>>,
-    pub partitioner: Partitioner,
+    /// Absent: the user wrote one that cannot be read. Where none was written, it stands at `span`.
+    pub partitioner: Option<Spanned<Partitioner>>,
+    /// `of` of a partitioner with `hash`.
+    pub hash_of: Option<Spanned<String>>,
+    pub partition: Option<Spanned<String>>,
     pub acks: Spanned<Acks>,
     pub compression: Spanned<Compression>,
     pub linger: Linger,
@@ -201,6 +205,17 @@ pub struct Route {
     pub range: TimestampRange,
     pub headers: Vec<Property>,
     pub fields: Vec<Property>,
+}
+
+impl Route {
+    /// What decides the partition where the key does not: `partition`, or `of` beside `hash`.
+    pub fn place(&self) -> Option<&Spanned<String>> {
+        match self.partitioner.as_ref()?.value {
+            Partitioner::Manual => self.partition.as_ref(),
+            Partitioner::Hash(_) => self.hash_of.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// An entry of `outputs:`.

@@ -60,6 +60,8 @@ pub struct Run {
 pub struct Extras {
     /// Keys, in the arena.
     pub keys: Vec<Span>,
+    /// What decides the partition where the key does not, in the arena.
+    pub places: Vec<Span>,
     /// Milliseconds since 1970.
     pub timestamps: Vec<i64>,
     /// The values of the headers, in the arena; so many per record as there are `header_names`.
@@ -83,7 +85,7 @@ impl Extras {
 
     /// Bytes that the lists need, for the budget.
     pub fn bytes(&self) -> u64 {
-        let spans = (self.keys.len() + self.headers.len()) * size_of::<Span>();
+        let spans = (self.keys.len() + self.places.len() + self.headers.len()) * size_of::<Span>();
         (spans + self.timestamps.len() * size_of::<i64>()) as u64
     }
 }

@@ -18,6 +18,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::errors::{Verdict, verdict};
 use super::native::Ticket;
+use super::partition::deal::{Group, Listed};
 
 /// How large a wave may be, and how long it may wait to become so.
 #[derive(Debug, Clone, Copy)]
@@ -34,10 +35,24 @@ pub struct WaveLimits {
 #[derive(Debug)]
 pub enum Chunk {
     Range { slot: u32, records: Range<u32> },
-    List { slot: u32, records: Vec<u32> },
+    List { slot: u32, records: Listed },
 }
 
 impl Chunk {
+    /// What was dealt to a lane, of `all` records that were dealt.
+    pub fn of(group: &Group, slot: u32, all: &Range<u32>) -> Self {
+        match &group.records {
+            None => Self::Range {
+                slot,
+                records: all.clone(),
+            },
+            Some(records) => Self::List {
+                slot,
+                records: records.clone(),
+            },
+        }
+    }
+
     fn slot(&self) -> u32 {
         match self {
             Self::Range { slot, .. } | Self::List { slot, .. } => *slot,
@@ -47,14 +62,14 @@ impl Chunk {
     fn len(&self) -> usize {
         match self {
             Self::Range { records, .. } => records.len(),
-            Self::List { records, .. } => records.len(),
+            Self::List { records, .. } => records.numbers().len(),
         }
     }
 
     fn record(&self, at: usize) -> u32 {
         match self {
             Self::Range { records, .. } => records.start + at as u32,
-            Self::List { records, .. } => records[at],
+            Self::List { records, .. } => records.numbers()[at],
         }
     }
 }

@@ -213,7 +213,10 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
         key: (names.key(input).ok()?)
             .filter(|_| !renders)
             .map(|key| key.source()),
-        partitioner: to.partitioner,
+        partitioner: to.partitioner.as_ref()?.value,
+        place: (names.place(input).ok()?)
+            .filter(|_| !renders)
+            .map(|place| place.source()),
         on_refused: to.on_refused,
     };
     let max_record = to.max_record.value;

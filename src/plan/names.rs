@@ -86,6 +86,12 @@ impl<'a> Names<'a> {
         self.record_template(input, text, [Part::FILE, Part::STREAM, Part::SYSLOG])
     }
 
+    /// The template of what decides the partition where the key does not, constants put in. Absent where the key does, or nothing.
+    pub fn place(&self, input: &Input) -> Result<Option<Template>, TemplateError> {
+        let text = input.to.as_ref().and_then(|to| to.place());
+        self.record_template(input, text, [Part::FILE, Part::STREAM, Part::SYSLOG])
+    }
+
     /// A header's template, constants put in.
     pub fn header(&self, input: &Input, text: &Spanned<String>) -> Result<Template, TemplateError> {
         let allowed = [Part::FILE, Part::STREAM, Part::SYSLOG];

@@ -8,6 +8,7 @@ mod amounts;
 mod delivery;
 mod files;
 mod lines;
+mod partitions;
 mod syslog;
 mod texts;
 
@@ -27,6 +28,7 @@ use files::{
 use lines::{
     encodings_are_known, expressions_are_regular, groups_have_one_rule, line_ends_can_be_found,
 };
+use partitions::{manual_goes_with_a_partition, partitions_can_be_numbers, places_are_templates};
 use syslog::{
     headers_are_templates, listeners_are_addresses, listeners_do_not_meet, only_syslog_is_dressed,
     tls_has_its_certificate,
@@ -74,6 +76,9 @@ pub(super) const RULES: &[Rule] = &[
     tls_has_its_certificate,
     headers_are_templates,
     only_syslog_is_dressed,
+    places_are_templates,
+    manual_goes_with_a_partition,
+    partitions_can_be_numbers,
 ];
 
 fn there_is_something_to_do(names: &Names<'_>, problems: &mut Vec<Problem>) {

@@ -50,6 +50,7 @@ pub(super) fn settings(
         dress: DressSettings {
             topic: names.topic(input).ok()??.source(),
             key: names.key(input).ok()?.map(|key| key.source()),
+            place: names.place(input).ok()?.map(|place| place.source()),
             headers,
             json: to.json.value,
             fields: to.fields.iter().map(pairs).collect(),

@@ -28,6 +28,7 @@ mod layers;
 mod logrotate;
 mod once;
 mod outage;
+mod partitioners;
 mod positions;
 mod produce;
 mod readme;

@@ -42,6 +42,7 @@ pub(super) enum Dressed {
 pub(super) struct Dresser {
     topic: Option<Template>,
     key: Option<Template>,
+    place: Option<Template>,
     headers: Vec<Template>,
     pub header_names: Arc<[CString]>,
     envelope: Option<Envelope>,
@@ -53,7 +54,7 @@ pub(super) struct Dresser {
     last: Option<Arc<str>>,
     topic_text: Vec<u8>,
     param: Vec<u8>,
-    /// The value (unless it is the message), then the key, then the headers.
+    /// The value (unless it is the message), then the key, what decides the partition instead, and the headers.
     pub text: Vec<u8>,
     /// Where in the text each of them ends; the value's comes first.
     pub ends: Vec<usize>,
@@ -83,6 +84,7 @@ impl Dresser {
         Ok(Self {
             topic: topic.constant().is_none().then_some(topic),
             key: settings.key.as_deref().map(parse).transpose()?,
+            place: settings.place.as_deref().map(parse).transpose()?,
             headers,
             header_names: names.into(),
             envelope: settings
@@ -110,6 +112,10 @@ impl Dresser {
 
     pub fn has_key(&self) -> bool {
         self.key.is_some()
+    }
+
+    pub fn has_place(&self) -> bool {
+        self.place.is_some()
     }
 
     /// The topic that cannot be one.
@@ -150,7 +156,8 @@ impl Dresser {
             line: taken.bytes,
             facts: Some(&facts),
         };
-        for template in self.key.iter().chain(&self.headers) {
+        let texts = self.key.iter().chain(&self.place);
+        for template in texts.chain(&self.headers) {
             template.render(&parts, &mut self.text);
             self.ends.push(self.text.len());
         }

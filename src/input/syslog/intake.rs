@@ -244,12 +244,17 @@ impl Intake {
         let mut from = message.len() + dresser.ends.first().copied().unwrap_or(0);
         let value = span(0, from);
         let extras = &mut filling.extras;
-        for (at, end) in dresser.ends.iter().enumerate().skip(1) {
+        let (mut key, mut place) = (dresser.has_key(), dresser.has_place());
+        for end in dresser.ends.iter().skip(1) {
             let to = message.len() + end;
-            match at == 1 && dresser.has_key() {
-                true => extras.keys.push(span(from, to)),
-                false => extras.headers.push(span(from, to)),
-            }
+            let list = if std::mem::take(&mut key) {
+                &mut extras.keys
+            } else if std::mem::take(&mut place) {
+                &mut extras.places
+            } else {
+                &mut extras.headers
+            };
+            list.push(span(from, to));
             from = to;
         }
         if extras.header_names.len() != dresser.header_names.len() {

@@ -37,6 +37,8 @@ pub struct DressSettings {
     /// Templates.
     pub topic: String,
     pub key: Option<String>,
+    /// What decides the partition where the key does not.
+    pub place: Option<String>,
     pub headers: Vec<(String, String)>,
     /// `format: json`.
     pub json: bool,

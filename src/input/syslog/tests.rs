@@ -26,6 +26,7 @@ struct Sent {
     topic: Option<String>,
     value: String,
     key: Option<String>,
+    place: Option<String>,
     headers: Vec<String>,
     timestamp: Option<i64>,
 }
@@ -65,6 +66,7 @@ fn settings() -> SyslogSettings {
         dress: DressSettings {
             topic: "lines".into(),
             key: None,
+            place: None,
             headers: vec![],
             json: false,
             fields: vec![],
@@ -172,6 +174,7 @@ impl Rig {
                     topic: run.topic.as_deref().map(str::to_owned),
                     value: String::from_utf8_lossy(batch.value(record)).into_owned(),
                     key: batch.extras.keys.get(record).map(|span| text(*span)),
+                    place: batch.extras.places.get(record).map(|span| text(*span)),
                     headers: batch
                         .extras
                         .headers_of(record)
@@ -326,6 +329,7 @@ fn topic_key_headers_and_time_come_from_the_message() {
     let mut dressed = settings();
     dressed.dress.topic = "syslog-{syslog.facility}".into();
     dressed.dress.key = Some("{syslog.hostname}/{syslog.msg_id}".into());
+    dressed.dress.place = Some("{syslog.app_name}".into());
     dressed.dress.headers = vec![
         ("a".into(), "{syslog.sd.a@1.b}".into()),
         ("host".into(), "{host}".into()),
@@ -345,6 +349,7 @@ fn topic_key_headers_and_time_come_from_the_message() {
     let first = &rig.sent[0];
     assert_eq!(first.topic.as_deref(), Some("syslog-auth"));
     assert_eq!(first.key.as_deref(), Some("m/-"));
+    assert_eq!(first.place.as_deref(), Some("su"));
     assert_eq!(first.headers, ["a=c\"", "host=web-1"]);
     assert_eq!(first.timestamp, Some(now.as_millisecond()));
     let second = &rig.sent[1];

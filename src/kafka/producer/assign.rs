@@ -1,9 +1,8 @@
 //! Records to lanes: which partition each record of a batch goes to.
 //!
-//! Nearly always no record has a key, and the whole batch goes to one lane as a range, at no cost per record. Within a lane the order in
-//! which batches were taken is kept.
+//! Nearly always one decision holds for a run of records, and it goes to one lane as a range, at no cost per record. Within a lane the order
+//! in which batches were taken is kept. A record that names no partition waits apart: see `unplaced`.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,16 +10,15 @@ use std::time::Instant;
 use super::Running;
 use crate::flow::Batch;
 use crate::kafka::lane::Chunk;
-use crate::kafka::partition::{Choice, choose};
-use crate::kafka::properties::RECORD_WIRE_OVERHEAD;
-use crate::kafka::settings::Partitioner;
+use crate::kafka::partition::Rule;
+use crate::kafka::partition::deal::Seats;
 
 impl Running {
     /// Holds a batch until its last record is confirmed, and gives every record of it to the lane of its partition.
     pub(super) fn route(&mut self, at: usize, batch: Batch) {
         let way = &mut self.pipelines[at];
         let load = way.pipeline.route.dress(batch, at);
-        let partitioner = way.pipeline.route.partitioner;
+        let rule = way.pipeline.route.rule;
         let runs: Vec<_> = load
             .batch
             .runs
@@ -46,15 +44,16 @@ impl Running {
             transactions.took(load.batch.charge.bytes(), now);
         }
         for (name, records) in runs {
-            self.assign(slot, partitioner, &name, records, now);
+            self.assign(slot, &rule, &name, records, now);
         }
+        self.place_rest(now);
     }
 
     /// Gives the records of one run to their lanes.
     fn assign(
         &mut self,
         slot: u32,
-        partitioner: Partitioner,
+        rule: &Rule,
         name: &Arc<str>,
         records: Range<u32>,
         now: Instant,
@@ -66,54 +65,23 @@ impl Running {
         let Some(load) = self.flight.load(slot) else {
             return;
         };
-        let weight = |record: u32| load.weight(record as usize) + RECORD_WIRE_OVERHEAD;
-        let partitions = spread.lanes().len() as u32;
-        if !load.has_keys() && choose(partitioner, None, partitions) == Choice::Sticky {
-            // The common case costs nothing per record: all of them go where the batch goes.
-            let bytes = records.clone().map(weight).sum();
-            let lane = spread.stick(&self.lanes, self.limits.bytes, bytes);
-            self.lanes[lane as usize].push(Chunk::Range { slot, records }, bytes, now);
-            return;
+        let (leaders, mut turn) = (spread.leaders(), spread.turn);
+        let seats = Seats {
+            partitions: spread.lanes().len() as u32,
+            leaders: &leaders,
+            turn: &mut turn,
+        };
+        let (dealer, lanes, batch) = (&mut self.dealer, &mut self.lanes, self.limits.bytes);
+        dealer.deal(rule, records.clone(), load, seats, |bytes| {
+            spread.stick(lanes, batch, bytes)
+        });
+        spread.turn = turn;
+        for group in dealer.groups.drain(..) {
+            let lane = spread.lanes()[group.partition as usize];
+            let chunk = Chunk::of(&group, slot, &records);
+            lanes[lane as usize].push(chunk, group.bytes, now);
         }
-        let mut by_lane: HashMap<u32, (Vec<u32>, usize)> = HashMap::new();
-        let (mut keyless, mut keyless_bytes) = (Vec::new(), 0);
-        for record in records.clone() {
-            let partition = match choose(partitioner, load.key(record as usize), partitions) {
-                Choice::Fixed(partition) => partition,
-                Choice::Random => (xorshift(&mut self.random) % u64::from(partitions)) as u32,
-                Choice::Sticky => {
-                    keyless.push(record);
-                    keyless_bytes += weight(record);
-                    continue;
-                }
-            };
-            let lane = spread.lanes()[partition as usize];
-            let (list, bytes) = by_lane.entry(lane).or_default();
-            list.push(record);
-            *bytes += weight(record);
-        }
-        for (lane, (records, bytes)) in by_lane {
-            self.lanes[lane as usize].push(Chunk::List { slot, records }, bytes, now);
-        }
-        if !keyless.is_empty() {
-            let lane = spread.stick(&self.lanes, self.limits.bytes, keyless_bytes);
-            let chunk = if keyless.len() == records.len() {
-                Chunk::Range { slot, records }
-            } else {
-                Chunk::List {
-                    slot,
-                    records: keyless,
-                }
-            };
-            self.lanes[lane as usize].push(chunk, keyless_bytes, now);
-        }
+        let at = (topic, load.pipeline);
+        self.unplaced.add(at, slot, &dealer.refused, now);
     }
-}
-
-/// xorshift64: spread is all that is asked of it.
-fn xorshift(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
 }

@@ -47,7 +47,7 @@ impl Running {
                 }
             }
         }
-        if !self.may_take() || !self.admit(at) || !self.has_room(at) {
+        if self.unplaced.has_of(at) || !self.may_take() || !self.admit(at) || !self.has_room(at) {
             return false;
         }
         let Some(batch) = self.pipelines[at].held.take() else {
@@ -106,7 +106,8 @@ impl Running {
                 }
             };
             let keeps = self.transactions.is_some();
-            self.topics.lead(topic, leaders, &mut self.lanes, keeps);
+            let native = self.flight.native();
+            (self.topics).lead(topic, leaders, &mut self.lanes, keeps, native);
             let is_hungry =
                 |lane: &u32| self.lanes[*lane as usize].pending_bytes() < self.limits.bytes;
             if !self.topics[topic].spread.lanes().iter().any(is_hungry) {

@@ -27,6 +27,16 @@ pub(super) struct Back {
     pub landed: Vec<u32>,
 }
 
+/// What became of a refused record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    Accounted,
+    /// It cannot be set aside now.
+    Waits,
+    /// Its pipeline stops for good.
+    Halted,
+}
+
 impl Back {
     /// Notes one delivery report.
     pub fn take(&mut self, lanes: &mut [Lane], delivery: Delivery, last_of_load: bool) {
@@ -117,7 +127,7 @@ impl Running {
         self.producer.metadata.answered();
     }
 
-    /// A record is refused for its own sake. `true` when it is accounted for.
+    /// Kafka refuses a record for its own sake. `true` when it is accounted for.
     fn refuse(
         &mut self,
         ticket: Ticket,
@@ -125,13 +135,33 @@ impl Running {
         code: RDKafkaErrorCode,
         now: Instant,
     ) -> bool {
-        let Some(load) = self.flight.load(ticket.slot) else {
-            return false;
+        let topic = self.topics.home(ticket.lane as usize).0.name.clone();
+        let record = (ticket.slot, ticket.record);
+        let ended = self.end_refused(record, &topic, reason, &code.to_string());
+        if ended == Ended::Waits {
+            let lane = &mut self.lanes[ticket.lane as usize];
+            if self.transactions.is_none() {
+                lane.send_again(ticket);
+            }
+            lane.pause(now + 5 * WAIT);
+        }
+        ended == Ended::Accounted
+    }
+
+    /// Deals with a refused record, named by its slot and number, as `on_refused` says.
+    pub(super) fn end_refused(
+        &mut self,
+        (slot, record): (u32, u32),
+        topic: &str,
+        reason: &'static str,
+        error: &str,
+    ) -> Ended {
+        let Some(load) = self.flight.load(slot) else {
+            return Ended::Halted;
         };
-        let record = ticket.record as usize;
+        let record = record as usize;
         let count = load.batch.count_of(record);
         let way = &mut self.pipelines[load.pipeline];
-        let topic = self.topics.home(ticket.lane as usize).0.name.clone();
         let path = load
             .batch
             .run_of(record)
@@ -141,14 +171,19 @@ impl Running {
             .map(Path::to_path_buf);
         let offset = load.batch.position_of(record);
         let input = way.pipeline.name.clone();
-        tracing::warn!(%input, %topic, ?path, offset, %code, reason, "Kafka refuses a record");
+        tracing::warn!(%input, %topic, ?path, offset, %error, reason, "a record is refused");
         match way.pipeline.on_refused {
             OnRefused::Stop => {
-                way.halt(&self.producer.state, format!("Kafka refused a record ({code}) and on_refused is stop: {path:?} at {offset}"));
-                return false;
+                way.halt(
+                    &self.producer.state,
+                    format!(
+                        "a record is refused ({error}) and on_refused is stop: {path:?} at {offset}"
+                    ),
+                );
+                return Ended::Halted;
             }
             OnRefused::Drop => {
-                if let Some(progress) = self.flight.progress_mut(ticket.slot) {
+                if let Some(progress) = self.flight.progress_mut(slot) {
                     progress.dropped(count, reason);
                 }
             }
@@ -161,35 +196,30 @@ impl Running {
                 });
                 let refused = Refused {
                     headers: headers.collect(),
-                    topic: &topic,
+                    topic,
                     key,
                     value,
                     path,
                     offset,
                     reason,
-                    error: code.to_string(),
+                    error: error.to_owned(),
                 };
                 if let Err(error) = (way.pipeline.set_aside)(&refused) {
-                    tracing::error!(%input, %error, "a refused record cannot be set aside; its partition waits");
-                    let lane = &mut self.lanes[ticket.lane as usize];
-                    if self.transactions.is_none() {
-                        lane.send_again(ticket);
-                    }
-                    lane.pause(now + 5 * WAIT);
-                    return false;
+                    tracing::error!(%input, %error, "a refused record cannot be set aside; it waits, and what comes behind it");
+                    return Ended::Waits;
                 }
-                if let Some(progress) = self.flight.progress_mut(ticket.slot) {
+                if let Some(progress) = self.flight.progress_mut(slot) {
                     progress.dead_lettered(count);
                 }
             }
         }
         if self
             .flight
-            .load(ticket.slot)
+            .load(slot)
             .is_some_and(|load| load.progress.left == 0)
         {
-            self.back.finished.push(ticket.slot);
+            self.back.finished.push(slot);
         }
-        true
+        Ended::Accounted
     }
 }

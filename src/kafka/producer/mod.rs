@@ -22,6 +22,7 @@ mod renew;
 mod spread;
 mod topics;
 mod transact;
+mod unplaced;
 mod view;
 
 use std::path::PathBuf;
@@ -35,10 +36,12 @@ use self::intake::Way;
 use self::land::Back;
 use self::topics::Topics;
 use self::transact::Transactions;
+use self::unplaced::Unplaced;
 pub use self::view::{ProducerState, ProducerView, TransactionsView};
 use super::lane::{Lane, WaveLimits};
 use super::metadata::Metadata;
 use super::native::{EventKind, Flight, Kind, Native, QueueBell, Ticket};
+use super::partition::deal::Dealer;
 use super::properties::{RECORD_WIRE_OVERHEAD, WAVE_RECORDS};
 use super::route::Route;
 use super::settings::{Linger, OnRefused, ProducerSettings};
@@ -139,7 +142,8 @@ struct Running {
     ack_time: Duration,
     /// What came back and was not looked at yet.
     back: Back,
-    random: u64,
+    dealer: Dealer,
+    unplaced: Unplaced,
     renew: Option<String>,
     backoff: Backoff,
     /// When it was last looked whether the cluster is silent.
@@ -180,7 +184,8 @@ impl Running {
             limits,
             ack_time: Duration::ZERO,
             back: Back::default(),
-            random: 0x9e37_79b9_7f4a_7c15,
+            dealer: Dealer::default(),
+            unplaced: Unplaced::default(),
             renew: None,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
             listened: Instant::now(),
@@ -215,6 +220,7 @@ impl Running {
         {
             self.build_anew(&why);
         }
+        self.place_rest(Instant::now());
         self.take_batches();
         self.send_waves();
         if self.transact() {
@@ -276,6 +282,7 @@ impl Running {
             .lanes
             .iter()
             .filter_map(|lane| lane.due(&self.limits))
+            .chain(self.unplaced.due())
             .chain(other)
             .min();
         due.map_or(IDLE, |due| {

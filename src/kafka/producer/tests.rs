@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rdkafka::TopicPartitionList;
@@ -14,7 +15,7 @@ use crate::flow::{
     Span, Tracker, TrySend, pipe,
 };
 use crate::kafka::embedded::Embedded;
-use crate::kafka::partition::{Choice, choose};
+use crate::kafka::partition::{Choice, Rule};
 use crate::kafka::properties::producer_config;
 use crate::kafka::settings::{
     Acks, Brokers, ClusterSettings, Compression, Partitioner, RouteSettings,
@@ -31,6 +32,7 @@ struct Bench {
     stop: Stop,
     state: Arc<ProducerState>,
     refused: Arc<Mutex<Vec<Vec<u8>>>>,
+    is_full: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
     sent: u64,
     /// For the next batch.
@@ -39,6 +41,29 @@ struct Bench {
 
 impl Bench {
     fn new(key: Option<&str>, max_record: u64) -> Self {
+        let route = RouteSettings {
+            topic: "lines".into(),
+            key: key.map(Into::into),
+            partitioner: Partitioner::Murmur2Random,
+            place: None,
+            on_refused: OnRefused::DeadLetter,
+        };
+        Self::with(&route, max_record)
+    }
+
+    /// Records go where their text says.
+    fn manual(on_refused: OnRefused) -> Self {
+        let route = RouteSettings {
+            topic: "lines".into(),
+            key: None,
+            partitioner: Partitioner::Manual,
+            place: Some("{line}".into()),
+            on_refused,
+        };
+        Self::with(&route, 1_000_000)
+    }
+
+    fn with(route: &RouteSettings, max_record: u64) -> Self {
         let broker = Embedded::start().unwrap();
         let settings = producer_settings(max_record);
         let tracker = Arc::new(Tracker::new(Arc::new(Books::new())));
@@ -56,14 +81,10 @@ impl Bench {
             Metadata::new("main"),
         );
         stop.rings(&(to_producer.clone() as Arc<dyn Ring>));
-        let route = RouteSettings {
-            topic: "lines".into(),
-            key: key.map(Into::into),
-            partitioner: Partitioner::Murmur2Random,
-            on_refused: OnRefused::DeadLetter,
-        };
         let refused = Arc::new(Mutex::new(Vec::new()));
         let aside = refused.clone();
+        let is_full = Arc::new(AtomicBool::new(false));
+        let full = is_full.clone();
         let bootstrap = broker.bootstrap();
         let producer = Producer {
             config: Box::new(move || producer_config(&settings, &bootstrap, "test")),
@@ -71,11 +92,15 @@ impl Bench {
             pipelines: vec![Pipeline {
                 name: "input".into(),
                 batches,
-                route: Route::new(&route, "id", "host").unwrap(),
-                on_refused: OnRefused::DeadLetter,
+                route: Route::new(route, "id", "host").unwrap(),
+                on_refused: route.on_refused,
                 books: tracker.books().clone(),
                 admit: Box::new(|_| Ok(())),
                 set_aside: Box::new(move |refused| {
+                    // Nothing can be set aside for now.
+                    if full.load(Ordering::Acquire) {
+                        return Err("full".into());
+                    }
                     aside.lock().unwrap().push(refused.value.to_vec());
                     Ok(())
                 }),
@@ -100,6 +125,7 @@ impl Bench {
             stop,
             state,
             refused,
+            is_full,
             thread,
             sent: 0,
             extras: None,
@@ -260,7 +286,7 @@ fn keyed_lines_go_to_the_partition_of_their_key() {
     for (partition, key, value) in bench.read(200) {
         assert_eq!(key.as_deref(), Some(&value[..]));
         assert_eq!(
-            choose(Partitioner::Murmur2Random, Some(&value), 4),
+            Rule::of(Partitioner::Murmur2Random).choose(Some(&value), 4),
             Choice::Fixed(partition as u32)
         );
     }
@@ -312,6 +338,7 @@ fn what_an_input_made_of_a_record_arrives_with_it() {
     let span = |start, len| Span { start, len };
     bench.extras = Some(Extras {
         keys: vec![span(0, 1), span(3, 0)],
+        places: vec![],
         timestamps: vec![1_000, 2_000],
         headers: vec![span(0, 3), span(1, 1), span(3, 3), span(4, 1)],
         header_names: [c"whole".into(), c"second".into()].into(),
@@ -351,4 +378,177 @@ fn what_an_input_made_of_a_record_arrives_with_it() {
         ]
     );
     assert_eq!(bench.tracker.books().entries().acked.lines, 2);
+}
+
+fn lines(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+/// Waits for what the producer's thread does.
+fn until(what: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !what() {
+        assert!(Instant::now() < deadline, "it never came to be");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_record_goes_where_it_says_and_one_that_names_no_partition_is_set_aside() {
+    let mut bench = Bench::manual(OnRefused::DeadLetter);
+    bench.send(&lines(&[
+        "3",
+        "0",
+        "4",
+        "1",
+        "x",
+        "",
+        "-1",
+        "3",
+        "4294967296",
+        " 1",
+    ]));
+    bench.send(&lines(&["9", "10"]));
+    bench.finish();
+    let refused = ["4", "x", "", "-1", "4294967296", " 1", "9", "10"];
+    let refused: Vec<_> = refused
+        .iter()
+        .map(|text| text.as_bytes().to_vec())
+        .collect();
+    assert_eq!(*bench.refused.lock().unwrap(), refused);
+    let found = bench.read(4);
+    let found: Vec<_> = found
+        .iter()
+        .map(|(at, key, value)| (*at, key.is_none(), &value[..]))
+        .collect();
+    let expected: [(i32, bool, &[u8]); 4] = [
+        (0, true, b"0"),
+        (1, true, b"1"),
+        (3, true, b"3"),
+        (3, true, b"3"),
+    ];
+    assert_eq!(found, expected);
+    let entries = bench.tracker.books().entries();
+    let counts = (
+        entries.acked.lines,
+        entries.dead_lettered.lines,
+        entries.in_flight.lines,
+    );
+    assert_eq!(counts, (4, 8, 0));
+    assert!(entries.balanced());
+    assert_eq!(bench.tracker.position(SourceId(0)), Some(bench.sent));
+}
+
+#[test]
+fn what_the_input_made_names_the_partition() {
+    let route = RouteSettings {
+        topic: "lines".into(),
+        key: None,
+        partitioner: Partitioner::Manual,
+        place: None,
+        on_refused: OnRefused::Drop,
+    };
+    let mut bench = Bench::with(&route, 1_000_000);
+    let span = |start, len| Span { start, len };
+    bench.extras = Some(Extras {
+        places: vec![span(1, 1), span(2, 2), span(5, 1)],
+        ..Extras::default()
+    });
+    bench.send(&lines(&["a2", "bc", "d1"]));
+    bench.finish();
+    let found = bench.read(2);
+    let found: Vec<_> = found
+        .iter()
+        .map(|(at, _, value)| (*at, &value[..]))
+        .collect();
+    assert_eq!(found, [(1, &b"d1"[..]), (2, b"a2")]);
+    let entries = bench.tracker.books().entries();
+    let dropped: Vec<_> = entries
+        .dropped
+        .iter()
+        .map(|(reason, count)| (*reason, count.lines))
+        .collect();
+    assert_eq!(dropped, [("bad_partition", 1)]);
+    assert!(entries.balanced());
+}
+
+#[test]
+fn a_record_that_cannot_be_set_aside_waits_and_what_comes_behind_it() {
+    let mut bench = Bench::manual(OnRefused::DeadLetter);
+    bench.is_full.store(true, Ordering::Release);
+    bench.send(&lines(&["1", "bad"]));
+    bench.send(&lines(&["2"]));
+    until(|| bench.tracker.books().entries().in_flight.lines == 3 && bench.state.view().waves == 1);
+    assert_eq!(bench.tracker.position(SourceId(0)), Some(0));
+    bench.is_full.store(false, Ordering::Release);
+    bench.finish();
+    assert_eq!(*bench.refused.lock().unwrap(), [b"bad"]);
+    assert_eq!(bench.read(2).len(), 2);
+    assert_eq!(bench.tracker.position(SourceId(0)), Some(bench.sent));
+}
+
+#[test]
+fn with_on_refused_stop_a_record_that_names_no_partition_stops_its_input() {
+    let mut bench = Bench::manual(OnRefused::Stop);
+    bench.send(&lines(&["1", "bad", "2"]));
+    bench.finish();
+    let halted = bench.state.view().halted;
+    assert_eq!(halted.len(), 1);
+    assert!(
+        halted[0].1.contains("\"bad\" should name the partition"),
+        "{}",
+        halted[0].1
+    );
+    assert_eq!(bench.tracker.position(SourceId(0)), Some(0));
+}
+
+#[test]
+fn a_keyed_record_waits_for_its_own_partition_while_the_others_flow() {
+    let mut bench = Bench::manual(OnRefused::DeadLetter);
+    bench.broker.make_topic("lines");
+    bench.broker.leader("lines", 2, None);
+    bench.send(&lines(&["0", "2", "1", "3"]));
+    bench.send(&lines(&["2", "0"]));
+    let values = |count| {
+        bench
+            .read(count)
+            .into_iter()
+            .map(|(at, ..)| at)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(values(4), [0, 0, 1, 3]);
+    let entries = bench.tracker.books().entries();
+    assert_eq!(
+        (entries.acked.lines, entries.in_flight.lines),
+        (0, 6),
+        "their batches are not whole"
+    );
+    bench.broker.leader("lines", 2, Some(1));
+    assert_eq!(values(6), [0, 0, 1, 2, 2, 3]);
+    bench.finish();
+    assert_eq!(bench.tracker.books().entries().acked.lines, 6);
+}
+
+#[test]
+fn records_take_turns_over_all_partitions_exactly() {
+    let route = RouteSettings {
+        topic: "lines".into(),
+        key: Some("{line}".into()),
+        partitioner: Partitioner::RoundRobin,
+        place: None,
+        on_refused: OnRefused::DeadLetter,
+    };
+    let mut bench = Bench::with(&route, 1_000_000);
+    for batch in 0..9u32 {
+        bench.send(
+            &(0..7)
+                .map(|line| format!("{}", batch * 7 + line))
+                .collect::<Vec<_>>(),
+        );
+    }
+    bench.finish();
+    for (partition, _, value) in bench.read(63) {
+        let number: i32 = String::from_utf8(value).unwrap().parse().unwrap();
+        assert_eq!(partition, number % 4);
+    }
 }

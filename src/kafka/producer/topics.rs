@@ -5,10 +5,14 @@
 use std::collections::HashMap;
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::spread::Spread;
 use crate::kafka::lane::Lane;
 use crate::kafka::native::{Native, Topic};
+
+/// How long the client is waited for until it knows of partitions that were added.
+const LEARN: Duration = Duration::from_secs(1);
 
 /// All topics, by their number.
 #[derive(Default)]
@@ -49,9 +53,21 @@ impl Topics {
     }
 
     /// Which partitions a topic has now, and which of them have a leader: new ones get a lane, which keeps what it sends if so said.
-    pub fn lead(&mut self, topic: usize, leaders: Arc<[bool]>, lanes: &mut Vec<Lane>, keeps: bool) {
-        let homes = &mut self.homes;
-        self.known[topic].spread.lead(leaders, |partition| {
+    pub fn lead(
+        &mut self,
+        topic: usize,
+        leaders: Arc<[bool]>,
+        lanes: &mut Vec<Lane>,
+        keeps: bool,
+        native: &Native,
+    ) {
+        let (homes, known) = (&mut self.homes, &mut self.known[topic]);
+        if (1..leaders.len()).contains(&known.spread.lanes().len()) {
+            tracing::info!(topic = %known.name, partitions = leaders.len(), "the topic has more partitions now");
+            // The client would learn of it within a minute, and until then know no such partitions. Seldom; no answer is no harm.
+            let _ = native.client().fetch_metadata(Some(&known.name), LEARN);
+        }
+        known.spread.lead(leaders, |partition| {
             let lane = lanes.len() as u32;
             homes.push((topic, partition as i32));
             lanes.push(if keeps {

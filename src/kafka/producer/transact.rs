@@ -229,7 +229,12 @@ impl Running {
             if !self.may_send() || self.producer.stop.is_hard() {
                 return Sent::Not;
             }
-            let waiting = self.lanes.iter().any(|lane| lane.backlog() > 0);
+            self.place_rest(Instant::now());
+            if self.pipelines.iter().any(|way| way.halted) {
+                return Sent::Not;
+            }
+            let waiting =
+                !self.unplaced.is_empty() || self.lanes.iter().any(|lane| lane.backlog() > 0);
             if !waiting && self.flight.outstanding() == 0 {
                 return Sent::All;
             }

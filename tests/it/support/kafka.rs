@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -199,6 +199,21 @@ impl RealKafka {
             wait(self.admin().create_topics([&topic], &options)).expect("to ask for a topic");
         made.into_iter()
             .for_each(|made| drop(made.expect("to make a topic")));
+        self.has_leaders(name, partitions);
+    }
+
+    /// Adds partitions to a topic, so that it has so many, and waits until each can be written to.
+    pub fn add_partitions(&self, name: &str, partitions: i32) {
+        let options = AdminOptions::new().operation_timeout(Some(CALL));
+        let wanted = NewPartitions::new(name, partitions as usize);
+        let made = wait(self.admin().create_partitions([&wanted], &options))
+            .expect("to ask for partitions");
+        made.into_iter()
+            .for_each(|made| drop(made.expect("to make partitions")));
+        self.has_leaders(name, partitions);
+    }
+
+    fn has_leaders(&self, name: &str, partitions: i32) {
         let client = self.client();
         eventually(CALL, &format!("the topic {name} has leaders"), || {
             let metadata = client
