@@ -209,6 +209,12 @@ impl Lane {
         self.pending_records + self.again.len() + self.wave.len()
     }
 
+    /// Whether nothing waits, is on its way, or has to be remembered.
+    pub fn is_empty(&self) -> bool {
+        let kept = self.kept.as_ref().is_none_or(|kept| kept.sent.is_empty());
+        self.backlog() == 0 && !self.busy() && kept
+    }
+
     /// Whether a wave is on its way.
     pub fn busy(&self) -> bool {
         self.left > 0

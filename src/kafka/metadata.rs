@@ -72,6 +72,11 @@ impl Metadata {
         TopicState::Unknown
     }
 
+    /// Nobody sends to `topic` any more: it is not asked for until somebody does.
+    pub fn forget(&self, topic: &str) {
+        self.lock().topics.remove(topic);
+    }
+
     /// What is known of `topic` may be wrong: ask again now.
     pub fn doubt(&self, topic: &str) {
         if let Some((_, due)) = self.lock().topics.get_mut(topic) {

@@ -31,6 +31,7 @@ mod outage;
 mod positions;
 mod produce;
 mod readme;
+mod routing;
 mod soak;
 mod status;
 mod stdin;

@@ -331,7 +331,8 @@ impl Running {
         }
     }
 
-    /// Asks whether the cluster is still there when an acknowledgement is long overdue: a broker that hangs closes no connection.
+    /// Asks whether the cluster is still there when an acknowledgement is long overdue: a broker that hangs closes no connection. And
+    /// closes topics that are not used any more.
     fn listen(&mut self) {
         let now = Instant::now();
         if now < self.listened + SILENCE {
@@ -341,6 +342,11 @@ impl Running {
         let silent = |lane: &Lane| lane.sent_at().is_some_and(|at| now > at + SILENCE);
         if self.lanes.iter().any(silent) {
             self.producer.metadata.doubt_all();
+        }
+        if let Some(since) = now.checked_sub(topics::UNUSED) {
+            for topic in self.topics.close_unused(since, &mut self.lanes) {
+                self.producer.metadata.forget(&topic);
+            }
         }
     }
 
