@@ -15,9 +15,10 @@ pub mod shape;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::input::dress::settings::TimestampRange;
 use crate::input::file::settings::{HoldDeleted, StartAt, Watch};
 use crate::input::frame::settings::MaxLine;
-use crate::input::syslog::settings::{Framing, Protocol, TimestampRange};
+use crate::input::syslog::settings::{Framing, Protocol};
 use crate::kafka::settings::{
     Acks, Brokers, Compression, ConsumeFrom, Delivery, Isolation, Linger, OnRefused, OutOfRange,
     Partitioner, SaslSettings, TlsSettings,
@@ -196,8 +197,7 @@ pub struct Route {
     pub max_record: Spanned<u64>,
     pub delivery: Spanned<Delivery>,
     pub on_refused: OnRefused,
-    /// `format: json`
-    pub json: Spanned<bool>,
+    pub format: RecordFormat,
     /// `timestamp: event`
     pub event_time: Spanned<bool>,
     /// Absent: the user wrote none.
@@ -216,6 +216,14 @@ impl Route {
             _ => None,
         }
     }
+}
+
+/// `format:` of an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordFormat {
+    Raw,
+    Json,
+    Template(Spanned<String>),
 }
 
 /// An entry of `outputs:`.

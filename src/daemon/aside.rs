@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::dead_letter::{DeadLetter, DeadLetterError, DeadLetters, Header, Source};
 use crate::disk::Disk;
+use crate::input::dress::block;
 use crate::input::{self, LongLine, syslog};
 use crate::kafka::producer::SetAside;
 use crate::output::file::writer::{Refuse, Refused};
@@ -35,6 +36,10 @@ impl Aside {
 
     /// Durable when it returns `Ok`.
     fn set_aside(&self, letter: DeadLetter) -> Result<(), DeadLetterError> {
+        self.set_all_aside(&[letter])
+    }
+
+    fn set_all_aside(&self, all: &[DeadLetter]) -> Result<(), DeadLetterError> {
         let mut letters = self
             .0
             .letters
@@ -44,7 +49,7 @@ impl Aside {
             Some(open) => open,
             None => DeadLetters::open(self.0.disk.clone(), &self.0.data_dir, self.0.max_size)?,
         };
-        letters.insert(open).set_aside(&[letter])
+        letters.insert(open).set_aside(all)
     }
 }
 
@@ -107,17 +112,49 @@ pub fn set_aside_input(aside: Aside, pipeline: String, is_syslog: bool) -> SetAs
     })
 }
 
+/// For records that an input does not send.
+pub fn set_aside_records(aside: Aside, pipeline: String) -> block::SetAside {
+    Box::new(move |refused| {
+        let letters = refused.iter().map(|record| {
+            let headers = record.headers.iter();
+            DeadLetter {
+                time: Timestamp::now(),
+                pipeline: pipeline.clone(),
+                topic: record.topic.clone(),
+                key: record.key.clone(),
+                value: Some(record.value.clone()),
+                headers: headers
+                    .map(|(name, value)| Header {
+                        name: name.clone(),
+                        value: Some(value.clone()),
+                    })
+                    .collect(),
+                source: source(record.path.as_deref(), record.offset),
+                reason: record.reason.clone(),
+                code: record.code.to_owned(),
+            }
+        });
+        let letters: Vec<_> = letters.collect();
+        aside
+            .set_all_aside(&letters)
+            .map_err(|error| error.to_string())
+    })
+}
+
+/// Where a line stands.
+fn source(path: Option<&Path>, offset: u64) -> Source {
+    match path {
+        Some(path) => Source::File {
+            path: path.to_owned(),
+            offset,
+        },
+        None => Source::Stdin { offset },
+    }
+}
+
 /// For what lines begin with that are too long for an input.
 pub fn set_aside_long(aside: Aside, pipeline: String) -> input::SetAside {
     Box::new(move |long: &LongLine<'_>| {
-        let offset = long.offset;
-        let source = match long.path {
-            Some(path) => Source::File {
-                path: path.to_owned(),
-                offset,
-            },
-            None => Source::Stdin { offset },
-        };
         let letter = DeadLetter {
             time: Timestamp::now(),
             pipeline: pipeline.clone(),
@@ -125,7 +162,7 @@ pub fn set_aside_long(aside: Aside, pipeline: String) -> input::SetAside {
             key: None,
             value: Some(long.value.to_vec()),
             headers: Vec::new(),
-            source,
+            source: source(long.path, long.offset),
             reason: "the line is longer than max_line.size; this is what it begins with".into(),
             code: "line_too_long".to_owned(),
         };

@@ -18,7 +18,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::errors::{Verdict, verdict};
 use super::native::Ticket;
-use super::partition::deal::{Group, Listed};
+use super::partition::deal::{Group, Hand, Listed};
 
 /// How large a wave may be, and how long it may wait to become so.
 #[derive(Debug, Clone, Copy)]
@@ -40,13 +40,14 @@ pub enum Chunk {
 
 impl Chunk {
     /// What was dealt to a lane, of `all` records that were dealt.
-    pub fn of(group: &Group, slot: u32, all: &Range<u32>) -> Self {
-        match &group.records {
-            None => Self::Range {
+    pub fn of(group: Group, slot: u32, all: &Hand) -> Self {
+        match (group.records, all) {
+            (Some(records), _) => Self::List { slot, records },
+            (None, Hand::List(records)) => Self::List {
                 slot,
-                records: all.clone(),
+                records: records.clone(),
             },
-            Some(records) => Self::List {
+            (None, Hand::Range(records)) => Self::Range {
                 slot,
                 records: records.clone(),
             },
@@ -222,6 +223,12 @@ impl Lane {
     /// Records that wait or are on their way.
     pub fn backlog(&self) -> usize {
         self.pending_records + self.again.len() + self.wave.len()
+    }
+
+    /// Whether nothing waits, is on its way, or has to be remembered.
+    pub fn is_empty(&self) -> bool {
+        let kept = self.kept.as_ref().is_none_or(|kept| kept.sent.is_empty());
+        self.backlog() == 0 && !self.busy() && kept
     }
 
     /// Whether a wave is on its way.

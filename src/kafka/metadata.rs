@@ -79,6 +79,13 @@ impl Metadata {
         self.lock().asked.get(topic).copied()
     }
 
+    /// Nobody sends to `topic` any more: it is not asked for until somebody does.
+    pub fn forget(&self, topic: &str) {
+        let mut known = self.lock();
+        known.topics.remove(topic);
+        known.asked.remove(topic);
+    }
+
     /// What is known of `topic` may be wrong: ask again now.
     pub fn doubt(&self, topic: &str) {
         if let Some((_, due)) = self.lock().topics.get_mut(topic) {

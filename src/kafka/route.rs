@@ -45,7 +45,7 @@ impl Outgoing {
     pub fn key(&self, record: usize) -> Option<&[u8]> {
         match &self.keys {
             Some(keys) => Some(&keys.bytes[keys.spans[record].range()]),
-            None => Some(self.batch.text(*self.batch.extras.keys.get(record)?)),
+            None => self.batch.extras.key_of(record),
         }
     }
 
@@ -53,7 +53,7 @@ impl Outgoing {
     pub fn place(&self, record: usize) -> Option<&[u8]> {
         match &self.places {
             Some(places) => Some(&places.bytes[places.spans[record].range()]),
-            None => Some(self.batch.text(*self.batch.extras.places.get(record)?)),
+            None => self.batch.extras.place_of(record),
         }
     }
 
@@ -69,7 +69,7 @@ impl Outgoing {
         let headers = self.batch.extras.headers_of(record);
         // Two lengths stand before a header's name and value.
         let headers: usize = headers
-            .map(|(name, value)| name.count_bytes() + value.len as usize + 6)
+            .map(|(name, value)| name.count_bytes() + value.len() + 6)
             .sum();
         self.batch.records[record].value.len as usize
             + self.key(record).map_or(0, <[u8]>::len)
@@ -173,11 +173,8 @@ impl Route {
         })
     }
 
-    /// The topic of a run's records.
+    /// The topic of a run's records, where the input did not make it.
     pub fn topic(&mut self, run: &Run) -> Arc<str> {
-        if let Some(topic) = &run.topic {
-            return topic.clone();
-        }
         if let Some(topic) = self.topics.get(&run.origin) {
             return topic.clone();
         }

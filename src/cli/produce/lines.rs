@@ -314,7 +314,9 @@ impl Lines {
         };
         match &self.style.place {
             PlaceRule::None => {}
-            PlaceRule::Made(template) => template.render(&parts, &mut place),
+            PlaceRule::Made(template) => {
+                template.render(&parts, &mut place);
+            }
             PlaceRule::Told => match &told.partition {
                 Value::Null => {}
                 Value::String(text) => place.extend_from_slice(text.as_bytes()),

@@ -21,7 +21,7 @@ use super::reach::{self, Unreached};
 use crate::kafka::errors::{Verdict, verdict};
 use crate::kafka::lane::{Chunk, Lane, WaveLimits};
 use crate::kafka::native::{Courier, EventKind, Kind, Native, Report, Ticket};
-use crate::kafka::partition::deal::{Dealer, Seats};
+use crate::kafka::partition::deal::{Dealer, Hand, Seats};
 use crate::kafka::partition::{NoPartition, Rule};
 use crate::kafka::properties::{RECORD_WIRE_OVERHEAD, WAVE_RECORDS, producer_config};
 use crate::kafka::settings::{Partitioner, ProducerSettings};
@@ -186,16 +186,16 @@ impl Sender {
             turn: &mut self.turn,
         };
         let (lanes, sticky, batch) = (&mut self.lanes, &mut self.sticky, self.limits.bytes);
-        let (dealer, all) = (&mut self.dealer, 0..records);
+        let (dealer, all) = (&mut self.dealer, Hand::Range(0..records));
         match self.settings.partition {
-            Some(partition) => dealer.give_all(partition, all.clone(), parcel),
-            None => dealer.deal(&self.rule, all.clone(), parcel, seats, |bytes| {
+            Some(partition) => dealer.give_all(partition, &all, parcel),
+            None => dealer.deal(&self.rule, &all, parcel, seats, |bytes| {
                 stick(sticky, lanes, batch, bytes) as u32
             }),
         }
         for group in dealer.groups.drain(..) {
-            let chunk = Chunk::of(&group, slot, &all);
-            lanes[group.partition as usize].push(chunk, group.bytes, now);
+            let (lane, bytes) = (group.partition as usize, group.bytes);
+            lanes[lane].push(Chunk::of(group, slot, &all), bytes, now);
         }
         for record in std::mem::take(&mut self.dealer.refused) {
             let parcel = self.courier.parcel(slot);

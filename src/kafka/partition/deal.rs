@@ -40,6 +40,13 @@ pub struct Group {
     pub bytes: usize,
 }
 
+/// The records that are dealt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hand {
+    Range(Range<u32>),
+    List(Listed),
+}
+
 /// Numbers of records, ascending: a piece of a list that the groups of a batch share.
 #[derive(Debug, Clone)]
 pub struct Listed {
@@ -76,33 +83,33 @@ impl Dealer {
     pub fn deal(
         &mut self,
         rule: &Rule,
-        records: Range<u32>,
+        records: &Hand,
         of: &impl Records,
         seats: Seats<'_>,
         stick: impl FnOnce(usize) -> u32,
     ) {
         self.groups.clear();
         self.refused.clear();
-        if records.is_empty() {
+        let Some(first) = records.iter().next() else {
             return;
-        }
-        match for_all(rule, &records, of, seats.partitions) {
+        };
+        match for_all(rule, first, of, seats.partitions) {
             Some(Choice::Fixed(partition)) => self.all(partition, weigh(records, of)),
             Some(Choice::Sticky) => {
                 let bytes = weigh(records, of);
                 self.all(stick(bytes), bytes);
             }
-            Some(Choice::None) => self.refused.extend(records),
+            Some(Choice::None) => self.refused.extend(records.iter()),
             Some(Choice::Random | Choice::Turn) | None => {
-                self.choose(rule, &records, of, seats);
-                self.settle(&records, of, stick);
-                self.sort(records.start, of);
+                self.choose(rule, records, of, seats);
+                self.settle(records, of, stick);
+                self.sort(records, of);
             }
         }
     }
 
     /// As [`Dealer::deal`], with all records for one partition.
-    pub fn give_all(&mut self, partition: u32, records: Range<u32>, of: &impl Records) {
+    pub fn give_all(&mut self, partition: u32, records: &Hand, of: &impl Records) {
         self.groups.clear();
         self.refused.clear();
         self.all(partition, weigh(records, of));
@@ -117,7 +124,7 @@ impl Dealer {
     }
 
     /// Finds the home of each record.
-    fn choose(&mut self, rule: &Rule, records: &Range<u32>, of: &impl Records, seats: Seats<'_>) {
+    fn choose(&mut self, rule: &Rule, records: &Hand, of: &impl Records, seats: Seats<'_>) {
         let Seats {
             partitions,
             leaders,
@@ -131,7 +138,7 @@ impl Dealer {
         }
         let (led, random) = (&self.led, &mut self.random);
         let mut any = || led[random.below(led.len())];
-        let records = records.clone();
+        let records = records.iter();
         self.homes.clear();
         match rule {
             Rule::Sticky => self.homes.extend(records.map(|_| STICKS)),
@@ -157,13 +164,8 @@ impl Dealer {
     }
 
     /// Those that stick get the home of the batch.
-    fn settle(
-        &mut self,
-        records: &Range<u32>,
-        of: &impl Records,
-        stick: impl FnOnce(usize) -> u32,
-    ) {
-        let homes = records.clone().zip(&self.homes);
+    fn settle(&mut self, records: &Hand, of: &impl Records, stick: impl FnOnce(usize) -> u32) {
+        let homes = records.iter().zip(&self.homes);
         let sticking = homes.filter(|(_, home)| **home == STICKS);
         let (count, bytes) = sticking.fold((0, 0), |(count, bytes), (record, _)| {
             (count + 1, bytes + of.weight(record))
@@ -178,9 +180,9 @@ impl Dealer {
         }
     }
 
-    fn sort(&mut self, first: u32, of: &impl Records) {
+    fn sort(&mut self, records: &Hand, of: &impl Records) {
         self.starts.clear();
-        for (record, home) in (first..).zip(&self.homes) {
+        for (record, home) in records.iter().zip(&self.homes) {
             if *home == REFUSED {
                 self.refused.push(record);
                 continue;
@@ -199,7 +201,7 @@ impl Dealer {
         }
         self.list.clear();
         self.list.resize(next, 0);
-        for (record, home) in (first..).zip(&self.homes) {
+        for (record, home) in records.iter().zip(&self.homes) {
             if *home != REFUSED {
                 let (at, _) = &mut self.starts[*home as usize];
                 self.list[*at] = record;
@@ -224,28 +226,38 @@ impl Dealer {
 }
 
 /// The choice for all of the records, where one holds for all.
-fn for_all(
-    rule: &Rule,
-    records: &Range<u32>,
-    of: &impl Records,
-    partitions: u32,
-) -> Option<Choice> {
+fn for_all(rule: &Rule, first: u32, of: &impl Records, partitions: u32) -> Option<Choice> {
     if partitions == 1 && !matches!(rule, Rule::Manual) {
         return Some(Choice::Fixed(0));
     }
     let text = match rule.by() {
-        Some(by) if of.are_alike(by) => of.text(by, records.start),
+        Some(by) if of.are_alike(by) => of.text(by, first),
         Some(_) => return None,
         None => None,
     };
     Some(rule.choose(text, partitions))
 }
 
-fn weigh(records: Range<u32>, of: &impl Records) -> usize {
-    records.map(|record| of.weight(record)).sum()
+fn weigh(records: &Hand, of: &impl Records) -> usize {
+    records.iter().map(|record| of.weight(record)).sum()
+}
+
+impl Hand {
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        let (range, list) = match self {
+            Self::Range(records) => (records.clone(), &[][..]),
+            Self::List(records) => (0..0, records.numbers()),
+        };
+        range.chain(list.iter().copied())
+    }
 }
 
 impl Listed {
+    /// A piece of a list.
+    pub fn piece(of: &Arc<[u32]>, at: Range<usize>) -> Self {
+        Self { of: of.clone(), at }
+    }
+
     pub fn numbers(&self) -> &[u32] {
         &self.of[self.at.clone()]
     }
@@ -336,7 +348,8 @@ mod tests {
         };
         let records = 0..texts.0.len() as u32;
         let rule = Rule::of(partitioner);
-        dealer.deal(&rule, records.clone(), texts, seats, |_| partitions - 1);
+        let hand = Hand::Range(records.clone());
+        dealer.deal(&rule, &hand, texts, seats, |_| partitions - 1);
         let mut homes = vec![None; texts.0.len()];
         let mut seen = 0;
         for group in &dealer.groups {

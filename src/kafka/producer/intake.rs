@@ -3,10 +3,13 @@
 //! A pipeline may run on this cluster or not (asked once, when the cluster's id is known); its topics must be known; and one of their lanes
 //! must be hungry. Until then its batch is held here and nothing more is taken from its pipe, which is what makes its source wait.
 
+use std::sync::Arc;
+
 use super::{Pipeline, ProducerState, Running};
 use crate::flow::{Batch, Received};
 use crate::kafka::errors::{self, Verdict};
 use crate::kafka::metadata::TopicState;
+use crate::kafka::route::Route;
 
 /// A pipeline and where it stands.
 pub(super) struct Way {
@@ -65,8 +68,8 @@ impl Running {
         let Some(cluster) = self.producer.metadata.cluster_id() else {
             // The topic is asked for meanwhile.
             if let Some(batch) = &way.held {
-                for run in &batch.runs {
-                    self.producer.metadata.topic(&way.pipeline.route.topic(run));
+                for name in names(batch, &mut way.pipeline.route) {
+                    self.producer.metadata.topic(&name);
                 }
             }
             return false;
@@ -82,8 +85,7 @@ impl Running {
     fn has_room(&mut self, at: usize) -> bool {
         let way = &mut self.pipelines[at];
         let Some(batch) = &way.held else { return false };
-        for run in &batch.runs {
-            let name = way.pipeline.route.topic(run);
+        for name in names(batch, &mut way.pipeline.route) {
             let state = self.producer.metadata.topic(&name);
             let leaders = match state {
                 TopicState::Known(leaders) => leaders,
@@ -116,6 +118,16 @@ impl Running {
         }
         true
     }
+}
+
+/// The topics of a batch's records. Runs that follow each other mostly have the same.
+fn names(batch: &Batch, route: &mut Route) -> Vec<Arc<str>> {
+    if !batch.extras.topics.is_empty() {
+        return batch.extras.topic_names.clone();
+    }
+    let mut names: Vec<_> = batch.runs.iter().map(|run| route.topic(run)).collect();
+    names.dedup();
+    names
 }
 
 impl Way {

@@ -53,11 +53,12 @@ impl Back {
 impl Running {
     /// Decides what becomes of the waves that are wholly back.
     pub(super) fn land(&mut self) {
-        let now = Instant::now();
+        let (now, mut waves) = (Instant::now(), 0);
         for at in std::mem::take(&mut self.back.landed) {
             let end = self.lanes[at as usize].end_wave(now);
             if end.again == 0 && end.refused.is_empty() {
                 self.acknowledged(end.took);
+                waves += 1;
             }
             for (ticket, reason, code) in end.refused {
                 let is_gone = self.refuse(ticket, reason, code, now);
@@ -87,6 +88,9 @@ impl Running {
                     .get_or_insert_with(|| "the client gave its records back".into());
             }
         }
+        if waves > 0 {
+            self.tell(waves);
+        }
     }
 
     /// Settles the loads of which every record has come to its end.
@@ -114,6 +118,10 @@ impl Running {
         if self.producer.settings.linger == Linger::Auto {
             self.limits.linger = self.ack_time.clamp(LINGER.0, LINGER.1);
         }
+    }
+
+    /// So many waves are acknowledged. Once for all that came back together: there may be many lanes.
+    fn tell(&mut self, waves: u64) {
         self.backoff.reset();
         let (ack_time, outstanding) = (self.ack_time, self.flight.outstanding());
         let outstanding_bytes = self.lanes.iter().map(Lane::wave_bytes).sum();
@@ -122,7 +130,7 @@ impl Running {
             view.ack_time = ack_time;
             view.outstanding = outstanding;
             view.outstanding_bytes = outstanding_bytes;
-            view.waves += 1;
+            view.waves += waves;
         });
         self.producer.metadata.answered();
     }
@@ -192,7 +200,7 @@ impl Running {
                 let headers = load.batch.extras.headers_of(record);
                 let headers = headers.map(|(name, value)| {
                     let name = name.to_string_lossy().into_owned();
-                    (name, load.batch.text(value).to_vec())
+                    (name, value.to_vec())
                 });
                 let refused = Refused {
                     headers: headers.collect(),

@@ -338,7 +338,8 @@ impl Running {
         }
     }
 
-    /// Asks whether the cluster is still there when an acknowledgement is long overdue: a broker that hangs closes no connection.
+    /// Asks whether the cluster is still there when an acknowledgement is long overdue: a broker that hangs closes no connection. And
+    /// closes topics that are not used any more.
     fn listen(&mut self) {
         let now = Instant::now();
         if now < self.listened + SILENCE {
@@ -348,6 +349,13 @@ impl Running {
         let silent = |lane: &Lane| lane.sent_at().is_some_and(|at| now > at + SILENCE);
         if self.lanes.iter().any(silent) {
             self.producer.metadata.doubt_all();
+        }
+        // Closing changes the numbers of topics, which records without a place are remembered by.
+        let unused = now.checked_sub(topics::UNUSED);
+        if let Some(since) = unused.filter(|_| self.unplaced.is_empty()) {
+            for topic in self.topics.close_unused(since, &mut self.lanes) {
+                self.producer.metadata.forget(&topic);
+            }
         }
     }
 

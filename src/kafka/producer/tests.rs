@@ -159,7 +159,6 @@ impl Bench {
             origin,
             base: self.sent,
             records: 0..records.len() as u32,
-            topic: None,
         };
         let receipt = Receipt::new(self.tracker.clone(), vec![(SourceId(0), entry)]);
         let charge = loop {
@@ -191,6 +190,10 @@ impl Bench {
 
     /// What is in the topic.
     fn reader(&self) -> BaseConsumer {
+        self.reader_of("lines")
+    }
+
+    fn reader_of(&self, topic: &str) -> BaseConsumer {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", self.broker.bootstrap())
@@ -198,7 +201,7 @@ impl Bench {
         let consumer: BaseConsumer = config.create().unwrap();
         let mut list = TopicPartitionList::new();
         for partition in 0..4 {
-            list.add_partition_offset("lines", partition, rdkafka::Offset::Beginning)
+            list.add_partition_offset(topic, partition, rdkafka::Offset::Beginning)
                 .unwrap();
         }
         consumer.assign(&list).unwrap();
@@ -207,7 +210,11 @@ impl Bench {
 
     /// Everything in the topic, partition by partition.
     fn read(&self, count: usize) -> Vec<(i32, Option<Vec<u8>>, Vec<u8>)> {
-        let consumer = self.reader();
+        self.read_topic("lines", count)
+    }
+
+    fn read_topic(&self, topic: &str, count: usize) -> Vec<(i32, Option<Vec<u8>>, Vec<u8>)> {
+        let consumer = self.reader_of(topic);
         let mut found = Vec::new();
         while found.len() < count {
             let message = consumer
@@ -335,23 +342,24 @@ fn a_hard_stop_leaves_at_once_and_the_position_stays() {
 #[test]
 fn what_an_input_made_of_a_record_arrives_with_it() {
     let mut bench = Bench::new(None, 1_000_000);
-    let span = |start, len| Span { start, len };
+    let span = |start, len| Some(Span { start, len });
     bench.extras = Some(Extras {
-        keys: vec![span(0, 1), span(3, 0)],
-        places: vec![],
-        timestamps: vec![1_000, 2_000],
-        headers: vec![span(0, 3), span(1, 1), span(3, 3), span(4, 1)],
-        header_names: [c"whole".into(), c"second".into()].into(),
+        text: b"abcdef".to_vec(),
+        keys: vec![span(0, 1), span(3, 0), None],
+        timestamps: vec![1_000, 2_000, 3_000],
+        headers: vec![span(0, 3), span(1, 1), span(3, 3), span(3, 0), None, None],
+        header_names: [c"twice".into(), c"twice".into()].into(),
+        ..Extras::default()
     });
-    bench.send(&["abc".into(), "def".into()]);
+    bench.send(&["one".into(), "two".into(), "three".into()]);
     bench.finish();
     let consumer = bench.reader();
     let mut found = Vec::new();
-    while found.len() < 2 {
+    while found.len() < 3 {
         let message = consumer.poll(Duration::from_secs(10)).unwrap().unwrap();
-        let headers = message.headers().unwrap();
+        let headers = message.headers().into_iter();
         let headers: Vec<_> = headers
-            .iter()
+            .flat_map(|headers| headers.iter())
             .map(|it| (it.key.to_owned(), it.value.map(<[u8]>::to_vec)))
             .collect();
         found.push((
@@ -368,16 +376,51 @@ fn what_an_input_made_of_a_record_arrives_with_it() {
             (
                 Some(1_000),
                 Some(b"a".to_vec()),
-                vec![header("whole", "abc"), header("second", "b")]
+                vec![header("twice", "abc"), header("twice", "b")]
             ),
             (
                 Some(2_000),
                 Some(vec![]),
-                vec![header("whole", "def"), header("second", "e")]
+                vec![header("twice", "def"), header("twice", "")]
             ),
+            (Some(3_000), None, vec![]),
         ]
     );
-    assert_eq!(bench.tracker.books().entries().acked.lines, 2);
+    assert_eq!(bench.tracker.books().entries().acked.lines, 3);
+}
+
+#[test]
+fn topics_that_take_turns_are_put_together_and_each_keeps_its_order() {
+    const TOPICS: u32 = 20;
+    const RECORDS: u32 = 2_000;
+    let mut bench = Bench::new(None, 1_000_000);
+    let names = (0..TOPICS).map(|at| format!("turn-{at}").into());
+    let topic_names: Vec<std::sync::Arc<str>> = names.collect();
+    for batch in 0..2 {
+        bench.extras = Some(Extras {
+            topics: (0..RECORDS).map(|at| at % TOPICS).collect(),
+            topic_names: topic_names.clone(),
+            ..Extras::default()
+        });
+        let line = |at: u32| format!("{:05}", batch * RECORDS + at);
+        bench.send(&(0..RECORDS).map(line).collect::<Vec<_>>());
+    }
+    bench.finish();
+    let entries = bench.tracker.books().entries();
+    assert_eq!(entries.acked.lines, u64::from(2 * RECORDS));
+    // A wave per topic and batch at most, not one per record.
+    let waves = bench.state.view().waves;
+    assert!(waves <= u64::from(4 * TOPICS), "{waves} waves");
+    for (at, topic) in (0..).zip(topic_names) {
+        let found = bench.read_topic(&topic, (2 * RECORDS / TOPICS) as usize);
+        let mut by_partition = [const { Vec::new() }; 4];
+        for (partition, _, value) in found {
+            let number: u32 = String::from_utf8(value).unwrap().parse().unwrap();
+            assert_eq!(number % TOPICS, at);
+            by_partition[partition as usize].push(number);
+        }
+        assert!(by_partition.iter().all(|numbers| numbers.is_sorted()));
+    }
 }
 
 fn lines(texts: &[&str]) -> Vec<String> {
@@ -449,8 +492,9 @@ fn what_the_input_made_names_the_partition() {
         on_refused: OnRefused::Drop,
     };
     let mut bench = Bench::with(&route, 1_000_000);
-    let span = |start, len| Span { start, len };
+    let span = |start, len| Some(Span { start, len });
     bench.extras = Some(Extras {
+        text: b"a2bcd1".to_vec(),
         places: vec![span(1, 1), span(2, 2), span(5, 1)],
         ..Extras::default()
     });

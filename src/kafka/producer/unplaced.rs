@@ -13,7 +13,7 @@ use super::Running;
 use super::land::Ended;
 use crate::kafka::lane::Chunk;
 use crate::kafka::metadata::TopicState;
-use crate::kafka::partition::deal::{Group, Records};
+use crate::kafka::partition::deal::{Group, Hand, Records};
 use crate::kafka::partition::{By, NoPartition, number};
 
 /// One word for counting.
@@ -152,9 +152,11 @@ impl Running {
             records: None,
             bytes: Records::weight(load, waiting.record),
         };
-        let chunk = Chunk::of(&group, waiting.slot, &(waiting.record..waiting.record + 1));
+        let bytes = group.bytes;
+        let only = Hand::Range(waiting.record..waiting.record + 1);
+        let chunk = Chunk::of(group, waiting.slot, &only);
         let lane = lanes[partition as usize] as usize;
-        self.lanes[lane].push(chunk, group.bytes, now);
+        self.lanes[lane].push(chunk, bytes, now);
         None
     }
 

@@ -19,6 +19,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Headers;
 use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext,
     ThreadedProducer,
@@ -46,8 +47,16 @@ pub struct Record {
     pub offset: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
     /// Milliseconds since 1970.
     pub timestamp: Option<i64>,
+}
+
+fn headers(message: &impl Message) -> Vec<(String, Option<Vec<u8>>)> {
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    headers
+        .map(|it| (it.key.to_owned(), it.value.map(<[u8]>::to_vec)))
+        .collect()
 }
 
 /// A transaction that is aborted when this is dropped.
@@ -313,6 +322,7 @@ impl RealKafka {
                     offset: message.offset(),
                     key: message.key().map(<[u8]>::to_vec),
                     value: message.payload().map(<[u8]>::to_vec),
+                    headers: headers(&message),
                     timestamp: message.timestamp().to_millis(),
                 }),
             }
