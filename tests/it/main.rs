@@ -31,6 +31,7 @@ mod outage;
 mod positions;
 mod produce;
 mod readme;
+mod refused;
 mod soak;
 mod status;
 mod stdin;

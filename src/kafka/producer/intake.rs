@@ -3,9 +3,10 @@
 //! A pipeline may run on this cluster or not (asked once, when the cluster's id is known); its topics must be known; and one of their lanes
 //! must be hungry. Until then its batch is held here and nothing more is taken from its pipe, which is what makes its source wait.
 
+use super::refuse::Refusals;
 use super::{Pipeline, ProducerState, Running};
 use crate::flow::{Batch, Received};
-use crate::kafka::errors::{self, Verdict};
+use crate::kafka::errors;
 use crate::kafka::metadata::TopicState;
 
 /// A pipeline and where it stands.
@@ -16,6 +17,8 @@ pub(super) struct Way {
     closed: bool,
     admitted: bool,
     pub halted: bool,
+    /// Its records that Kafka refused and that are not set aside yet. Nothing is taken meanwhile.
+    pub refusals: Refusals,
     /// What it waits for, so that it is said once.
     waiting_for: Option<String>,
 }
@@ -34,7 +37,7 @@ impl Running {
 
     fn take_one(&mut self, at: usize) -> bool {
         let way = &mut self.pipelines[at];
-        if way.halted {
+        if way.halted || !way.refusals.waiting.is_empty() {
             return false;
         }
         if way.held.is_none() {
@@ -89,10 +92,7 @@ impl Running {
                 TopicState::Known(leaders) => leaders,
                 TopicState::Unknown => return false,
                 TopicState::Refused(code) => {
-                    let what = match errors::verdict(code) {
-                        Verdict::Wait(why) => why,
-                        _ => "the broker does not tell about the topic",
-                    };
+                    let what = errors::of_topic(code);
                     way.wait_for(format!("topic {name}: {what} ({code})"));
                     return false;
                 }
@@ -125,6 +125,7 @@ impl Way {
             closed: false,
             admitted: false,
             halted: false,
+            refusals: Refusals::default(),
             waiting_for: None,
         }
     }

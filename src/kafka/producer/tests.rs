@@ -76,7 +76,8 @@ impl Bench {
                 books: tracker.books().clone(),
                 admit: Box::new(|_| Ok(())),
                 set_aside: Box::new(move |refused| {
-                    aside.lock().unwrap().push(refused.value.to_vec());
+                    let values = refused.iter().map(|refused| refused.value.to_vec());
+                    aside.lock().unwrap().extend(values);
                     Ok(())
                 }),
             }],
