@@ -127,7 +127,7 @@ impl Kept {
 /// What became of a wave.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct WaveEnd {
-    /// The records that were refused for their own sake: the caller sets them aside or gives them back with [`Lane::send_again`].
+    /// The records that were refused for their own sake: the caller answers for them from here on.
     pub refused: Vec<(Ticket, &'static str, RDKafkaErrorCode)>,
     /// How many go again.
     pub again: usize,
