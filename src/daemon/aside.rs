@@ -35,11 +35,7 @@ impl Aside {
     }
 
     /// Durable when it returns `Ok`.
-    fn set_aside(&self, letter: DeadLetter) -> Result<(), DeadLetterError> {
-        self.set_all_aside(&[letter])
-    }
-
-    fn set_all_aside(&self, all: &[DeadLetter]) -> Result<(), DeadLetterError> {
+    fn set_aside(&self, aside: &[DeadLetter]) -> Result<(), DeadLetterError> {
         let mut letters = self
             .0
             .letters
@@ -49,7 +45,7 @@ impl Aside {
             Some(open) => open,
             None => DeadLetters::open(self.0.disk.clone(), &self.0.data_dir, self.0.max_size)?,
         };
-        letters.insert(open).set_aside(all)
+        letters.insert(open).set_aside(aside)
     }
 }
 
@@ -70,45 +66,50 @@ pub fn set_aside_message(aside: Aside, pipeline: String) -> syslog::SetAside {
             reason: refused.reason.to_owned(),
             code: refused.code.to_owned(),
         };
-        aside.set_aside(letter).map_err(|error| error.to_string())
+        aside
+            .set_aside(&[letter])
+            .map_err(|error| error.to_string())
     })
 }
 
 /// For an input's records that Kafka refuses.
 pub fn set_aside_input(aside: Aside, pipeline: String, is_syslog: bool) -> SetAside {
     Box::new(move |refused| {
-        let source = match &refused.path {
-            None if is_syslog => Source::Syslog {
-                peer: None,
-                offset: refused.offset,
-            },
-            Some(path) => Source::File {
-                path: path.clone(),
-                offset: refused.offset,
-            },
-            None => Source::Stdin {
-                offset: refused.offset,
-            },
-        };
-        let letter = DeadLetter {
-            time: Timestamp::now(),
-            pipeline: pipeline.clone(),
-            topic: Some(refused.topic.to_owned()),
-            key: refused.key.map(<[u8]>::to_vec),
-            value: Some(refused.value.to_vec()),
-            headers: refused
-                .headers
-                .iter()
-                .map(|(name, value)| Header {
-                    name: name.clone(),
-                    value: Some(value.clone()),
-                })
-                .collect(),
-            source,
-            reason: refused.error.clone(),
-            code: refused.reason.to_owned(),
-        };
-        aside.set_aside(letter).map_err(|error| error.to_string())
+        let time = Timestamp::now();
+        let letters: Vec<_> = refused
+            .iter()
+            .map(|refused| DeadLetter {
+                time,
+                pipeline: pipeline.clone(),
+                topic: Some(refused.topic.to_owned()),
+                key: refused.key.map(<[u8]>::to_vec),
+                value: Some(refused.value.to_vec()),
+                headers: refused
+                    .headers
+                    .iter()
+                    .map(|(name, value)| Header {
+                        name: name.clone(),
+                        value: Some(value.to_vec()),
+                    })
+                    .collect(),
+                source: match refused.path {
+                    None if is_syslog => Source::Syslog {
+                        peer: None,
+                        offset: refused.offset,
+                    },
+                    Some(path) => Source::File {
+                        path: path.to_owned(),
+                        offset: refused.offset,
+                    },
+                    None => Source::Stdin {
+                        offset: refused.offset,
+                    },
+                },
+                reason: refused.error.to_owned(),
+                code: refused.reason.to_owned(),
+            })
+            .collect();
+        aside.set_aside(&letters).map_err(|error| error.to_string())
     })
 }
 
@@ -136,7 +137,7 @@ pub fn set_aside_records(aside: Aside, pipeline: String) -> block::SetAside {
         });
         let letters: Vec<_> = letters.collect();
         aside
-            .set_all_aside(&letters)
+            .set_aside(&letters)
             .map_err(|error| error.to_string())
     })
 }
@@ -166,7 +167,9 @@ pub fn set_aside_long(aside: Aside, pipeline: String) -> input::SetAside {
             reason: "the line is longer than max_line.size; this is what it begins with".into(),
             code: "line_too_long".to_owned(),
         };
-        aside.set_aside(letter).map_err(|error| error.to_string())
+        aside
+            .set_aside(&[letter])
+            .map_err(|error| error.to_string())
     })
 }
 
@@ -195,6 +198,6 @@ pub fn refuse_output(aside: Aside, pipeline: String) -> Refuse {
             reason: refused.reason.to_string(),
             code: "path_refused".to_owned(),
         };
-        aside.set_aside(letter).map_err(io::Error::other)
+        aside.set_aside(&[letter]).map_err(io::Error::other)
     })
 }

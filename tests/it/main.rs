@@ -32,6 +32,7 @@ mod partitioners;
 mod positions;
 mod produce;
 mod readme;
+mod refused;
 mod routing;
 mod soak;
 mod status;

@@ -22,7 +22,18 @@ const ROWS: &[(&str, &[&str])] = &[
     ),
     (
         "a record is too large",
-        &["a_record_that_kafka_refuses_is_set_aside_and_holds_up_no_other"],
+        &[
+            "a_record_that_kafka_refuses_is_set_aside_and_holds_up_no_other",
+            "a_refused_record_is_set_aside_and_what_was_queued_behind_it_arrives_in_order",
+            "a_record_that_the_broker_names_is_set_aside_and_its_neighbours_of_the_same_batch_arrive",
+        ],
+    ),
+    (
+        "the dead letters are full",
+        &[
+            "full_dead_letters_pause_that_input_alone_until_there_is_room",
+            "full_dead_letters_pause_an_input_that_is_delivered_exactly_once",
+        ],
     ),
     (
         "the file is renamed and a new one created",

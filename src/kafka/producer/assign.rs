@@ -3,7 +3,7 @@
 //! Nearly always one decision holds for a run of records, and it goes to one lane as a range, at no cost per record. Where records have
 //! topics of their own they are put together by topic first, once per batch, so that a hundred topics that take turns cost no more lookups
 //! than a hundred batches. Within a lane the order in which batches were taken, and of records in them, is kept. A record that names no
-//! partition waits apart: see `unplaced`.
+//! partition waits apart: see `unassigned`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -81,7 +81,7 @@ impl Running {
         for (name, records) in by_topic {
             self.assign(slot, &rule, &name, &records, now);
         }
-        self.place_rest(now);
+        self.assign_rest(now);
     }
 
     /// Gives the records of one topic to their lanes.
@@ -112,6 +112,6 @@ impl Running {
             lanes[lane as usize].push(chunk, bytes, now);
         }
         let at = (topic, load.pipeline);
-        self.unplaced.add(at, slot, &dealer.refused, now);
+        self.unassigned.add(at, slot, &dealer.refused, now);
     }
 }

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
+use super::refuse::Refusals;
 use super::{Pipeline, ProducerState, Running};
 use crate::flow::{Batch, Received};
-use crate::kafka::errors::{self, Verdict};
+use crate::kafka::errors;
 use crate::kafka::metadata::TopicState;
 use crate::kafka::route::Route;
 
@@ -19,6 +20,8 @@ pub(super) struct Way {
     closed: bool,
     admitted: bool,
     pub halted: bool,
+    /// Its records that Kafka refused and that are not set aside yet. Nothing is taken meanwhile.
+    pub refusals: Refusals,
     /// What it waits for, so that it is said once.
     waiting_for: Option<String>,
 }
@@ -37,7 +40,7 @@ impl Running {
 
     fn take_one(&mut self, at: usize) -> bool {
         let way = &mut self.pipelines[at];
-        if way.halted {
+        if way.halted || !way.refusals.waiting.is_empty() {
             return false;
         }
         if way.held.is_none() {
@@ -50,7 +53,7 @@ impl Running {
                 }
             }
         }
-        if self.unplaced.has_of(at) || !self.may_take() || !self.admit(at) || !self.has_room(at) {
+        if self.unassigned.has_of(at) || !self.may_take() || !self.admit(at) || !self.has_room(at) {
             return false;
         }
         let Some(batch) = self.pipelines[at].held.take() else {
@@ -91,10 +94,7 @@ impl Running {
                 TopicState::Known(leaders) => leaders,
                 TopicState::Unknown => return false,
                 TopicState::Refused(code) => {
-                    let what = match errors::verdict(code) {
-                        Verdict::Wait(why) => why,
-                        _ => "the broker does not tell about the topic",
-                    };
+                    let what = errors::of_topic(code);
                     way.wait_for(format!("topic {name}: {what} ({code})"));
                     return false;
                 }
@@ -138,6 +138,7 @@ impl Way {
             closed: false,
             admitted: false,
             halted: false,
+            refusals: Refusals::default(),
             waiting_for: None,
         }
     }

@@ -1,15 +1,11 @@
 //! What came back: waves that are acknowledged, records that are refused, loads that are settled.
 //!
-//! A record that failed for its batch, its broker or its client goes again from its lane. One that is refused for its own sake is dealt
-//! with as `on_refused` says, and its load is settled only after that: no position passes a record that is neither confirmed nor safe
-//! elsewhere.
+//! A record that failed for its batch, its broker or its client goes again from its lane. What becomes of one that is refused for its own
+//! sake stands in `refuse`; its load is settled only after that: no position passes a record that is neither confirmed nor safe elsewhere.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rdkafka::types::RDKafkaErrorCode;
-
-use super::{LINGER, OnRefused, Refused, Running};
+use super::{LINGER, Running};
 use crate::kafka::errors::{Verdict, verdict};
 use crate::kafka::lane::Lane;
 use crate::kafka::native::{Delivery, Ticket};
@@ -25,16 +21,6 @@ pub(super) struct Back {
     pub finished: Vec<u32>,
     /// Lanes whose wave is wholly back.
     pub landed: Vec<u32>,
-}
-
-/// What became of a refused record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    Accounted,
-    /// It cannot be set aside now.
-    Waits,
-    /// Its pipeline stops for good.
-    Halted,
 }
 
 impl Back {
@@ -61,12 +47,7 @@ impl Running {
                 waves += 1;
             }
             for (ticket, reason, code) in end.refused {
-                let is_gone = self.refuse(ticket, reason, code, now);
-                if let Some(transactions) = &mut self.transactions
-                    && is_gone
-                {
-                    transactions.gone.insert((ticket.slot, ticket.record));
-                }
+                self.refuse(ticket, reason, code);
             }
             if let (Some(code), Some(transactions)) = (end.failed, &mut self.transactions) {
                 transactions.fail(code);
@@ -77,10 +58,21 @@ impl Running {
             if let Some((why, code)) = end.wait {
                 let (topic, partition) = self.topics.home(at as usize);
                 let topic = &topic.name;
-                tracing::warn!(%topic, partition, %code, "records wait: {why}");
+                if let Some(held_back) = self.seldom.speak(&format!("{topic} {partition} {code}")) {
+                    tracing::warn!(%topic, partition, %code, held_back, "records wait: {why}");
+                }
                 self.producer.metadata.doubt(topic);
                 self.lanes[at as usize].pause(now + WAIT);
-            } else if end.again > 0 && end.failed.is_none() {
+            } else if end.again > 0 && end.failed.is_none() && !end.searches {
+                if let Some(code) = end.fault {
+                    let (topic, partition) = self.topics.home(at as usize);
+                    let topic = &topic.name;
+                    if let Some(held_back) =
+                        self.seldom.speak(&format!("{topic} {partition} {code}"))
+                    {
+                        tracing::info!(%topic, partition, %code, held_back, "records came back and are sent again");
+                    }
+                }
                 self.lanes[at as usize].pause(now + Duration::from_millis(100));
             }
             if end.client {
@@ -91,6 +83,7 @@ impl Running {
         if waves > 0 {
             self.tell(waves);
         }
+        self.place_refused(now);
     }
 
     /// Settles the loads of which every record has come to its end.
@@ -133,101 +126,5 @@ impl Running {
             view.waves += waves;
         });
         self.producer.metadata.answered();
-    }
-
-    /// Kafka refuses a record for its own sake. `true` when it is accounted for.
-    fn refuse(
-        &mut self,
-        ticket: Ticket,
-        reason: &'static str,
-        code: RDKafkaErrorCode,
-        now: Instant,
-    ) -> bool {
-        let topic = self.topics.home(ticket.lane as usize).0.name.clone();
-        let record = (ticket.slot, ticket.record);
-        let ended = self.end_refused(record, &topic, reason, &code.to_string());
-        if ended == Ended::Waits {
-            let lane = &mut self.lanes[ticket.lane as usize];
-            if self.transactions.is_none() {
-                lane.send_again(ticket);
-            }
-            lane.pause(now + 5 * WAIT);
-        }
-        ended == Ended::Accounted
-    }
-
-    /// Deals with a refused record, named by its slot and number, as `on_refused` says.
-    pub(super) fn end_refused(
-        &mut self,
-        (slot, record): (u32, u32),
-        topic: &str,
-        reason: &'static str,
-        error: &str,
-    ) -> Ended {
-        let Some(load) = self.flight.load(slot) else {
-            return Ended::Halted;
-        };
-        let record = record as usize;
-        let count = load.batch.count_of(record);
-        let way = &mut self.pipelines[load.pipeline];
-        let path = load
-            .batch
-            .run_of(record)
-            .origin
-            .path
-            .as_deref()
-            .map(Path::to_path_buf);
-        let offset = load.batch.position_of(record);
-        let input = way.pipeline.name.clone();
-        tracing::warn!(%input, %topic, ?path, offset, %error, reason, "a record is refused");
-        match way.pipeline.on_refused {
-            OnRefused::Stop => {
-                way.halt(
-                    &self.producer.state,
-                    format!(
-                        "a record is refused ({error}) and on_refused is stop: {path:?} at {offset}"
-                    ),
-                );
-                return Ended::Halted;
-            }
-            OnRefused::Drop => {
-                if let Some(progress) = self.flight.progress_mut(slot) {
-                    progress.dropped(count, reason);
-                }
-            }
-            OnRefused::DeadLetter => {
-                let (key, value) = (load.key(record), load.batch.value(record));
-                let headers = load.batch.extras.headers_of(record);
-                let headers = headers.map(|(name, value)| {
-                    let name = name.to_string_lossy().into_owned();
-                    (name, value.to_vec())
-                });
-                let refused = Refused {
-                    headers: headers.collect(),
-                    topic,
-                    key,
-                    value,
-                    path,
-                    offset,
-                    reason,
-                    error: error.to_owned(),
-                };
-                if let Err(error) = (way.pipeline.set_aside)(&refused) {
-                    tracing::error!(%input, %error, "a refused record cannot be set aside; it waits, and what comes behind it");
-                    return Ended::Waits;
-                }
-                if let Some(progress) = self.flight.progress_mut(slot) {
-                    progress.dead_lettered(count);
-                }
-            }
-        }
-        if self
-            .flight
-            .load(slot)
-            .is_some_and(|load| load.progress.left == 0)
-        {
-            self.back.finished.push(slot);
-        }
-        Ended::Accounted
     }
 }

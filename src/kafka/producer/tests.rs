@@ -101,7 +101,8 @@ impl Bench {
                     if full.load(Ordering::Acquire) {
                         return Err("full".into());
                     }
-                    aside.lock().unwrap().push(refused.value.to_vec());
+                    let values = refused.iter().map(|refused| refused.value.to_vec());
+                    aside.lock().unwrap().extend(values);
                     Ok(())
                 }),
             }],

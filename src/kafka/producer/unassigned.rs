@@ -1,34 +1,27 @@
 //! Records that name no partition of their topic, which only `manual` knows: they get their place after all, or they are refused.
 //!
 //! What is known of a topic may be a minute old. So before a number is refused because it is too large, the topic is asked for again: partitions
-//! may have been added. Nothing more is taken of a pipeline until each of them is placed or accounted for, so order is kept; and a record that
-//! cannot be set aside makes its pipeline wait.
+//! may have been added. Nothing more is taken of a pipeline until each of them is placed or refused, so order is kept.
 //!
 //! Invariant: a record in here is in no lane, and its load is not settled.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Running;
-use super::land::Ended;
 use crate::kafka::lane::Chunk;
 use crate::kafka::metadata::TopicState;
+use crate::kafka::native::Ticket;
 use crate::kafka::partition::deal::{Group, Hand, Records};
 use crate::kafka::partition::{By, NoPartition, number};
 
 /// One word for counting.
 const REASON: &str = "bad_partition";
-/// Setting aside waits for the disk: after so long it is the turn of what came back meanwhile.
-const SPELL: Duration = Duration::from_millis(100);
-/// How often it is tried again to set something aside.
-const RETRY: Duration = Duration::from_secs(5);
 
 /// Records without a partition, in the order in which they came.
 #[derive(Default)]
-pub(super) struct Unplaced {
+pub(super) struct Unassigned {
     waiting: VecDeque<Waiting>,
-    /// When it goes on with those that were left.
-    not_before: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
@@ -42,7 +35,7 @@ struct Waiting {
     asked: bool,
 }
 
-impl Unplaced {
+impl Unassigned {
     pub fn add(
         &mut self,
         (topic, pipeline): (usize, usize),
@@ -70,29 +63,23 @@ impl Unplaced {
             .iter()
             .any(|waiting| waiting.pipeline == pipeline)
     }
-
-    /// When to look again, if nothing rings before.
-    pub fn due(&self) -> Option<Instant> {
-        self.not_before
-    }
 }
 
 impl Running {
     /// Places or refuses those of which it is known by now.
-    pub(super) fn place_rest(&mut self, now: Instant) {
-        let is_early = self.unplaced.not_before.is_some_and(|at| at > now);
-        if self.unplaced.is_empty() || is_early {
+    pub(super) fn assign_rest(&mut self, now: Instant) {
+        if self.unassigned.is_empty() {
             return;
         }
         let asked = self.learn_of_topics();
-        let all = std::mem::take(&mut self.unplaced.waiting);
-        let (mut go_on, mut doubted) = (None, Vec::new());
+        let all = std::mem::take(&mut self.unassigned.waiting);
+        let mut doubted = Vec::new();
         for waiting in all {
             let is_fresh = asked
                 .iter()
                 .any(|(topic, asked)| *topic == waiting.topic && *asked >= waiting.since);
-            if self.pipelines[waiting.pipeline].halted || go_on.is_some() {
-                self.unplaced.waiting.push_back(waiting);
+            if self.pipelines[waiting.pipeline].halted {
+                self.unassigned.waiting.push_back(waiting);
                 continue;
             }
             let Some(why) = self.place(waiting, now) else {
@@ -102,17 +89,9 @@ impl Running {
                 self.ask_for(waiting, &mut doubted);
                 continue;
             }
-            let ended = self.refuse_unplaced(waiting, &why);
-            if ended != Ended::Accounted {
-                self.unplaced.waiting.push_back(waiting);
-            }
-            if ended == Ended::Waits {
-                go_on = Some(now + RETRY);
-            } else if now.elapsed() > SPELL {
-                go_on = Some(now);
-            }
+            self.refuse_unassigned(waiting, &why);
         }
-        self.unplaced.not_before = go_on;
+        self.place_refused(now);
         if !self.back.finished.is_empty() {
             self.settle();
         }
@@ -120,7 +99,7 @@ impl Running {
 
     /// What is known by now of the topics in question, and when that was asked for. From here on it stays so for all of their records.
     fn learn_of_topics(&mut self) -> Vec<(usize, Instant)> {
-        let topics = self.unplaced.waiting.iter().map(|waiting| waiting.topic);
+        let topics = self.unassigned.waiting.iter().map(|waiting| waiting.topic);
         let mut topics: Vec<usize> = topics.collect();
         topics.sort_unstable();
         topics.dedup();
@@ -168,12 +147,17 @@ impl Running {
             doubted.push(waiting.topic);
         }
         waiting.asked = true;
-        self.unplaced.waiting.push_back(waiting);
+        self.unassigned.waiting.push_back(waiting);
     }
 
-    fn refuse_unplaced(&mut self, waiting: Waiting, why: &NoPartition) -> Ended {
+    fn refuse_unassigned(&mut self, waiting: Waiting, why: &NoPartition) {
         let topic = self.topics[waiting.topic].name.clone();
-        let record = (waiting.slot, waiting.record);
-        self.end_refused(record, &topic, REASON, &why.to_string())
+        let ticket = Ticket {
+            slot: waiting.slot,
+            // It is in none.
+            lane: 0,
+            record: waiting.record,
+        };
+        self.end_refused(ticket, topic, REASON, why.to_string());
     }
 }
