@@ -15,6 +15,9 @@ use crate::{Bench, LINE, contenders, support};
 
 const TOPICS: u64 = 100;
 
+/// What of a run is compared.
+type Kind = fn(&Figures) -> Duration;
+
 /// The first is the one that the others are compared with.
 const CASES: [Case; 4] = [
     Case {
@@ -66,13 +69,12 @@ pub fn row(bench: &Bench) {
     }
     println!("{}", table.markdown(lines));
     let mut judged = Judged::new("against lines as they are");
-    let middle = |runs: &[Figures], of_run: fn(&Figures) -> Duration| {
+    let middle = |runs: &[Figures], of_run: Kind| {
         let seconds = runs.iter().map(|run| of_run(run).as_secs_f64());
         median(&mut seconds.collect::<Vec<_>>())
     };
     for (case, of_case) in CASES.iter().zip(&runs).skip(1) {
-        let kinds: [(&str, fn(&Figures) -> Duration); 2] =
-            [("CPU per line", |run| run.cpu), ("wall", |run| run.wall)];
+        let kinds: [(&str, Kind); 2] = [("CPU per line", |run| run.cpu), ("wall", |run| run.wall)];
         for (what, of_run) in kinds {
             let times = middle(of_case, of_run)
                 .zip(middle(&runs[0], of_run))

@@ -136,9 +136,7 @@ pub fn set_aside_records(aside: Aside, pipeline: String) -> block::SetAside {
             }
         });
         let letters: Vec<_> = letters.collect();
-        aside
-            .set_aside(&letters)
-            .map_err(|error| error.to_string())
+        aside.set_aside(&letters).map_err(|error| error.to_string())
     })
 }
 

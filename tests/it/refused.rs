@@ -94,7 +94,7 @@ fn a_refused_record_is_set_aside_and_what_was_queued_behind_it_arrives_in_order(
     // Two in ten seconds are one line of the log, which says where.
     let told: Vec<_> = said(&daemon)
         .into_iter()
-        .filter(|said| said.message.contains("refuses a record"))
+        .filter(|said| said.message.contains("a record is refused"))
         .collect();
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].fields["offset"], place);

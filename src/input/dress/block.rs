@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::settings::{DressSettings, Format, OnRefused};
-use super::{Dresser, Here, Looked, Subject, span};
+use super::{Copied, Dresser, Here, Looked, Subject, span};
 use crate::envelope::read::{Around, Envelope};
 use crate::flow::{Count, Origin, Record};
 use crate::input::frame::Skipped;
@@ -244,7 +244,7 @@ impl Blocks {
         code: &'static str,
         looked: Looked,
     ) -> Refused {
-        let (key, headers) = self.dresser.copy(subject);
+        let Copied { key, headers } = self.dresser.copy(subject);
         let topic = match &self.constant_topic {
             Some(topic) => topic.clone(),
             None => String::from_utf8_lossy(self.dresser.topic()).into_owned(),

@@ -42,6 +42,12 @@ pub enum Looked {
     NoTopic,
 }
 
+/// What a letter says of a record beside its value.
+pub struct Copied {
+    pub key: Option<Vec<u8>>,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
 /// The daemon's id, the host's name and the input's.
 #[derive(Debug, Clone)]
 pub struct Here {
@@ -231,14 +237,17 @@ impl Dresser {
     }
 
     /// Key and headers of the line that was looked at last, for a letter.
-    pub fn copy(&self, subject: &Subject<'_>) -> (Option<Vec<u8>>, Vec<(String, Vec<u8>)>) {
+    pub fn copy(&self, subject: &Subject<'_>) -> Copied {
         let parts = Self::parts(&self.here, &self.fields, subject);
         let key = self.key.as_ref().and_then(|key| key.text(&parts));
         let headers = self.headers.iter().zip(&*self.header_names);
         let headers = headers.filter_map(|(header, name)| {
             Some((name.to_string_lossy().into_owned(), header.text(&parts)?))
         });
-        (key, headers.collect())
+        Copied {
+            key,
+            headers: headers.collect(),
+        }
     }
 }
 
