@@ -101,7 +101,8 @@ impl Follower {
                     self.not_set_aside = None;
                     blocks += 1;
                 }
-                Ok(Taken::Half) => {}
+                // The size may be from before a cut: what is half would stay so, and only the next look tells.
+                Ok(Taken::Half) => blocks += 1,
                 Ok(Taken::NotSetAside(error)) => {
                     if self.not_set_aside.as_ref() != Some(&error) {
                         tracing::error!(
