@@ -11,8 +11,7 @@ use crate::support::console::{run, spawn};
 use crate::support::daemon::Daemon;
 use crate::support::eventually::eventually;
 use crate::support::kafka::{RealKafka, unique};
-use crate::support::lines::lines_of;
-use crate::support::scene::{LONG, Scene, balanced, books};
+use crate::support::scene::{LONG, Scene, balanced, books, letters};
 
 const PARTITIONS: u32 = 7;
 
@@ -126,16 +125,6 @@ fn log(scene: &Scene, name: &str, lines: &[Vec<u8>]) {
         .open(path)
         .unwrap();
     file.write_all(&text).unwrap();
-}
-
-fn letters(scene: &Scene, name: &str) -> Vec<Value> {
-    let path = scene.path(&format!("state/dead-letters/{name}.jsonl"));
-    let lines = lines_of(&path);
-    lines
-        .iter()
-        .filter(|line| !line.is_empty())
-        .map(|line| serde_json::from_slice(line).unwrap())
-        .collect()
 }
 
 #[test]

@@ -7,14 +7,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 
 use crate::support::daemon::Daemon;
 use crate::support::eventually::eventually;
 use crate::support::free_ports;
 use crate::support::kafka::{RealKafka, unique};
 use crate::support::lines::{LineWriter, judge};
-use crate::support::scene::{LONG, Scene, balanced, books, caught_up, said, try_status};
+use crate::support::scene::{LONG, Scene, balanced, books, caught_up, letters, said, try_status};
 
 /// A topic with one partition that takes no batch of more than 3000 bytes.
 fn small_topic(kafka: &RealKafka) -> String {
@@ -31,15 +30,6 @@ fn append(path: &Path, line: &str) {
 /// A line that no topic of [`small_topic`] takes.
 fn long(letter: &str) -> String {
     letter.repeat(5_000)
-}
-
-/// The dead letters of a pipeline.
-fn letters(scene: &Scene, pipeline: &str) -> Vec<Value> {
-    let path = scene.path(&format!("state/dead-letters/{pipeline}.jsonl"));
-    let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 /// Waits until so many lines are read and settled.

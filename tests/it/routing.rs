@@ -9,8 +9,7 @@ use serde_json::Value;
 
 use crate::support::eventually::eventually;
 use crate::support::kafka::{RealKafka, Record, unique};
-use crate::support::lines::lines_of;
-use crate::support::scene::{LONG, Scene, balanced, books, caught_up, turn};
+use crate::support::scene::{LONG, Scene, balanced, books, caught_up, letters, turn};
 
 /// A daemon's configuration with one file input, `app`; `to` is what its `to:` has.
 fn yaml(scene: &Scene, brokers: &str, to: &str) -> String {
@@ -24,15 +23,6 @@ fn yaml(scene: &Scene, brokers: &str, to: &str) -> String {
 
 fn object(record: &Record) -> Value {
     serde_json::from_slice(record.value.as_ref().unwrap()).unwrap()
-}
-
-fn letters(scene: &Scene) -> Vec<Value> {
-    let Ok(files) = fs::read_dir(scene.path("state/dead-letters")) else {
-        return Vec::new();
-    };
-    let lines = files.flat_map(|file| lines_of(&file.unwrap().path()));
-    let lines = lines.filter_map(|line| serde_json::from_slice(&line).ok());
-    lines.collect()
 }
 
 #[test]
@@ -104,7 +94,7 @@ fn lines_go_where_their_fields_say_with_everything_that_is_made_of_them() {
     let apart = read_time.as_millisecond() - web[1].timestamp.unwrap();
     assert!(apart.abs() < 60_000, "{apart} ms");
 
-    let letters = letters(&scene);
+    let letters = letters(&scene, "app");
     assert_eq!(letters.len(), 2);
     assert_eq!(letters[0]["topic"], format!("{prefix}-not a name"));
     assert_eq!(letters[0]["key"], "u");
@@ -269,7 +259,7 @@ fn exactly_once_holds_for_lines_of_many_topics_and_for_records_that_are_refused(
         assert_eq!(numbers, expected, "topic {t}");
     }
     // After a kill one can be set aside twice.
-    let letters = letters(&scene);
+    let letters = letters(&scene, "app");
     assert!(letters.iter().all(|it| it["code"] == "too_large"));
     assert!(letters.len() >= 40, "{}", letters.len());
 }
