@@ -15,6 +15,7 @@ mod admin;
 mod bad_input;
 mod checkpoints;
 mod consume;
+mod dead_letters;
 mod discovery;
 mod durable_order;
 mod exactly_once;

@@ -208,6 +208,7 @@ fn letter<'a>(flight: &'a Flight, unplaced: &'a Unplaced) -> Option<Refused<'a>>
                 (name, value)
             })
             .collect(),
+        timestamp_ms: load.batch.extras.timestamps.get(record).copied(),
         topic: &unplaced.topic,
         key: load.key(record),
         value: load.batch.value(record),
