@@ -62,6 +62,10 @@ impl Running {
         let path = load.batch.run_of(record).origin.path.clone();
         let offset = load.batch.position_of(record);
         let way = &self.pipelines[at];
+        if way.halted {
+            // It stopped for another one that came back with this one.
+            return;
+        }
         let input = &way.pipeline.name;
         if let Some(held_back) = self.seldom.speak(&format!("{input} {reason}")) {
             let path = path
