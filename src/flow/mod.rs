@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod pipe;
 pub mod proposal;
 pub mod receipt;
+pub mod seldom;
 pub mod stop;
 pub mod tracker;
 
@@ -36,5 +37,6 @@ pub use ledger::{EntryId, Ledger};
 pub use pipe::{Received, Receiver, Sender, TrySend, pipe};
 pub use proposal::{Beginning, Decider, Heard, Proposal, Proposer, proposals};
 pub use receipt::{Outcome, Receipt, Settle};
+pub use seldom::Seldom;
 pub use stop::Stop;
 pub use tracker::{SourceId, Tracker};

@@ -26,6 +26,13 @@ use crate::template::PathTemplate;
 /// How many may lie between a consumer and its writer.
 const FETCHED: usize = 8;
 
+/// What the two threads of an output that decides with transactions have.
+struct Ends {
+    /// With the folder, which stays locked while its thread runs.
+    writer: (Proposer, Folder),
+    consumer: Transacting,
+}
+
 impl Wiring<'_> {
     pub(super) fn output(
         &mut self,
@@ -66,7 +73,10 @@ impl Wiring<'_> {
                 return Ok(look);
             }
         };
-        let (deciding, transacting) = deciding.unzip();
+        let (deciding, transacting) = match deciding {
+            Some(Ends { writer, consumer }) => (Some(writer), Some(consumer)),
+            None => (None, None),
+        };
         let setup = Setup {
             name: plan.name.clone(),
             settings: plan.to.clone(),
@@ -143,7 +153,7 @@ impl Wiring<'_> {
         template: &PathTemplate,
         to_writer: &Arc<Bell>,
         to_consumer: &Arc<Bell>,
-    ) -> Result<Option<((Proposer, Folder), Transacting)>, FolderError> {
+    ) -> Result<Option<Ends>, FolderError> {
         let Delivery::ExactlyOnce { timeout } = plan.to.delivery else {
             return Ok(None);
         };
@@ -162,6 +172,9 @@ impl Wiring<'_> {
                 timeout,
             },
         };
-        Ok(Some(((proposer, folder), transacting)))
+        Ok(Some(Ends {
+            writer: (proposer, folder),
+            consumer: transacting,
+        }))
     }
 }

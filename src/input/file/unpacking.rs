@@ -161,11 +161,17 @@ impl Follower {
             }
         };
         let is_original = |source: &Source| {
-            let is_near = *source.path == *plain
-                || (source.standing != Standing::Named
-                    && source.path.parent() == path.parent()
-                    && bases(&source.path).iter().any(|base| kin.contains(base)));
-            is_near && source.packed.is_none() && begins(source)
+            let is_kin = || {
+                source.path.parent() == path.parent()
+                    && bases(&source.path).iter().any(|base| kin.contains(base))
+            };
+            // No walk may have come by since the name was given to another file.
+            let is_gone = || {
+                source.standing != Standing::Named
+                    || !Look::at(&source.path).is_ok_and(|look| look.id.is_same(&source.look.id))
+            };
+            let is_near = || *source.path == *plain || (is_kin() && is_gone());
+            source.packed.is_none() && is_near() && begins(source)
         };
         let mut sources = self.sources.iter();
         sources
@@ -299,7 +305,11 @@ impl Follower {
             Of::Own => false,
         };
         if is_taken {
-            // It goes on in another file: this one holds the same, and is another generation.
+            if let Some(original) = self.plain_source_of(claim.of) {
+                self.yield_to(slot, original);
+                return Ok(false);
+            }
+            // It goes on in another compressed file: this one holds the same, and is another generation.
             self.refuted_claim(slot, Some(claim))?;
             return Ok(true);
         }
@@ -369,6 +379,30 @@ impl Follower {
         }
         self.end_saved_generations()?;
         Ok(true)
+    }
+
+    /// The followed file that the generation goes on in, if that is not compressed.
+    fn plain_source_of(&self, of: Of) -> Option<u64> {
+        let id = match of {
+            Of::Past(ledger) => ledger,
+            Of::Saved(key) => SourceId(key.0),
+            Of::Own => return None,
+        };
+        let mut sources = self.sources.iter();
+        sources
+            .find(|(_, source)| source.id == id && source.packed.is_none())
+            .map(|(slot, _)| *slot)
+    }
+
+    /// What a compressed file holds is read from the file that it was made of, which was found after all: it waits for that one.
+    fn yield_to(&mut self, slot: u64, original: u64) {
+        let names: Vec<_> = self.names_of(slot);
+        let Some(source) = self.detach(slot) else {
+            return;
+        };
+        for (path, name) in names {
+            self.wait_for(path, name, source.look, Some(original));
+        }
     }
 
     /// The file does not hold the generation that its first claim is about.

@@ -18,6 +18,8 @@ use std::sync::Arc;
 use super::chunks::{Chunks, Pool};
 use super::entry::FileLine;
 use super::journal::Journal;
+use super::now;
+use super::recover::move_tail;
 use super::trouble::{Fault, Refusal, Trouble};
 use crate::disk::{Disk, DiskFile, Open, create_dirs, parent_of, with_suffix};
 
@@ -41,6 +43,8 @@ pub struct Files {
     by_key: bool,
     /// What the names of files end with that are written to.
     suffix: &'static str,
+    /// Whether only what the journal knows may stand in a file: anything else is moved aside.
+    strict: bool,
     files: Vec<OutputFile>,
     by_path: HashMap<Vec<u8>, usize>,
     /// Files of the window.
@@ -91,6 +95,7 @@ impl Files {
         most_open: usize,
         by_key: bool,
         suffix: &'static str,
+        strict: bool,
     ) -> Self {
         Self {
             disk,
@@ -99,6 +104,7 @@ impl Files {
             most_open: most_open.max(1),
             by_key,
             suffix,
+            strict,
             files: Vec::new(),
             by_path: HashMap::new(),
             changed: Vec::new(),
@@ -408,10 +414,16 @@ impl Files {
             _ => {
                 let known = journal.known(&entry.path);
                 let same = known.filter(|known| known.id == meta.inode);
+                let mut len = meta.len;
+                if self.strict {
+                    len = len.min(same.map_or(0, |known| known.len));
+                    keep_only(&*self.disk, &entry.path, &*handle, len, meta.len)
+                        .map_err(Trouble::with("move aside the end of", &entry.path))?;
+                }
                 entry.found = Some(Found {
                     id: meta.inode,
-                    base: meta.len,
-                    len: meta.len,
+                    base: len,
+                    len,
                     named: same.is_some_and(|known| known.synced),
                 });
             }
@@ -452,6 +464,27 @@ fn open_or_create(disk: &dyn Disk, path: &Path, mode: u32) -> io::Result<Box<dyn
     }
     create_dirs(disk, &parent_of(path), DIR_MODE)?;
     disk.open(path, Open::OrCreate { mode })
+}
+
+/// Moves aside what stands behind `len`, of the `found` bytes of a file.
+fn keep_only(
+    disk: &dyn Disk,
+    path: &Path,
+    file: &dyn DiskFile,
+    len: u64,
+    found: u64,
+) -> io::Result<()> {
+    if found <= len {
+        return Ok(());
+    }
+    let aside = move_tail(disk, path, file, len, found, &now())?;
+    file.truncate(len)?;
+    file.sync_data()?;
+    tracing::warn!(
+        path = %path.display(), bytes = found - len, aside = %aside.display(),
+        "an output file has bytes that no transaction knows; they were moved aside"
+    );
+    Ok(())
 }
 
 /// Whether the name still leads to the file that was written, and nobody else changed its length.

@@ -383,8 +383,12 @@ impl Journal {
         Ok(())
     }
 
-    /// Forgets the files that were changed longest ago, but no unsynced one: its tail is known only by its intent.
+    /// Forgets the files that were changed longest ago, but no unsynced one: its tail is known only by its intent. Where transactions decide,
+    /// what the journal does not know does not count, so it forgets nothing.
     fn drop_oldest(&mut self) {
+        if self.exactly.is_some() {
+            return;
+        }
         let Some(surplus) = self.files.len().checked_sub(KEPT_FILES + 1) else {
             return;
         };

@@ -123,6 +123,7 @@ impl FileOutput {
                 Delivery::AtLeastOnce => "",
                 Delivery::ExactlyOnce { .. } => PART,
             },
+            setup.settings.delivery != Delivery::AtLeastOnce,
         );
         let writer = Writer::new(Parts {
             journal,

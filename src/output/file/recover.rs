@@ -143,7 +143,8 @@ fn look(disk: &dyn Disk, path: &Path, known: Known) -> io::Result<Look> {
     })
 }
 
-fn move_tail(
+/// Copies what stands in a file between two lengths to a new one beside it, durably. Gives the name of that.
+pub(super) fn move_tail(
     disk: &dyn Disk,
     path: &Path,
     file: &dyn DiskFile,

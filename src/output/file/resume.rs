@@ -100,9 +100,9 @@ pub fn resume(
     let (files, trust) = match verdict {
         Verdict::Committed => {
             journal.committed();
-            (Vec::new(), Trust::Journal)
+            copies(resuming, journal)
         }
-        Verdict::Aborted => (Vec::new(), Trust::Journal),
+        Verdict::Aborted => copies(resuming, journal),
         Verdict::Rival(stamp) => {
             let files = by_marks(resuming, &found.marks)?;
             if known.last.is_some() || !files.is_empty() {
@@ -136,6 +136,29 @@ fn lost(last: Option<&Stamp>) -> String {
         "Kafka knows nothing of this output's transactions{last}: is it another cluster, or was the topic logferry-positions made again? What was \
          committed cannot be told, so nothing is touched. If that is as it should be, `logferry outputs repair --forget` keeps the files as they are"
     )
+}
+
+/// Files that were put back have other inodes than the journal knows. Their names say which they are, and then it does not know what stands
+/// behind their lengths.
+fn copies(resuming: &Resuming<'_>, journal: &Journal) -> (Vec<FileLine>, Trust) {
+    let mut copies = Vec::new();
+    for (path, known) in journal.files() {
+        if let Ok(meta) = resuming.disk.metadata(path)
+            && !meta.is_dir
+            && meta.inode != known.id
+        {
+            copies.push(FileLine {
+                path: path.to_path_buf(),
+                id: meta.inode,
+                len: known.len,
+            });
+        }
+    }
+    let trust = match copies.is_empty() {
+        true => Trust::Journal,
+        false => Trust::Nobody,
+    };
+    (copies, trust)
 }
 
 /// The files that Kafka knows, as they are found: a folder that was copied or restored has other inodes.
