@@ -15,7 +15,7 @@ use crate::kafka::settings::{
     Acks, Brokers, Codec, Compression, ConsumeFrom, Delivery, Hash, Isolation, Linger, OnRefused,
     OutOfRange, Partitioner, SaslSettings, TlsSettings,
 };
-use crate::output::file::settings::{Delivery as OutputDelivery, OutputFormat, Sync};
+use crate::output::file::settings::{Delivery as OutputDelivery, OutputFormat, Rotate, Sync};
 use crate::yaml::{Entry, Node, Spanned};
 
 pub(super) fn document(root: &Node) -> Config {
@@ -475,6 +475,14 @@ fn output(entry: &Entry) -> Output {
                 max_open_files: to.parsed("max_open_files").map_or(1, |count| count.value),
                 mode: to.mode("mode").unwrap_or_default(),
                 delivery: output_delivery(&to),
+                rotate: to.table_if_present("rotate", keys::ROTATE).map(|rotate| {
+                    let when = Rotate {
+                        size: rotate.size("size").map(|size| size.value),
+                        every: rotate.duration("every"),
+                    };
+                    Spanned::new(when, rotate.span())
+                }),
+                part_suffix: to.text("part_suffix"),
             })
         }
         None => None,

@@ -850,9 +850,37 @@ const OUTPUT_FILE: &[Key] = &[
         "dead_letter",
         "What becomes of a record whose path cannot be made.",
     ),
-    Key::later("rotate", &[]),
+    Key::optional(
+        "rotate",
+        Shape::Table(ROTATE),
+        "When a file is finished: it is renamed NAME.FIRST, by its first offset or the time when it began, never over another.",
+    ),
+    Key::optional(
+        "part_suffix",
+        Shape::Text,
+        "What names of files end with until they are finished, like .part; without it they have it under exactly_once only.",
+    ),
     Key::later("retention", &[]),
-    Key::later("part_suffix", &[]),
+];
+
+pub(super) const ROTATE: &[Key] = &[
+    Key::optional(
+        "size",
+        Shape::Size {
+            least: 1,
+            most: 1024 * GIB,
+        },
+        "With the records that bring it to so many bytes.",
+    ),
+    Key::optional(
+        "every",
+        Shape::Duration {
+            least: 1_000,
+            most: 365 * 24 * HOUR,
+            word: None,
+        },
+        "At multiples of this time since 1970 in UTC, like every full hour; also when nothing comes.",
+    ),
 ];
 
 pub(super) const OUTPUT_DELIVERY: &[Key] = &[Key::required(

@@ -293,6 +293,11 @@ fn output_plan(names: &Names<'_>, output: &config::Output) -> Option<OutputPlan>
             max_open_files: to.max_open_files,
             mode: to.mode,
             delivery: to.delivery.value,
+            rotate: to
+                .rotate
+                .as_ref()
+                .map_or_else(Default::default, |rotate| rotate.value),
+            part_suffix: to.part_suffix.as_ref().map(|suffix| suffix.value.clone()),
         },
     })
 }

@@ -70,8 +70,25 @@ fn expected(kafka: &RealKafka, topic: &str) -> BTreeMap<i32, Vec<Vec<u8>>> {
     partitions
 }
 
+/// The lines of a partition: of its finished files in their order, then of the one that is written to.
 fn lines(folder: &Path, partition: i32) -> Vec<Vec<u8>> {
-    lines_of(&folder.join(format!("{partition}.log")))
+    let plain = format!("{partition}.log");
+    let mut names: Vec<(i64, PathBuf)> = Vec::new();
+    for file in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = file.file_name().into_string().expect("a name");
+        match name.strip_prefix(&plain) {
+            Some("" | ".part") => names.push((i64::MAX, file.path())),
+            Some(rest) => {
+                let first = rest.trim_start_matches('.').split('.').next();
+                let first = first.and_then(|it| it.parse().ok());
+                names.push((first.expect("a first offset"), file.path()));
+            }
+            None => {}
+        }
+    }
+    names.sort();
+    let files = names.iter();
+    files.flat_map(|(_, path)| lines_of(path)).collect()
 }
 
 fn size(folder: &Path) -> u64 {
@@ -100,6 +117,15 @@ fn assert_each_once(kafka: &RealKafka, topic: &str, folder: &Path) {
 
 #[test]
 pub fn each_record_stands_once_in_the_files_through_twelve_kills() {
+    through_kills("");
+}
+
+#[test]
+fn each_record_stands_once_in_files_that_are_finished_while_the_daemon_is_killed() {
+    through_kills("      rotate: { size: 200KiB, every: 1s }\n      part_suffix: .part\n");
+}
+
+fn through_kills(more: &str) {
     const KILLS: u64 = 12;
     const SHARE: u64 = 100_000 / KILLS;
     let _turn = turn();
@@ -109,7 +135,7 @@ pub fn each_record_stands_once_in_the_files_through_twelve_kills() {
     let mut dice = Dice::new();
     let scene = Scene::new();
     let (topic, group) = (kafka.topic("archive", 4), unique("group"));
-    let yaml = output(&scene, kafka, &topic, &group, &instance(&group));
+    let yaml = output(&scene, kafka, &topic, &group, &instance(&group)) + more;
     let out = folder(&scene, &topic);
 
     for round in 0..KILLS {

@@ -17,9 +17,10 @@ use std::sync::Arc;
 
 use super::chunks::{Chunks, Pool};
 use super::entry::FileLine;
-use super::journal::Journal;
+use super::journal::{Journal, Known};
 use super::now;
 use super::recover::move_tail;
+use super::rotate::Naming;
 use super::trouble::{Fault, Refusal, Trouble};
 use crate::disk::{Disk, DiskFile, Open, create_dirs, parent_of, with_suffix};
 
@@ -42,7 +43,9 @@ pub struct Files {
     /// Whether names come from data, so that what is wrong with them is the record's fault.
     by_key: bool,
     /// What the names of files end with that are written to.
-    suffix: &'static str,
+    suffix: String,
+    /// Present when files are finished some day.
+    naming: Option<Naming>,
     /// Whether only what the journal knows may stand in a file: anything else is moved aside.
     strict: bool,
     files: Vec<OutputFile>,
@@ -56,6 +59,17 @@ pub struct Files {
     syncs: u64,
 }
 
+/// What the files of an output are called.
+#[derive(Debug)]
+pub struct Names {
+    /// What names end with while a file is written to.
+    pub suffix: String,
+    /// Present when files are finished some day.
+    pub naming: Option<Naming>,
+    /// Whether what stands in a file counts only when the journal knows it.
+    pub strict: bool,
+}
+
 #[derive(Debug)]
 struct OutputFile {
     path: PathBuf,
@@ -66,6 +80,8 @@ struct OutputFile {
     found: Option<Found>,
     /// Whether the window has something for it.
     changed: bool,
+    /// Offset of the window's first record for it.
+    first: i64,
     /// Whether bytes of the window were written.
     written: bool,
     /// Whether bytes were written that no fdatasync covers.
@@ -94,8 +110,7 @@ impl Files {
         mode: u32,
         most_open: usize,
         by_key: bool,
-        suffix: &'static str,
-        strict: bool,
+        names: Names,
     ) -> Self {
         Self {
             disk,
@@ -103,8 +118,9 @@ impl Files {
             mode,
             most_open: most_open.max(1),
             by_key,
-            suffix,
-            strict,
+            suffix: names.suffix,
+            naming: names.naming,
+            strict: names.strict,
             files: Vec::new(),
             by_path: HashMap::new(),
             changed: Vec::new(),
@@ -123,11 +139,12 @@ impl Files {
         let file = self.files.len();
         self.by_path.insert(path.to_vec(), file);
         self.files.push(OutputFile {
-            path: with_suffix(Path::new(OsStr::from_bytes(path)), self.suffix),
+            path: with_suffix(Path::new(OsStr::from_bytes(path)), &self.suffix),
             chunks: Chunks::default(),
             handle: None,
             found: None,
             changed: false,
+            first: 0,
             written: false,
             unsynced: false,
             refused: None,
@@ -136,18 +153,19 @@ impl Files {
         file
     }
 
-    /// Where the next record of a file is to be appended. When it is [`FULL`](super::chunks::FULL) afterwards, it is to be written.
+    /// Where the next record of a file is to be appended, the one at `offset`. When it is [`FULL`](super::chunks::FULL) afterwards, it is to be written.
     ///
     /// # Errors
     /// When it is known that this file cannot be.
     #[inline]
-    pub fn buffer(&mut self, file: usize) -> Result<&mut Vec<u8>, Refusal> {
+    pub fn buffer(&mut self, file: usize, offset: i64) -> Result<&mut Vec<u8>, Refusal> {
         let entry = &mut self.files[file];
         if let Some(refusal) = entry.refused {
             return Err(refusal);
         }
         if !entry.changed {
             entry.changed = true;
+            entry.first = offset;
             self.changed.push(file);
         }
         Ok(entry.chunks.buffer())
@@ -258,6 +276,7 @@ impl Files {
                 path: entry.path.clone(),
                 id: found.id,
                 len: found.len,
+                begun: None,
             });
         }
         if !folders.is_empty() {
@@ -346,12 +365,36 @@ impl Files {
         Ok(())
     }
 
+    /// Whether some file of the window is to have so many bytes.
+    pub fn have_reached(&self, size: u64) -> bool {
+        self.changed.iter().any(|file| {
+            let entry = &self.files[*file];
+            let len = entry.found.map_or(0, |found| found.len);
+            len + entry.chunks.waiting_bytes() >= size
+        })
+    }
+
+    /// These names are free again: what has them next is another file.
+    pub fn let_go(&mut self, paths: &[PathBuf]) {
+        for path in paths {
+            let name = path.as_os_str().as_bytes();
+            let plain = name.strip_suffix(self.suffix.as_bytes()).unwrap_or(name);
+            let Some(file) = self.by_path.get(plain) else {
+                continue;
+            };
+            self.files[*file].handle = None;
+            self.files[*file].found = None;
+            self.open.retain(|open| open != file);
+        }
+    }
+
     /// Whether the journal knows the file with the length that it has.
     fn is_announced(&self, file: usize, journal: &Journal) -> bool {
         let entry = &self.files[file];
         entry.found.is_some_and(|found| {
-            let known = journal.known(&entry.path);
-            known.is_some_and(|known| (known.id, known.len) == (found.id, found.len))
+            let is_it = |known: &Known| (known.id, known.len) == (found.id, found.len);
+            let known = journal.known(&entry.path).filter(|known| is_it(known));
+            known.is_some_and(|known| self.naming.is_none() || known.begun.is_some())
         })
     }
 
@@ -366,10 +409,18 @@ impl Files {
             self.open(file, journal)?;
             let entry = &self.files[file];
             if let Some(found) = entry.found.filter(|_| !self.is_announced(file, journal)) {
+                let same = journal.known(&entry.path).filter(|it| it.id == found.id);
+                let begun = match &self.naming {
+                    Some(naming) if same.is_none_or(|known| known.begun.is_none()) => {
+                        Some(naming.begun(&entry.path, entry.first))
+                    }
+                    _ => None,
+                };
                 lines.push(FileLine {
                     path: entry.path.clone(),
                     id: found.id,
                     len: found.len,
+                    begun,
                 });
             }
         }

@@ -16,7 +16,7 @@
 //! the bytes that were kept, and the rest of the window is encoded again from the records that are still held.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,8 @@ pub struct Parts {
     pub codec: Codec,
     pub refuse: Refuse,
     pub books: Arc<OutputBooks>,
+    /// At which size a file is finished, in bytes.
+    pub full_size: Option<u64>,
 }
 
 /// The writer of one output.
@@ -77,6 +79,8 @@ pub struct Writer {
     charged: u64,
     since: Option<Instant>,
     failed: bool,
+    /// Whether some file has reached the size at which it is finished.
+    full: bool,
     /// How long it took to make durable what waits for its transaction.
     preparing: Duration,
 }
@@ -133,12 +137,18 @@ impl Writer {
             charged: 0,
             since: None,
             failed: false,
+            full: false,
             preparing: Duration::ZERO,
         }
     }
 
     pub fn journal(&mut self) -> &mut Journal {
         &mut self.parts.journal
+    }
+
+    /// These names are free again: what has them next is another file.
+    pub fn let_go(&mut self, paths: &[PathBuf]) {
+        self.parts.files.let_go(paths);
     }
 
     /// Takes a batch into the window. [`Writer::encode`] does the work.
@@ -167,6 +177,11 @@ impl Writer {
         self.since
     }
 
+    /// Some file has reached the size at which it is finished.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
     /// Bytes of the window, as they are in the files.
     pub fn window_bytes(&self) -> u64 {
         self.tally.file_bytes
@@ -189,6 +204,8 @@ impl Writer {
             }
             self.next += 1;
             self.release();
+            let size = self.parts.full_size;
+            self.full |= size.is_some_and(|size| self.parts.files.have_reached(size));
         }
         let unreleased = self.tally.file_bytes - self.point.tally.file_bytes;
         if self.released < self.next && unreleased > MOST_UNRELEASED {
@@ -300,6 +317,7 @@ impl Writer {
             codec,
             refuse,
             books,
+            ..
         } = &mut self.parts;
         let held = &mut self.held[self.next];
         held.refused_count = Count::default();
@@ -313,7 +331,7 @@ impl Writer {
             count += count_of(&record);
             let lane = paths.lane(record.topic, record.partition);
             let refusal = match file_of(files, paths, lane, &record) {
-                Ok(file) => match files.buffer(file) {
+                Ok(file) => match files.buffer(file, record.offset) {
                     Ok(buffer) => {
                         let before = buffer.len();
                         codec.append(records, index, record.value, buffer);
@@ -509,6 +527,7 @@ impl Writer {
         self.point.ends.clear();
         self.point.tally = Tally::default();
         (self.next, self.released, self.charged, self.since) = (0, 0, 0, None);
+        self.full = false;
     }
 
     fn clear_window(&mut self) {
