@@ -840,9 +840,9 @@ const OUTPUT_FILE: &[Key] = &[
     ),
     Key::default(
         "compression",
-        Shape::Word(&[word("none"), later("gzip"), later("zstd"), later("codec")]),
+        Shape::WordOrTable(FILE_CODECS, FILE_COMPRESSION),
         "none",
-        "Codec of the files.",
+        "Codec of the files, or { codec: zstd, level: 3 }. A frame ends at every sync. Names end with .gz or .zst.",
     ),
     Key::default(
         "on_refused",
@@ -861,6 +861,17 @@ const OUTPUT_FILE: &[Key] = &[
         "What names of files end with until they are finished, like .part; without it they have it under exactly_once only.",
     ),
     Key::later("retention", &[]),
+];
+
+const FILE_CODECS: &[Word] = &[word("none"), word("gzip"), word("zstd")];
+
+pub(super) const FILE_COMPRESSION: &[Key] = &[
+    Key::required("codec", Shape::Word(FILE_CODECS), "The codec."),
+    Key::optional(
+        "level",
+        Shape::Count { least: 1, most: 19 },
+        "The codec's own scale: gzip 1 to 9 (6 by itself), zstd 1 to 19 (3 by itself).",
+    ),
 ];
 
 pub(super) const ROTATE: &[Key] = &[

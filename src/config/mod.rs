@@ -23,7 +23,10 @@ use crate::kafka::settings::{
     Acks, Brokers, Compression, ConsumeFrom, Delivery, Isolation, Linger, OnRefused, OutOfRange,
     Partitioner, SaslSettings, TlsSettings,
 };
-use crate::output::file::settings::{Delivery as OutputDelivery, OutputFormat, Rotate, Sync};
+use crate::output::file::settings::{
+    Codec as FileCodec, Compression as FileCompression, Delivery as OutputDelivery, OutputFormat,
+    Rotate, Sync,
+};
 use crate::yaml::{Problem, Source, Span, Spanned, parse};
 pub use schema::schema;
 
@@ -257,6 +260,7 @@ pub struct FileOutput {
     pub max_open_files: usize,
     pub mode: u32,
     pub delivery: Spanned<OutputDelivery>,
+    pub compression: Spanned<FileCompression>,
     /// Absent: files are never finished.
     pub rotate: Option<Spanned<Rotate>>,
     pub part_suffix: Option<Spanned<String>>,
@@ -265,7 +269,8 @@ pub struct FileOutput {
 impl FileOutput {
     /// Whether names of files can be longer than `path` makes them.
     pub fn has_longer_names(&self) -> bool {
-        self.rotate.is_some()
+        self.compression.value.codec != FileCodec::None
+            || self.rotate.is_some()
             || self.part_suffix.is_some()
             || self.delivery.value != OutputDelivery::AtLeastOnce
     }

@@ -293,6 +293,7 @@ fn output_plan(names: &Names<'_>, output: &config::Output) -> Option<OutputPlan>
             max_open_files: to.max_open_files,
             mode: to.mode,
             delivery: to.delivery.value,
+            compression: to.compression.value,
             rotate: to
                 .rotate
                 .as_ref()

@@ -200,6 +200,11 @@ impl PathTemplate {
             .min()
     }
 
+    /// Whether every path ends with this text.
+    pub fn ends_with(&self, text: &str) -> bool {
+        matches!(self.tokens.last(), Some(Token::Literal(last)) if last.ends_with(text))
+    }
+
     /// The literal texts in order, `None` for each thing that is filled in.
     pub fn shape(&self) -> impl Iterator<Item = Option<&str>> {
         self.tokens.iter().map(|token| match token {

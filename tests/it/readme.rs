@@ -231,6 +231,10 @@ const ROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "the daemon is killed while it writes a compressed file",
+        &["compressed_files_are_readable_up_to_the_last_sync_after_each_kill"],
+    ),
+    (
         "data_dir's positions are damaged",
         &[
             "positions_that_a_power_cut_made_empty_or_zeros_stop_the_start_and_nothing_is_sent_again",

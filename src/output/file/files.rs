@@ -19,6 +19,7 @@ use super::chunks::{Chunks, Pool};
 use super::entry::FileLine;
 use super::journal::{Journal, Known};
 use super::now;
+use super::pack::{PIECE, Packer};
 use super::recover::move_tail;
 use super::rotate::Naming;
 use super::trouble::{Fault, Refusal, Trouble};
@@ -46,6 +47,10 @@ pub struct Files {
     suffix: String,
     /// Present when files are finished some day.
     naming: Option<Naming>,
+    /// Present when files are compressed.
+    packer: Option<Packer>,
+    /// How many bytes the files got in the last window that counts.
+    grown: u64,
     /// Whether only what the journal knows may stand in a file: anything else is moved aside.
     strict: bool,
     files: Vec<OutputFile>,
@@ -66,6 +71,8 @@ pub struct Names {
     pub suffix: String,
     /// Present when files are finished some day.
     pub naming: Option<Naming>,
+    /// Present when files are compressed.
+    pub packer: Option<Packer>,
     /// Whether what stands in a file counts only when the journal knows it.
     pub strict: bool,
 }
@@ -120,6 +127,8 @@ impl Files {
             by_key,
             suffix: names.suffix,
             naming: names.naming,
+            packer: names.packer,
+            grown: 0,
             strict: names.strict,
             files: Vec::new(),
             by_path: HashMap::new(),
@@ -203,6 +212,23 @@ impl Files {
         self.changed.len() <= KEPT_BUFFERS
     }
 
+    /// Whether nothing is written before the sync.
+    pub fn waits_for_sync(&self) -> bool {
+        self.packer.is_some()
+    }
+
+    /// A buffer is full. It is written, but where files are compressed: there all that a window has is one frame.
+    ///
+    /// # Errors
+    /// Then the window is to be taken back.
+    pub fn full(&mut self, file: usize, journal: &mut Journal) -> Result<(), Fault> {
+        if self.waits_for_sync() {
+            self.files[file].chunks.next(&mut self.pool);
+            return Ok(());
+        }
+        self.write(file, journal)
+    }
+
     /// Writes all buffers.
     ///
     /// # Errors
@@ -219,7 +245,7 @@ impl Files {
     ///
     /// # Errors
     /// Then the window is to be taken back.
-    pub fn write(&mut self, file: usize, journal: &mut Journal) -> Result<(), Fault> {
+    fn write(&mut self, file: usize, journal: &mut Journal) -> Result<(), Fault> {
         if self.files[file].chunks.waiting().is_none() {
             return Ok(());
         }
@@ -234,13 +260,25 @@ impl Files {
             return Ok(());
         };
         (entry.written, entry.unsynced) = (true, true);
-        while let Some(bytes) = entry.chunks.waiting() {
-            handle
-                .write_at(bytes, found.len)
-                .map_err(Trouble::with("write to", &entry.path))?;
+        let mut append = |bytes: &[u8]| {
+            handle.write_at(bytes, found.len)?;
             found.len += bytes.len() as u64;
-            entry.chunks.wrote(keep, &mut self.pool);
-        }
+            Ok(())
+        };
+        let pool = &mut self.pool;
+        let written = match &mut self.packer {
+            Some(packer) => pack(packer, &mut entry.chunks, keep, pool, &mut append),
+            None => loop {
+                let Some(bytes) = entry.chunks.waiting() else {
+                    break Ok(());
+                };
+                if let Err(error) = append(bytes) {
+                    break Err(error);
+                }
+                entry.chunks.wrote(keep, pool);
+            },
+        };
+        written.map_err(Trouble::with("write to", &entry.path))?;
         self.writes += 1;
         entry.used = (self.writes, self.syncs);
         Ok(())
@@ -296,11 +334,13 @@ impl Files {
     /// The journal has what [`Files::sync`] gave: a new window begins. `true` when the numbers of files are forgotten.
     pub fn commit(&mut self) -> bool {
         self.syncs += 1;
+        self.grown = 0;
         let keep = self.may_release();
         for file in self.changed.drain(..) {
             let entry = &mut self.files[file];
             (entry.changed, entry.written) = (false, false);
             if let Some(found) = &mut entry.found {
+                self.grown += found.len - found.base;
                 (found.base, found.named) = (found.len, true);
             }
             entry.chunks.commit(keep, &mut self.pool);
@@ -321,6 +361,11 @@ impl Files {
             self.open.clear();
         }
         forget
+    }
+
+    /// How many bytes the files got in the last window that counts.
+    pub fn grown(&self) -> u64 {
+        self.grown
     }
 
     /// Takes the window back: files that were written are closed and cut to what they had before it. What was released waits to be
@@ -370,7 +415,9 @@ impl Files {
         self.changed.iter().any(|file| {
             let entry = &self.files[*file];
             let len = entry.found.map_or(0, |found| found.len);
-            len + entry.chunks.waiting_bytes() >= size
+            // What waits to be compressed is not known in bytes of the file.
+            let waits = entry.chunks.waiting_bytes();
+            len + if self.packer.is_some() { 0 } else { waits } >= size
         })
     }
 
@@ -502,6 +549,29 @@ impl Files {
         }
         Ok(())
     }
+}
+
+/// Everything that waits for a file becomes one frame.
+fn pack(
+    packer: &mut Packer,
+    chunks: &mut Chunks,
+    keep: bool,
+    pool: &mut Pool,
+    append: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    packer.begin(chunks.waiting_bytes())?;
+    while let Some(bytes) = chunks.waiting() {
+        packer.push(bytes)?;
+        chunks.wrote(keep, pool);
+        if packer.packed().len() >= PIECE {
+            append(packer.packed())?;
+            packer.taken();
+        }
+    }
+    packer.end()?;
+    append(packer.packed())?;
+    packer.taken();
+    Ok(())
 }
 
 fn open_or_create(disk: &dyn Disk, path: &Path, mode: u32) -> io::Result<Box<dyn DiskFile>> {

@@ -21,6 +21,7 @@ pub mod folder;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod journal;
+pub mod pack;
 pub mod path;
 pub mod places;
 pub mod recover;
@@ -41,6 +42,7 @@ use std::time::{Duration, Instant};
 
 use self::files::{Files, Names};
 use self::journal::{Journal, JournalError};
+use self::pack::Packer;
 use self::path::PathMaker;
 use self::rotate::{Clock, Naming, Rotation};
 use self::settings::{Delivery, FileOutputSettings};
@@ -107,6 +109,11 @@ impl FileOutput {
     /// When the journal cannot be opened or is damaged; then this output does not start.
     pub fn open(setup: Setup) -> Result<Self, JournalError> {
         let path = journal_path(&setup.data_dir, &setup.name);
+        let packer =
+            Packer::new(setup.settings.compression).map_err(|error| JournalError::Packer {
+                output: setup.name.clone(),
+                error,
+            })?;
         let mut journal = Journal::open(setup.disk, &path, &now())?;
         let durable: Arc<dyn Durable> = journal.places().clone();
         if setup.settings.delivery == Delivery::AtLeastOnce && journal.exactly().is_some() {
@@ -121,12 +128,18 @@ impl FileOutput {
             allowed.map_err(|error| JournalError::Io { path, error })?;
         }
         let folder = PathBuf::from(setup.template.literal_folder());
+        let ending = setup.settings.compression.codec.ending();
         let suffix = setup.settings.suffix().to_owned();
         let uses = |part| setup.template.uses(part);
+        // A path that says it itself is not told twice.
+        let written = match setup.template.ends_with(ending) {
+            true => "",
+            false => ending,
+        };
         let naming = rotate.is_on().then(|| Naming {
             by_offset: uses(PathPart::Topic) && uses(PathPart::Partition),
             suffix: suffix.clone(),
-            ending: String::new(),
+            ending: ending.to_owned(),
             clock: setup.clock.clone(),
         });
         let tag = if rotate.is_on() {
@@ -134,7 +147,7 @@ impl FileOutput {
         } else {
             0
         };
-        let paths = PathMaker::new(setup.template, suffix.len().max(tag));
+        let paths = PathMaker::new(setup.template, ending.len() + suffix.len().max(tag));
         let files = Files::new(
             setup.files.clone(),
             &folder,
@@ -142,8 +155,9 @@ impl FileOutput {
             setup.settings.max_open_files,
             paths.by_key(),
             Names {
-                suffix,
+                suffix: written.to_owned() + &suffix,
                 naming,
+                packer,
                 strict: setup.settings.delivery != Delivery::AtLeastOnce,
             },
         );
@@ -225,16 +239,16 @@ impl FileOutput {
     }
 
     /// Whether files may have to be finished.
-    fn is_rotation_due(&mut self) -> bool {
-        if self.writer.is_full() {
-            self.rotation.look();
-        }
+    fn is_rotation_due(&self) -> bool {
         self.rotation.is_due((self.clock)())
     }
 
     /// Finishes what is to be finished, between two windows.
     fn rotate(&mut self) -> Result<(), Trouble> {
         let now = (self.clock)();
+        if self.writer.take_full() {
+            self.rotation.look();
+        }
         if !self.rotation.is_due(now) {
             return Ok(());
         }

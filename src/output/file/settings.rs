@@ -17,6 +17,7 @@ pub struct FileOutputSettings {
     /// Permission bits of new files.
     pub mode: u32,
     pub delivery: Delivery,
+    pub compression: Compression,
     pub rotate: Rotate,
     /// What names of files end with until they are finished.
     pub part_suffix: Option<String>,
@@ -29,6 +30,34 @@ impl FileOutputSettings {
             (Some(suffix), _) => suffix,
             (None, Delivery::AtLeastOnce) => "",
             (None, Delivery::ExactlyOnce { .. }) => PART,
+        }
+    }
+}
+
+/// How files are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Compression {
+    pub codec: Codec,
+    /// The codec's own scale; absent: what the codec does by itself.
+    pub level: Option<u32>,
+}
+
+/// What files can be compressed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Codec {
+    #[default]
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Codec {
+    /// What names of files end with.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Gzip => ".gz",
+            Self::Zstd => ".zst",
         }
     }
 }

@@ -182,6 +182,11 @@ impl Writer {
         self.full
     }
 
+    /// The same, told once.
+    pub fn take_full(&mut self) -> bool {
+        std::mem::take(&mut self.full)
+    }
+
     /// Bytes of the window, as they are in the files.
     pub fn window_bytes(&self) -> u64 {
         self.tally.file_bytes
@@ -214,7 +219,7 @@ impl Writer {
             prepared?;
             self.release();
         }
-        if self.tally.buffered > MOST_BUFFERED {
+        if self.tally.buffered > MOST_BUFFERED && !self.parts.files.waits_for_sync() {
             return self.write_buffers();
         }
         Ok(())
@@ -338,7 +343,7 @@ impl Writer {
                         tally.file_bytes += (buffer.len() - before) as u64;
                         tally.nulls += u64::from(record.value.is_none());
                         if buffer.len() >= FULL {
-                            files.write(file, journal)?;
+                            files.full(file, journal)?;
                         }
                         None
                     }
@@ -458,8 +463,14 @@ impl Writer {
     }
 
     fn make_prepared(&mut self, stamp: Stamp) -> Result<Vec<FileLine>, Fault> {
-        let Parts { journal, files, .. } = &mut self.parts;
+        let Parts {
+            journal,
+            files,
+            full_size,
+            ..
+        } = &mut self.parts;
         let changed = files.sync(journal)?;
+        self.full |= full_size.is_some_and(|size| files.have_reached(size));
         let written = journal.prepare(stamp, changed.clone());
         written.map_err(Trouble::with("write the journal", journal.path()))?;
         Ok(changed)
@@ -470,9 +481,11 @@ impl Writer {
             journal,
             files,
             paths,
+            full_size,
             ..
         } = &mut self.parts;
         let changed = files.sync(journal)?;
+        self.full |= full_size.is_some_and(|size| files.have_reached(size));
         let places = self.lanes.iter().map(|lane| {
             let (topic, partition) = paths.partition_of(*lane);
             PlaceLine {
@@ -498,11 +511,12 @@ impl Writer {
             written += held.count;
             written -= held.refused_count;
         }
-        let (tally, open) = (self.tally, self.parts.files.open_files());
+        let (tally, files) = (self.tally, &self.parts.files);
+        let (grown, open) = (files.grown(), files.open_files());
         self.parts.books.change(|entries| {
             entries.written += written;
             entries.refused += refused;
-            entries.file_bytes += tally.file_bytes;
+            entries.file_bytes += grown;
             entries.nulls += tally.nulls;
             entries.syncs += 1;
             entries.sync_time += took;
@@ -527,7 +541,6 @@ impl Writer {
         self.point.ends.clear();
         self.point.tally = Tally::default();
         (self.next, self.released, self.charged, self.since) = (0, 0, 0, None);
-        self.full = false;
     }
 
     fn clear_window(&mut self) {

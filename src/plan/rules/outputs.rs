@@ -1,5 +1,6 @@
 //! Rules about the files of outputs.
 
+use crate::output::file::settings::Codec;
 use crate::plan::names::Names;
 use crate::yaml::Problem;
 
@@ -30,6 +31,41 @@ pub(super) fn suffixes_are_parts_of_names(names: &Names<'_>, problems: &mut Vec<
             problems.push(
                 Problem::new(suffix.span, "this cannot stand behind a file's name")
                     .hint("for example `.part`"),
+            );
+        }
+    }
+}
+
+pub(super) fn files_are_what_their_names_say(names: &Names<'_>, problems: &mut Vec<Problem>) {
+    let outputs = names.config.outputs.iter();
+    for to in outputs.filter_map(|output| output.to.as_ref()) {
+        let compression = &to.compression;
+        if compression.value.codec == Codec::Gzip
+            && compression.value.level.is_some_and(|level| level > 9)
+        {
+            problems.push(
+                Problem::new(compression.span, "the level does not fit the codec")
+                    .hint("gzip has the levels 1 to 9"),
+            );
+        }
+        if compression.value.codec == Codec::None && compression.value.level.is_some() {
+            problems.push(
+                Problem::new(compression.span, "the level does not fit the codec")
+                    .hint("`none` has no levels"),
+            );
+        }
+        let (Some(path), Ok(Some(template))) = (&to.path, names.output_path(to)) else {
+            continue;
+        };
+        let ending = compression.value.codec.ending();
+        let packed = [".gz", ".zst"].into_iter();
+        for other in packed.filter(|it| *it != ending && template.ends_with(it)) {
+            problems.push(
+                Problem::new(
+                    path.span,
+                    format!("a file called `*{other}` would not be one"),
+                )
+                .hint("the name is made of `path` and what `compression` puts behind it"),
             );
         }
     }

@@ -277,7 +277,7 @@ fn cut_to_marks(disk: &ModelDisk, kafka: &Kafka) {
 fn a_crash_at_any_operation_leaves_what_is_committed_and_nothing_else() {
     for seed in 0..6 {
         let template = TEMPLATES[seed as usize % TEMPLATES.len()];
-        for at in (seed % 2..400).step_by(2) {
+        for at in (seed % 4..400).step_by(4) {
             let mut random = Random(seed * 1000 + at);
             let mut kafka = Kafka::new();
             let mut disk = ModelDisk::new();
