@@ -42,7 +42,7 @@ pub struct Files {
     mode: u32,
     most_open: usize,
     /// Whether names come from data, so that what is wrong with them is the record's fault.
-    by_key: bool,
+    by_data: bool,
     /// What the names of files end with that are written to.
     suffix: String,
     /// Present when files are finished some day.
@@ -110,13 +110,13 @@ struct Found {
 }
 
 impl Files {
-    /// `folder`: what no path leaves. `by_key`: whether data other than topics makes names.
+    /// `folder`: what no path leaves. `by_data`: whether data other than topics makes names.
     pub fn new(
         disk: Arc<dyn Disk>,
         folder: &Path,
         mode: u32,
         most_open: usize,
-        by_key: bool,
+        by_data: bool,
         names: Names,
     ) -> Self {
         Self {
@@ -124,7 +124,7 @@ impl Files {
             folder: folder.to_path_buf(),
             mode,
             most_open: most_open.max(1),
-            by_key,
+            by_data,
             suffix: names.suffix,
             naming: names.naming,
             packer: names.packer,
@@ -498,7 +498,7 @@ impl Files {
         let (meta, handle) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                let may_refuse = self.by_key && entry.chunks.released() == 0;
+                let may_refuse = self.by_data && entry.chunks.released() == 0;
                 if let Some(refusal) = Refusal::from_error(&error).filter(|_| may_refuse) {
                     entry.refused = Some(refusal);
                     return Err(Fault::Refused);

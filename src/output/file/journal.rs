@@ -84,8 +84,8 @@ pub struct Exactly {
 /// Why a journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    #[error("the output {output} cannot compress: {error}")]
-    Packer { output: String, error: io::Error },
+    #[error("the output {output} cannot do what it is told: {why}")]
+    Settings { output: String, why: String },
     #[error("cannot open the output's journal {}: {error}{}", path.display(), advice(error))]
     Io { path: PathBuf, error: io::Error },
     #[error(

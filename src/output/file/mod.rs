@@ -53,6 +53,7 @@ use super::codec::Codec;
 use crate::disk::Disk;
 use crate::flow::{Backoff, Bell, Durable, Fetched, Received, Receiver, Ring, Stop};
 use crate::template::{PathPart, PathTemplate};
+use crate::value::zone;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -109,11 +110,16 @@ impl FileOutput {
     /// When the journal cannot be opened or is damaged; then this output does not start.
     pub fn open(setup: Setup) -> Result<Self, JournalError> {
         let path = journal_path(&setup.data_dir, &setup.name);
+        let refused = |why: String| JournalError::Settings {
+            output: setup.name.clone(),
+            why,
+        };
+        let zone = zone(&setup.settings.time_zone).map_err(refused)?;
+        let codec = Codec::new(&setup.settings.format, &zone)
+            .map_err(|error| refused(error.to_string()))?;
+        let template = setup.template.in_zone(zone);
         let packer =
-            Packer::new(setup.settings.compression).map_err(|error| JournalError::Packer {
-                output: setup.name.clone(),
-                error,
-            })?;
+            Packer::new(setup.settings.compression).map_err(|error| refused(error.to_string()))?;
         let mut journal = Journal::open(setup.disk, &path, &now())?;
         let durable: Arc<dyn Durable> = journal.places().clone();
         if setup.settings.delivery == Delivery::AtLeastOnce && journal.exactly().is_some() {
@@ -127,12 +133,12 @@ impl FileOutput {
             let allowed = journal.allow_finishing();
             allowed.map_err(|error| JournalError::Io { path, error })?;
         }
-        let folder = PathBuf::from(setup.template.literal_folder());
+        let folder = PathBuf::from(template.literal_folder());
         let ending = setup.settings.compression.codec.ending();
         let suffix = setup.settings.suffix().to_owned();
-        let uses = |part| setup.template.uses(part);
+        let uses = |part| template.uses(part);
         // A path that says it itself is not told twice.
-        let written = match setup.template.ends_with(ending) {
+        let written = match template.ends_with(ending) {
             true => "",
             false => ending,
         };
@@ -147,13 +153,13 @@ impl FileOutput {
         } else {
             0
         };
-        let paths = PathMaker::new(setup.template, ending.len() + suffix.len().max(tag));
+        let paths = PathMaker::new(template, ending.len() + suffix.len().max(tag));
         let files = Files::new(
             setup.files.clone(),
             &folder,
             setup.settings.mode,
             setup.settings.max_open_files,
-            paths.by_key(),
+            paths.by_data(),
             Names {
                 suffix: written.to_owned() + &suffix,
                 naming,
@@ -165,7 +171,8 @@ impl FileOutput {
             journal,
             files,
             paths,
-            codec: Codec::from(setup.settings.format),
+            codec,
+            on_refused: setup.settings.on_refused,
             refuse: setup.refuse,
             books: setup.books.clone(),
             full_size: rotate.size,

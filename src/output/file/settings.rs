@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::template::LineTemplate;
+
 /// What the names of files end with that transactions decide about.
 pub const PART: &str = ".part";
 
@@ -11,6 +13,9 @@ pub struct FileOutputSettings {
     /// Template of the file's path: `{topic} {partition} {key}` and strftime of the record's time, UTC. Absolute.
     pub path: String,
     pub format: OutputFormat,
+    /// Of times in the path and in templates: `UTC`, `local`, or a name.
+    pub time_zone: String,
+    pub on_refused: OnRefused,
     pub sync: Sync,
     /// How many files are open at once; the least recently used is closed.
     pub max_open_files: usize,
@@ -32,6 +37,18 @@ impl FileOutputSettings {
             (None, Delivery::ExactlyOnce { .. }) => PART,
         }
     }
+}
+
+/// What becomes of a record whose path cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnRefused {
+    /// It is set aside.
+    #[default]
+    DeadLetter,
+    /// The output takes nothing more.
+    Stop,
+    /// It is counted.
+    Drop,
 }
 
 /// How files are compressed.
@@ -89,13 +106,28 @@ pub enum Delivery {
 }
 
 /// How a consumed record becomes bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum OutputFormat {
     /// The value and a line feed.
     #[default]
     Raw,
     /// One lossless JSON object a line.
     Json,
+    /// What this template makes of it.
+    Template(String),
+}
+
+impl OutputFormat {
+    /// Whether it needs the records' times.
+    pub fn uses_time(&self) -> bool {
+        match self {
+            Self::Raw => false,
+            Self::Json => true,
+            Self::Template(text) => {
+                LineTemplate::parse(text).is_ok_and(|template| template.uses_time())
+            }
+        }
+    }
 }
 
 /// When written data is made durable and its offsets are committed: whichever comes first.

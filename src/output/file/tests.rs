@@ -73,6 +73,8 @@ fn setup(template: &str, most_open: usize, disk: Arc<dyn Disk>, files: Arc<dyn D
         settings: FileOutputSettings {
             path: template.to_owned(),
             format: OutputFormat::Raw,
+            time_zone: "UTC".to_owned(),
+            on_refused: settings::OnRefused::DeadLetter,
             sync: Sync {
                 every: Duration::from_secs(3600),
                 bytes: u64::MAX,
@@ -741,6 +743,40 @@ fn piped(batches: Vec<(Vec<Made>, Receipt)>, bell: &Arc<Bell>) -> Receiver<Fetch
         assert!(matches!(sender.try_send(Fetched::Flush), TrySend::Sent));
     }
     receiver
+}
+
+#[test]
+fn a_refused_record_is_dropped_and_counted_or_stops_the_output_as_it_is_told() {
+    for on_refused in [settings::OnRefused::Drop, settings::OnRefused::Stop] {
+        let disk: Arc<dyn Disk> = Arc::new(ModelDisk::new());
+        let mut setup = setup("/srv/{key}.log", 8, disk.clone(), disk.clone());
+        setup.settings.on_refused = on_refused;
+        setup.refuse = Box::new(|_| panic!("nothing is set aside"));
+        let books = setup.books.clone();
+        let mut output = FileOutput::open(setup).unwrap();
+        output.recover().unwrap();
+        let ledgers = Ledgers::new(&[0]);
+        let records = vec![keyed(0, b"a"), keyed(1, b"../a"), keyed(2, b"a")];
+        take(&mut output, &ledgers, records);
+        let synced = step(&mut output, true);
+        if on_refused == settings::OnRefused::Drop {
+            synced.unwrap();
+            assert_eq!(ledgers.settled(0), 3);
+            let entries = ledgers.0.books().entries();
+            assert_eq!(entries.acked.lines, 2);
+            assert_eq!(entries.dropped["path_refused"].lines, 1);
+            assert_eq!(books.entries().refused.lines, 1);
+        } else {
+            let told = synced.unwrap_err().to_string();
+            assert!(
+                told.contains("offset 1") && told.contains("`on_refused` is `stop`"),
+                "{told}"
+            );
+            assert!(step(&mut output, true).is_err());
+            assert_eq!(ledgers.settled(0), 0);
+            output.writer.forgo();
+        }
+    }
 }
 
 #[test]

@@ -1,11 +1,24 @@
 //! Rules about the files of outputs.
 
+use super::texts::of_template_error;
+use crate::config::FileFormat;
 use crate::output::file::settings::Codec;
 use crate::plan::names::Names;
 use crate::yaml::Problem;
 
 /// More than anybody means, in bytes; names have 255.
 const LONGEST_SUFFIX: usize = 32;
+
+pub(super) fn lines_are_templates(names: &Names<'_>, problems: &mut Vec<Problem>) {
+    let outputs = names.config.outputs.iter();
+    for to in outputs.filter_map(|output| output.to.as_ref()) {
+        if let FileFormat::Template(text) = &to.format
+            && let Err(error) = names.line(text)
+        {
+            problems.push(of_template_error(text, error));
+        }
+    }
+}
 
 pub(super) fn rotation_has_a_reason(names: &Names<'_>, problems: &mut Vec<Problem>) {
     let outputs = names.config.outputs.iter();
