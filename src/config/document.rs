@@ -17,7 +17,7 @@ use crate::kafka::settings::{
 };
 use crate::output::file::settings::{
     Codec as FileCodec, Compression as FileCompression, Delivery as OutputDelivery,
-    OnRefused as FileOnRefused, Rotate, Sync,
+    OnRefused as FileOnRefused, Retention, Rotate, Sync,
 };
 use crate::yaml::{Entry, Node, Spanned};
 
@@ -491,6 +491,16 @@ fn output(entry: &Entry) -> Output {
                     Spanned::new(when, rotate.span())
                 }),
                 part_suffix: to.text("part_suffix"),
+                retention: to
+                    .table_if_present("retention", keys::RETENTION)
+                    .map(|retention| {
+                        let kept = Retention {
+                            files: retention.parsed("files").map(|files| files.value),
+                            age: retention.duration("age"),
+                            total_size: retention.size("total_size").map(|size| size.value),
+                        };
+                        Spanned::new(kept, retention.span())
+                    }),
             })
         }
         None => None,

@@ -866,7 +866,39 @@ const OUTPUT_FILE: &[Key] = &[
         Shape::Text,
         "What names of files end with until they are finished, like .part; without it they have it under exactly_once only.",
     ),
-    Key::later("retention", &[]),
+    Key::optional(
+        "retention",
+        Shape::Table(RETENTION),
+        "Which finished files are kept; only what this output finished and has in its journal is ever removed.",
+    ),
+];
+
+pub(super) const RETENTION: &[Key] = &[
+    Key::optional(
+        "files",
+        Shape::Count {
+            least: 1,
+            most: 1_000_000,
+        },
+        "The newest so many of the output.",
+    ),
+    Key::optional(
+        "age",
+        Shape::Duration {
+            least: MINUTE,
+            most: 3650 * 24 * HOUR,
+            word: None,
+        },
+        "Those that were finished so long ago, or later.",
+    ),
+    Key::optional(
+        "total_size",
+        Shape::Size {
+            least: 1,
+            most: 1024 * 1024 * GIB,
+        },
+        "The newest that have so many bytes together.",
+    ),
 ];
 
 pub(super) const LINE_FORMAT: &[Key] = &[Key::required(

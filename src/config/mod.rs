@@ -25,7 +25,7 @@ use crate::kafka::settings::{
 };
 use crate::output::file::settings::{
     Codec as FileCodec, Compression as FileCompression, Delivery as OutputDelivery,
-    OnRefused as FileOnRefused, Rotate, Sync,
+    OnRefused as FileOnRefused, Retention, Rotate, Sync,
 };
 use crate::yaml::{Problem, Source, Span, Spanned, parse};
 pub use schema::schema;
@@ -266,6 +266,7 @@ pub struct FileOutput {
     /// Absent: files are never finished.
     pub rotate: Option<Spanned<Rotate>>,
     pub part_suffix: Option<Spanned<String>>,
+    pub retention: Option<Spanned<Retention>>,
 }
 
 /// How a consumed record becomes bytes.

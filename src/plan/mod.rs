@@ -306,6 +306,10 @@ fn output_plan(names: &Names<'_>, output: &config::Output) -> Option<OutputPlan>
                 .rotate
                 .as_ref()
                 .map_or_else(Default::default, |rotate| rotate.value),
+            retention: to
+                .retention
+                .as_ref()
+                .map_or_else(Default::default, |retention| retention.value),
             part_suffix: to.part_suffix.as_ref().map(|suffix| suffix.value.clone()),
         },
     })

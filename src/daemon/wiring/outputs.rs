@@ -90,6 +90,7 @@ impl Wiring<'_> {
             books,
             hold: share.guaranteed() / 4,
             clock: wall_clock(),
+            reopen: self.reopen.clone(),
         };
         let output = match FileOutput::open(setup) {
             Ok(output) => output,

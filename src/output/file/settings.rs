@@ -24,6 +24,7 @@ pub struct FileOutputSettings {
     pub delivery: Delivery,
     pub compression: Compression,
     pub rotate: Rotate,
+    pub retention: Retention,
     /// What names of files end with until they are finished.
     pub part_suffix: Option<String>,
 }
@@ -76,6 +77,24 @@ impl Codec {
             Self::Gzip => ".gz",
             Self::Zstd => ".zst",
         }
+    }
+}
+
+/// How many finished files are kept: what is beyond any of these is removed, the oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// The newest so many.
+    pub files: Option<u64>,
+    /// Those that were finished so long ago, or later.
+    pub age: Option<Duration>,
+    /// The newest that have so many bytes together.
+    pub total_size: Option<u64>,
+}
+
+impl Retention {
+    /// Whether anything is ever removed.
+    pub fn is_on(self) -> bool {
+        self.files.is_some() || self.age.is_some() || self.total_size.is_some()
     }
 }
 

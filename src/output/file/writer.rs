@@ -149,6 +149,12 @@ impl Writer {
         &mut self.parts.journal
     }
 
+    /// Closes all files, between two windows.
+    pub fn close_files(&mut self) {
+        self.parts.files.close();
+        self.parts.books.change(|entries| entries.open_files = 0);
+    }
+
     /// These names are free again: what has them next is another file.
     pub fn let_go(&mut self, paths: &[PathBuf]) {
         self.parts.files.let_go(paths);
@@ -521,8 +527,9 @@ impl Writer {
             written += held.count;
             written -= held.refused_count;
         }
-        let (tally, files) = (self.tally, &self.parts.files);
+        let (tally, files) = (self.tally, &mut self.parts.files);
         let (grown, open) = (files.grown(), files.open_files());
+        let disturbed = files.take_disturbed();
         self.parts.books.change(|entries| {
             entries.written += written;
             entries.refused += refused;
@@ -531,6 +538,7 @@ impl Writer {
             entries.syncs += 1;
             entries.sync_time += took;
             entries.open_files = open;
+            entries.missing_files += disturbed;
         });
         for held in held {
             let mut acked = held.count;

@@ -83,3 +83,27 @@ pub(super) fn files_are_what_their_names_say(names: &Names<'_>, problems: &mut V
         }
     }
 }
+
+pub(super) fn retention_has_files_to_keep(names: &Names<'_>, problems: &mut Vec<Problem>) {
+    let outputs = names.config.outputs.iter();
+    for to in outputs.filter_map(|output| output.to.as_ref()) {
+        let Some(retention) = &to.retention else {
+            continue;
+        };
+        if !retention.value.is_on() {
+            problems.push(
+                Problem::new(retention.span, "`retention` does not say what is kept")
+                    .hint("for example `retention: { files: 30, age: 30d, total_size: 100GiB }`; any of them will do"),
+            );
+        }
+        if to.rotate.is_none() {
+            problems.push(
+                Problem::new(
+                    retention.span,
+                    "`retention` removes finished files, and none is ever finished",
+                )
+                .hint("for example `rotate: { every: 1d }`"),
+            );
+        }
+    }
+}
