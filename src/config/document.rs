@@ -12,7 +12,7 @@ use crate::input::file::settings::{HoldDeleted, StartAt, Watch};
 use crate::input::frame::settings::{LongLine, MaxLine};
 use crate::input::syslog::settings::{Framing, Protocol};
 use crate::kafka::settings::{
-    Acks, Brokers, Codec, Compression, ConsumeFrom, Delivery, Hash, Isolation, Linger, OnRefused,
+    Acks, Brokers, Codec, Compression, Delivery, GroupProtocol, Hash, Isolation, Linger, OnRefused,
     OutOfRange, Partitioner, SaslSettings, TlsSettings,
 };
 use crate::output::file::settings::{
@@ -455,7 +455,13 @@ fn output(entry: &Entry) -> Output {
             cluster: from.text("cluster"),
             topics: from.texts("topics"),
             group: from.text("group"),
-            start_at: from.word("start_at", consume_from).unwrap_or_default(),
+            start_at: from
+                .text("start_at")
+                .unwrap_or_else(|| Spanned::new("earliest".to_owned(), from.span())),
+            protocol: from.text("group_protocol").map_or_else(
+                || Spanned::new(GroupProtocol::default(), from.span()),
+                |word| word.map(|word| group_protocol(&word)),
+            ),
             on_out_of_range: from
                 .word("on_out_of_range", out_of_range)
                 .unwrap_or_default(),
@@ -542,18 +548,18 @@ fn file_codec(word: &str) -> Option<FileCodec> {
     })
 }
 
-fn consume_from(word: &str) -> Option<ConsumeFrom> {
-    Some(match word {
-        "earliest" => ConsumeFrom::Earliest,
-        "latest" => ConsumeFrom::Latest,
-        _ => return None,
-    })
+fn group_protocol(word: &str) -> GroupProtocol {
+    match word {
+        "consumer" => GroupProtocol::Consumer,
+        _ => GroupProtocol::Classic,
+    }
 }
 
 fn out_of_range(word: &str) -> Option<OutOfRange> {
     Some(match word {
         "earliest" => OutOfRange::Earliest,
         "latest" => OutOfRange::Latest,
+        "stop" => OutOfRange::Stop,
         _ => return None,
     })
 }

@@ -3,7 +3,7 @@
 //! To add a key: one line here, a field in [`super`], a line in `config/logferry.yaml`. A key that the product will have and this version lacks is
 //! listed too, as `later`, so that it is refused by name.
 
-use super::shape::{Key, Kind, Shape, Word, later, word};
+use super::shape::{Key, Kind, Shape, Word, word};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -761,15 +761,15 @@ pub(super) const OUTPUT_FROM: &[Key] = &[
     ),
     Key::default(
         "start_at",
-        Shape::Word(&[word("earliest"), word("latest"), later("an RFC 3339 time")]),
+        Shape::Text,
         "earliest",
-        "Where a group without an offset begins.",
+        "Where a group without an offset begins: earliest, latest, or the first record since a time, like 2026-11-21T07:00:00Z.",
     ),
     Key::default(
         "on_out_of_range",
-        Shape::Word(&[word("earliest"), word("latest"), later("stop")]),
+        Shape::Word(&[word("earliest"), word("latest"), word("stop")]),
         "earliest",
-        "Where to go on when retention took the next record.",
+        "Where to go on when retention took the next record. stop: not at all, the output stops and says so.",
     ),
     Key::default(
         "isolation",
@@ -779,9 +779,9 @@ pub(super) const OUTPUT_FROM: &[Key] = &[
     ),
     Key::default(
         "group_protocol",
-        Shape::Word(&[word("classic"), later("consumer")]),
+        Shape::Word(&[word("classic"), word("consumer")]),
         "classic",
-        "classic: cooperative-sticky.",
+        "classic: cooperative-sticky. consumer: the brokers assign (KIP-848, Kafka 4).",
     ),
     Key::optional(
         "options",

@@ -20,7 +20,7 @@ use crate::input::file::settings::{HoldDeleted, StartAt, Watch};
 use crate::input::frame::settings::MaxLine;
 use crate::input::syslog::settings::{Framing, Protocol};
 use crate::kafka::settings::{
-    Acks, Brokers, Compression, ConsumeFrom, Delivery, Isolation, Linger, OnRefused, OutOfRange,
+    Acks, Brokers, Compression, Delivery, GroupProtocol, Isolation, Linger, OnRefused, OutOfRange,
     Partitioner, SaslSettings, TlsSettings,
 };
 use crate::output::file::settings::{
@@ -245,8 +245,9 @@ pub struct Consume {
     pub cluster: Option<Spanned<String>>,
     pub topics: Vec<Spanned<String>>,
     pub group: Option<Spanned<String>>,
-    pub start_at: ConsumeFrom,
+    pub start_at: Spanned<String>,
     pub on_out_of_range: OutOfRange,
+    pub protocol: Spanned<GroupProtocol>,
     pub isolation: Spanned<Isolation>,
     pub options: Vec<Property>,
 }

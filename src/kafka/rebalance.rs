@@ -235,6 +235,8 @@ pub struct Known {
     pub first: Option<BTreeMap<Key, i64>>,
     /// The end of each.
     pub end: Option<BTreeMap<Key, i64>>,
+    /// Where each begins that begins at a time; one without so young a record is left out.
+    pub since: Option<BTreeMap<Key, i64>>,
 }
 
 impl Known {

@@ -222,6 +222,7 @@ pub struct ConsumerSettings {
     pub group: String,
     pub start_at: ConsumeFrom,
     pub on_out_of_range: OutOfRange,
+    pub protocol: GroupProtocol,
     pub isolation: Isolation,
     pub options: BTreeMap<String, String>,
 }
@@ -232,6 +233,18 @@ pub enum ConsumeFrom {
     #[default]
     Earliest,
     Latest,
+    /// The first record that is not older than this, in milliseconds since 1970.
+    Time(i64),
+}
+
+/// How members of a group agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GroupProtocol {
+    /// Among themselves.
+    #[default]
+    Classic,
+    /// As the brokers say (KIP-848).
+    Consumer,
 }
 
 /// What is done when retention took the next offset.
@@ -240,6 +253,8 @@ pub enum OutOfRange {
     #[default]
     Earliest,
     Latest,
+    /// The output stops.
+    Stop,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

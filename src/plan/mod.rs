@@ -281,7 +281,8 @@ fn output_plan(names: &Names<'_>, output: &config::Output) -> Option<OutputPlan>
                 .map(|topic| topic.value.clone())
                 .collect(),
             group: names.group(from)?,
-            start_at: from.start_at,
+            start_at: names::consume_from(&from.start_at.value)?,
+            protocol: from.protocol.value,
             on_out_of_range: from.on_out_of_range,
             isolation: from.isolation.value,
             options,

@@ -3,6 +3,7 @@
 //! Used by the rules (which report what cannot be resolved) and by the plan (which comes after the rules), so that both see the same.
 
 use crate::config::{Cluster, Config, Consume, FileOutput, From, Input};
+use crate::kafka::settings::ConsumeFrom;
 use crate::template::{Constants, LineTemplate, Part, PathTemplate, Template, TemplateError};
 use crate::yaml::Spanned;
 
@@ -212,6 +213,15 @@ pub(super) fn broker(address: &str) -> Option<String> {
         None => !host.is_empty() && host.chars().all(fits) && !host.contains([':', '[', ']']),
     };
     (is_port && host_fits).then(|| format!("{host}:{port}"))
+}
+
+/// What `start_at` of an output says.
+pub fn consume_from(text: &str) -> Option<ConsumeFrom> {
+    Some(match text {
+        "earliest" => ConsumeFrom::Earliest,
+        "latest" => ConsumeFrom::Latest,
+        time => ConsumeFrom::Time(time.parse::<jiff::Timestamp>().ok()?.as_millisecond()),
+    })
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::support::eventually::eventually;
 use crate::support::kafka::{RealKafka, unique};
 use crate::support::lines::{judge, line, lines_of};
-use crate::support::scene::{Dice, LONG, Scene, turn};
+use crate::support::scene::{Dice, LONG, Scene, said, turn};
 
 const LENGTH: usize = 100;
 
@@ -500,13 +500,21 @@ fn a_regular_expression_takes_in_topics_that_are_made_later() {
 
 #[test]
 fn two_daemons_share_the_partitions_and_one_takes_over_when_the_other_goes() {
+    share("      options: { session.timeout.ms: 6000, heartbeat.interval.ms: 1000 }");
+}
+
+#[test]
+fn the_same_where_the_brokers_assign() {
+    share("      group_protocol: consumer");
+}
+
+fn share(more: &str) {
     let _turn = turn();
     let Some(kafka) = RealKafka::shared() else {
         return;
     };
     let scenes = [Scene::new(), Scene::new()];
     let (topic, group) = (kafka.topic("shared", 4), unique("group"));
-    let more = "      options: { session.timeout.ms: 6000, heartbeat.interval.ms: 1000 }";
     let yaml = scenes
         .each_ref()
         .map(|scene| output(scene, kafka, &topic, &group, more));
@@ -545,6 +553,58 @@ fn two_daemons_share_the_partitions_and_one_takes_over_when_the_other_goes() {
         (0, 0),
         "both left in peace: {findings}"
     );
+}
+
+#[test]
+fn a_group_begins_at_a_time_and_stops_where_the_next_record_is_gone() {
+    let _turn = turn();
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let scene = Scene::new();
+    let (topic, group) = (kafka.topic("since", 1), unique("group"));
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", kafka.brokers())
+        .create()
+        .unwrap();
+    for number in 0..10 {
+        let value = number.to_string();
+        let record = BaseRecord::<[u8], [u8]>::to(&topic)
+            .partition(0)
+            .timestamp(1_795_244_400_000 + number * 1000)
+            .payload(value.as_bytes());
+        assert!(producer.send(record).is_ok());
+    }
+    producer.flush(LONG).unwrap();
+    let more = "      start_at: 2026-11-21T07:00:06.5Z\n      on_out_of_range: stop";
+    let yaml = output(&scene, kafka, &topic, &group, more);
+    let mut daemon = scene.launch(&yaml).start();
+    eventually(LONG, "the group's lag is 0", || {
+        kafka.group_lag(&group, &topic) == 0
+    });
+    daemon.sigterm();
+    assert_eq!(daemon.wait_code(LONG), 0);
+    let text = fs::read_to_string(folder(&scene, &topic).join("0.log")).expect("the file");
+    assert_eq!(text, "7\n8\n9\n");
+
+    // Somebody takes what it has not read yet.
+    for number in 10..20 {
+        let value = number.to_string();
+        let record = BaseRecord::<[u8], [u8]>::to(&topic)
+            .partition(0)
+            .payload(value.as_bytes());
+        assert!(producer.send(record).is_ok());
+    }
+    producer.flush(LONG).unwrap();
+    kafka.delete_records(&topic, 0, 15);
+    let daemon = scene.launch(&yaml).start();
+    eventually(LONG, "it stops", || {
+        said(&daemon)
+            .iter()
+            .any(|said| said.text.contains("`on_out_of_range` is `stop`"))
+    });
+    let after = fs::read_to_string(folder(&scene, &topic).join("0.log")).expect("the file");
+    assert_eq!(after, text);
 }
 
 #[test]

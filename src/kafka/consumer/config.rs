@@ -4,7 +4,7 @@ use rdkafka::ClientConfig;
 
 use super::intake::RECORD_OVERHEAD;
 use crate::kafka::cluster::client_config;
-use crate::kafka::settings::{Brokers, ConsumerSettings, Isolation};
+use crate::kafka::settings::{Brokers, ConsumerSettings, GroupProtocol, Isolation};
 use crate::value::SecretError;
 
 /// Fewer prefetched messages than this starve the reader between two fetches.
@@ -45,12 +45,13 @@ pub fn consumer_config(
         // The default of a second would cap a fast reader at what one fetch brings in a second.
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "250");
-    if settings
-        .options
-        .get("group.protocol")
-        .is_none_or(|protocol| protocol != "consumer")
-    {
-        config.set("partition.assignment.strategy", "cooperative-sticky");
+    match settings.protocol {
+        GroupProtocol::Classic => {
+            config.set("partition.assignment.strategy", "cooperative-sticky");
+        }
+        GroupProtocol::Consumer => {
+            config.set("group.protocol", "consumer");
+        }
     }
     if settings.cluster.brokers == Brokers::Embedded {
         // When a member's subscription changes while it joins, the embedded broker waits for its first incarnation to time out.

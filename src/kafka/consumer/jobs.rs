@@ -15,6 +15,7 @@ use crate::flow::{Reason, SourceId};
 use crate::kafka::commit::{Key, Upto};
 use crate::kafka::native::{Boundary, PartitionOffset};
 use crate::kafka::rebalance::{Give, Job, Known, SETTLE, Step, Take, Why};
+use crate::kafka::settings::ConsumeFrom;
 
 /// How long after a failed question it is put again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -147,7 +148,23 @@ impl Worker {
                 *slot = ends(&answer);
             }
         }
-        known.first.is_some() && known.end.is_some()
+        let (first, end) = (known.first.is_some(), known.end.is_some());
+        let ConsumeFrom::Time(time) = self.consumer.settings.start_at else {
+            return first && end;
+        };
+        if take.known.since.is_none() && take.out_of_range.is_none_or(|wanted| wanted < 0) {
+            let answer = session.member.since(&partitions, time, patience);
+            let what = "the offsets of `start_at`";
+            let Some(answer) = self.checked(session, what, take.tries, answer) else {
+                return false;
+            };
+            let since = answer.iter().filter_map(|one| {
+                let offset = one.offset.filter(|offset| *offset >= 0)?;
+                Some((key(one), offset))
+            });
+            take.known.since = Some(since.collect());
+        }
+        first && end
     }
 
     /// An answer without errors. Otherwise the trouble is told; not at once that it took too long, which may be the way to the cluster.
@@ -191,6 +208,10 @@ impl Worker {
             .iter()
             .map(|key| (key.clone(), self.decide(&take, key)))
             .collect();
+        if let Some((key, begun)) = starts.iter().find(|(_, begun)| begun.stops) {
+            self.given_up = Some(self.stopped(key, begun, &take.known));
+            return Some(take);
+        }
         let list: Vec<_> = starts
             .iter()
             .map(|(key, begun)| PartitionOffset {
@@ -209,6 +230,24 @@ impl Worker {
             self.start(session, &key, &begun, &take.known);
         }
         None
+    }
+
+    /// Why the output stops: `on_out_of_range: stop`.
+    fn stopped(&self, key: &Key, begun: &Begun, known: &Known) -> String {
+        let (topic, partition) = key;
+        let of = |ends: &Option<BTreeMap<Key, i64>>| {
+            let end = ends.as_ref().and_then(|ends| ends.get(key));
+            end.map_or_else(|| "unknown".to_owned(), i64::to_string)
+        };
+        format!(
+            "topic {topic}, partition {partition}: the next record would be at offset {}, which the broker does not have (it has {} up to {}): retention took it, \
+             or the topic was made again. `on_out_of_range` is `stop`: say where to go on with `logferry groups reset {} -t {topic}:{partition} --to earliest \
+             --execute`, or change `on_out_of_range`, and start again",
+            begun.next,
+            of(&known.first),
+            of(&known.end),
+            self.consumer.settings.group,
+        )
     }
 
     fn decide(&self, take: &Take, key: &Key) -> Begun {
@@ -232,6 +271,7 @@ impl Worker {
             journal: durable.id(),
             first: at(&known.first).unwrap_or(0),
             end: at(&known.end).unwrap_or(0),
+            since: at(&known.since),
             start_at: settings.start_at,
             on_out_of_range: settings.on_out_of_range,
         };

@@ -133,6 +133,8 @@ struct Worker {
     abandoned: u64,
     /// Clients that are not used any more, while the output still holds records of theirs.
     graves: Vec<Arc<Native>>,
+    /// Why the output stops for good.
+    given_up: Option<String>,
     /// Present with `delivery: exactly_once`.
     deciding: Option<Box<Deciding>>,
 }
@@ -200,6 +202,7 @@ impl Worker {
         let transacting = consumer.exactly_once.take();
         let deciding = transacting.map(|it| Box::new(Deciding::new(it, &consumer)));
         Self {
+            given_up: None,
             deciding,
             consumer,
             pipe: Some(pipe),
@@ -253,6 +256,9 @@ impl Worker {
                 busy |= self.take(session);
             }
             busy |= self.do_jobs(session);
+            if let Some(why) = self.given_up.take() {
+                return Over::End(End::GivenUp(why));
+            }
             self.commit(session);
             let now = Instant::now();
             if now >= session.tick {

@@ -13,6 +13,8 @@ pub struct Facts<'a> {
     pub first: i64,
     /// Offset after the last one.
     pub end: i64,
+    /// Of the first record that is not older than `start_at`, when that is a time and there is one.
+    pub since: Option<i64>,
     pub start_at: ConsumeFrom,
     pub on_out_of_range: OutOfRange,
 }
@@ -24,6 +26,8 @@ pub struct Begun {
     pub why: Reason,
     /// The offset that was wanted but is not there any more (or not yet).
     pub out_of_range: Option<i64>,
+    /// It does not begin: `on_out_of_range: stop`.
+    pub stops: bool,
     /// The output is to forget its own place.
     pub adopt: bool,
 }
@@ -46,6 +50,7 @@ pub fn begun(facts: &Facts<'_>) -> Begun {
             next: wanted,
             why: begin.why,
             out_of_range: None,
+            stops: false,
             adopt: begin.why != Reason::Journal,
         },
         Start::Offset(wanted) => within(facts, wanted, begin.why),
@@ -53,9 +58,11 @@ pub fn begun(facts: &Facts<'_>) -> Begun {
             next: match facts.start_at {
                 ConsumeFrom::Earliest => facts.first,
                 ConsumeFrom::Latest => facts.end,
+                ConsumeFrom::Time(_) => facts.since.unwrap_or(facts.end),
             },
             why: begin.why,
             out_of_range: None,
+            stops: false,
             adopt: facts.place.is_some(),
         },
     }
@@ -68,6 +75,7 @@ pub fn within(facts: &Facts<'_>, wanted: i64, why: Reason) -> Begun {
             next: wanted,
             why,
             out_of_range: None,
+            stops: false,
             adopt: why != Reason::Journal,
         };
     }
@@ -75,9 +83,11 @@ pub fn within(facts: &Facts<'_>, wanted: i64, why: Reason) -> Begun {
         next: match facts.on_out_of_range {
             OutOfRange::Earliest => facts.first,
             OutOfRange::Latest => facts.end,
+            OutOfRange::Stop => wanted,
         },
         why,
         out_of_range: Some(wanted),
+        stops: facts.on_out_of_range == OutOfRange::Stop,
         adopt: true,
     }
 }
@@ -108,6 +118,7 @@ mod tests {
             journal: "j",
             first: 100,
             end: 200,
+            since: None,
             start_at: ConsumeFrom::Earliest,
             on_out_of_range: OutOfRange::Earliest,
         }
@@ -162,6 +173,35 @@ mod tests {
             ..facts()
         });
         assert_eq!((latest.next, latest.skipped()), (200, 160));
+    }
+
+    #[test]
+    fn a_time_leads_to_its_first_record_or_to_the_end() {
+        let at = |since| {
+            let facts = Facts {
+                since,
+                start_at: ConsumeFrom::Time(7),
+                ..facts()
+            };
+            begun(&facts).next
+        };
+        assert_eq!((at(Some(150)), at(None)), (150, 200));
+    }
+
+    #[test]
+    fn what_is_to_stop_does_not_begin_anywhere_else() {
+        let stopped = begun(&Facts {
+            group: group(40),
+            on_out_of_range: OutOfRange::Stop,
+            ..facts()
+        });
+        assert!(stopped.stops && stopped.out_of_range == Some(40) && stopped.skipped() == 0);
+        let inside = begun(&Facts {
+            group: group(140),
+            on_out_of_range: OutOfRange::Stop,
+            ..facts()
+        });
+        assert!(!inside.stops && inside.next == 140);
     }
 
     #[test]

@@ -14,7 +14,9 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use super::*;
 use crate::flow::{Books, Budget, Outcome, Place, Received, Receiver};
 use crate::kafka::embedded::Embedded;
-use crate::kafka::settings::{Brokers, ClusterSettings, ConsumeFrom, Isolation, OutOfRange};
+use crate::kafka::settings::{
+    Brokers, ClusterSettings, ConsumeFrom, GroupProtocol, Isolation, OutOfRange,
+};
 
 /// A journal in memory.
 #[derive(Default)]
@@ -101,6 +103,7 @@ fn settings(kafka: &Kafka, group: &str) -> ConsumerSettings {
         group: format!("{}-{group}", kafka.topic),
         start_at: ConsumeFrom::Earliest,
         on_out_of_range: OutOfRange::Earliest,
+        protocol: GroupProtocol::Classic,
         isolation: Isolation::ReadCommitted,
         options: BTreeMap::from([
             ("session.timeout.ms".to_owned(), "6000".to_owned()),

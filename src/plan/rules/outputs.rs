@@ -2,8 +2,9 @@
 
 use super::texts::of_template_error;
 use crate::config::FileFormat;
+use crate::kafka::settings::{Brokers, GroupProtocol};
 use crate::output::file::settings::Codec;
-use crate::plan::names::Names;
+use crate::plan::names::{Names, consume_from};
 use crate::yaml::Problem;
 
 /// More than anybody means, in bytes; names have 255.
@@ -103,6 +104,41 @@ pub(super) fn retention_has_files_to_keep(names: &Names<'_>, problems: &mut Vec<
                     "`retention` removes finished files, and none is ever finished",
                 )
                 .hint("for example `rotate: { every: 1d }`"),
+            );
+        }
+    }
+}
+
+pub(super) fn starts_are_places(names: &Names<'_>, problems: &mut Vec<Problem>) {
+    let outputs = names.config.outputs.iter();
+    for from in outputs.filter_map(|output| output.from.as_ref()) {
+        let start = &from.start_at;
+        if consume_from(&start.value).is_none() {
+            problems.push(
+                Problem::new(
+                    start.span,
+                    format!("`{}` is no place to start at", start.value),
+                )
+                .hint("earliest, latest, or a time with its zone like 2026-11-21T07:00:00Z"),
+            );
+        }
+    }
+}
+
+pub(super) fn brokers_know_the_protocol(names: &Names<'_>, problems: &mut Vec<Problem>) {
+    let outputs = names.config.outputs.iter();
+    for from in outputs.filter_map(|output| output.from.as_ref()) {
+        let cluster = names.cluster(from.cluster.as_ref());
+        let brokers = cluster.and_then(|cluster| cluster.brokers.as_ref());
+        if from.protocol.value == GroupProtocol::Consumer
+            && brokers.is_some_and(|brokers| brokers.value == Brokers::Embedded)
+        {
+            problems.push(
+                Problem::new(
+                    from.protocol.span,
+                    "the embedded broker has `classic` groups only",
+                )
+                .hint("leave `group_protocol` out"),
             );
         }
     }

@@ -250,6 +250,15 @@ impl RealKafka {
             .for_each(|deleted| drop(deleted.expect("to delete a topic")));
     }
 
+    /// What retention does: the records of a partition before `offset` are gone.
+    pub fn delete_records(&self, topic: &str, partition: i32, offset: i64) {
+        let options = AdminOptions::new().operation_timeout(Some(CALL));
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(offset))
+            .expect("a partition");
+        wait(self.admin().delete_records(&list, &options)).expect("to delete records");
+    }
+
     /// The topic's partitions.
     pub fn partitions(&self, topic: &str) -> Vec<i32> {
         let metadata = self
