@@ -108,6 +108,8 @@ pub struct Refused<'a> {
     pub value: &'a [u8],
     /// Names and values.
     pub headers: Vec<(String, &'a [u8])>,
+    /// What its partition was to be made from, where that is not the key.
+    pub place: Option<&'a [u8]>,
     /// Its own time, where it has one: milliseconds since 1970.
     pub timestamp_ms: Option<i64>,
     /// The file that it was read from, and where in it.

@@ -212,6 +212,7 @@ fn letter<'a>(flight: &'a Flight, unplaced: &'a Unplaced) -> Option<Refused<'a>>
                 (name, value)
             })
             .collect(),
+        place: load.place(record),
         timestamp_ms: load.batch.extras.timestamps.get(record).copied(),
         topic: &unplaced.topic,
         key: load.key(record),
