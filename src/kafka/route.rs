@@ -18,6 +18,8 @@ pub struct Outgoing {
     pub pipeline: usize,
     keys: Option<Texts>,
     places: Option<Texts>,
+    /// How many batches the producer had taken before.
+    pub taken: u64,
     pub progress: Progress,
 }
 
@@ -203,6 +205,7 @@ impl Route {
             pipeline,
             keys,
             places,
+            taken: 0,
             progress,
         };
         let bytes = outgoing.text_bytes();

@@ -199,9 +199,8 @@ impl Admin for Look {
             let view = producer.state.view();
             let (reached, asked_error) = producer.metadata.reached();
             if reached != Some(true) {
-                let why = view
-                    .last_error
-                    .or(asked_error)
+                let why = asked_error
+                    .or(view.last_error)
                     .unwrap_or_else(|| "no answer yet".into());
                 missing.push(format!(
                     "cluster {} is not reached: {why}",

@@ -57,7 +57,9 @@ impl Running {
     /// Holds a batch until its last record is confirmed, and gives every record of it to the lane of its partition.
     pub(super) fn route(&mut self, at: usize, batch: Batch) {
         let way = &mut self.pipelines[at];
-        let load = way.pipeline.route.dress(batch, at);
+        let mut load = way.pipeline.route.dress(batch, at);
+        load.taken = self.taken;
+        self.taken += 1;
         let rule = way.pipeline.route.rule;
         if load.progress.left == 0 {
             // Nothing but skipped bytes: settled as it is.
@@ -90,6 +92,18 @@ impl Running {
             return;
         };
         self.topics[topic].used = now;
+        self.deal(slot, rule, topic, records, now);
+    }
+
+    /// Gives records of a load to the lanes of a topic's partitions, in their order.
+    pub(super) fn deal(
+        &mut self,
+        slot: u32,
+        rule: &Rule,
+        topic: usize,
+        records: &Hand,
+        now: Instant,
+    ) {
         let spread = &mut self.topics[topic].spread;
         let Some(load) = self.flight.load(slot) else {
             return;

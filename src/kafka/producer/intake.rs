@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::refuse::Refusals;
 use super::{Pipeline, ProducerState, Running};
 use crate::flow::{Batch, Received};
-use crate::kafka::errors;
 use crate::kafka::metadata::TopicState;
 use crate::kafka::route::Route;
 
@@ -89,13 +88,13 @@ impl Running {
         let way = &mut self.pipelines[at];
         let Some(batch) = &way.held else { return false };
         for name in names(batch, &mut way.pipeline.route) {
+            let way = &mut self.pipelines[at];
             let state = self.producer.metadata.topic(&name);
             let leaders = match state {
                 TopicState::Known(leaders) => leaders,
                 TopicState::Unknown => return false,
                 TopicState::Refused(code) => {
-                    let what = errors::of_topic(code);
-                    way.wait_for(format!("topic {name}: {what} ({code})"));
+                    self.waits.refused(&name, code);
                     return false;
                 }
             };
@@ -107,6 +106,9 @@ impl Running {
                     return false;
                 }
             };
+            if self.topics.is_held(topic) || self.shrinks(topic, leaders.len()) {
+                return false;
+            }
             let keeps = self.transactions.is_some();
             let native = self.flight.native();
             (self.topics).lead(topic, leaders, &mut self.lanes, keeps, native);

@@ -8,7 +8,8 @@
 //!
 //! This file has what a producer is made of and its loop; each step that is an idea of its own has its own file: `intake` (taking batches
 //! while there is room), `assign` (records to lanes; `spread` picks the one for those without a key, `topics` knows whose lane is which),
-//! `land` (what came back), `refuse` (what Kafka refuses for its own sake), `renew` (a new client). `view` is what others may know of it. With `delivery: exactly_once` everything happens within
+//! `land` (what came back), `refuse` (what Kafka refuses for its own sake), `waits` (what is waited for, said once), `rehome` (partitions that
+//! are gone), `renew` (a new client). `view` is what others may know of it. With `delivery: exactly_once` everything happens within
 //! transactions: `transact` begins, commits and aborts them, `establish` is how one gets there, at the start and out of doubt.
 //!
 //! Nothing is given up: what came back with an error is sent again from memory, and when the client itself is at its end a new one
@@ -19,12 +20,14 @@ mod establish;
 mod intake;
 mod land;
 mod refuse;
+mod rehome;
 mod renew;
 mod spread;
 mod topics;
 mod transact;
 mod unassigned;
 mod view;
+mod waits;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +42,7 @@ use self::topics::Topics;
 use self::transact::Transactions;
 use self::unassigned::Unassigned;
 pub use self::view::{ProducerState, ProducerView, TransactionsView};
+use self::waits::Waits;
 use super::lane::{Lane, WaveLimits};
 use super::metadata::Metadata;
 use super::native::{EventKind, Flight, Kind, Native, QueueBell, Ticket};
@@ -153,6 +157,11 @@ struct Running {
     backoff: Backoff,
     /// When it was last looked whether the cluster is silent.
     listened: Instant,
+    waits: Waits,
+    /// The broker refuses the login.
+    is_refused: bool,
+    /// How many batches were taken.
+    taken: u64,
     /// Keeps what is said again and again from flooding the log.
     seldom: Seldom,
 }
@@ -196,6 +205,9 @@ impl Running {
             renew: None,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
             listened: Instant::now(),
+            waits: Waits::default(),
+            is_refused: false,
+            taken: 0,
             seldom: Seldom::default(),
             transactions,
         })
@@ -228,10 +240,12 @@ impl Running {
         {
             self.build_anew(&why);
         }
+        self.rehome();
         self.assign_rest(Instant::now());
         self.take_batches();
         self.send_waves();
         if self.transact() {
+            self.rehome();
             // What was held back meanwhile rings no bell.
             self.take_batches();
             self.send_waves();
@@ -259,6 +273,7 @@ impl Running {
                 text, fatal: true, ..
             } => self.renew = Some(text),
             EventKind::Error { code, text, .. } => {
+                self.is_refused |= code == RDKafkaErrorCode::Authentication;
                 if code == RDKafkaErrorCode::AllBrokersDown {
                     self.producer.metadata.doubt_all();
                 } else {
@@ -289,7 +304,9 @@ impl Running {
         let due = self
             .lanes
             .iter()
-            .filter_map(|lane| lane.due(&self.limits))
+            .enumerate()
+            .filter(|(at, _)| !self.topics.holds(*at))
+            .filter_map(|(_, lane)| lane.due(&self.limits))
             .chain(other)
             .chain(self.place_due())
             .min();
@@ -310,6 +327,9 @@ impl Running {
             return;
         }
         for at in 0..self.lanes.len() {
+            if self.topics.holds(at) {
+                continue;
+            }
             let flight = &self.flight;
             let weight = |ticket: Ticket| {
                 flight
@@ -354,16 +374,27 @@ impl Running {
             return;
         }
         self.listened = now;
+        self.log_in();
         let silent = |lane: &Lane| lane.sent_at().is_some_and(|at| now > at + SILENCE);
         if self.lanes.iter().any(silent) {
             self.producer.metadata.doubt_all();
+            self.look_at_overdue(now);
         }
-        // Closing changes the numbers of topics, which records without a place are remembered by.
-        let unused = now.checked_sub(topics::UNUSED);
-        if let Some(since) = unused.filter(|_| self.unassigned.is_empty()) {
+        // Closing changes the numbers of topics, which what waits for them is remembered by.
+        let may_close = self.unassigned.is_empty() && self.topics.held().is_empty();
+        if let Some(since) = now.checked_sub(topics::UNUSED).filter(|_| may_close) {
             for topic in self.topics.close_unused(since, &mut self.lanes) {
                 self.producer.metadata.forget(&topic);
             }
+        }
+    }
+
+    /// When the login is refused, the next try takes what the secrets are by now.
+    fn log_in(&self) {
+        if self.is_refused
+            && let Ok(config) = (self.producer.config)()
+        {
+            self.flight.native().log_in_as(&config);
         }
     }
 

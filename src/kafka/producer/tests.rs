@@ -114,7 +114,9 @@ impl Bench {
         };
         let config = (producer.config)().unwrap();
         let asked = stop.clone();
-        thread::spawn(move || metadata.run(&config, &*to_producer, &asked, &|| false));
+        thread::spawn(move || {
+            metadata.run(&|| Ok(config.clone()), &*to_producer, &asked, &|| false)
+        });
         let thread = Some(thread::spawn(move || run(producer).unwrap()));
         Self {
             broker,
