@@ -94,7 +94,7 @@ pub struct InputSnapshot {
     pub transactions: Option<TransactionsSnapshot>,
 }
 
-/// How the transactions of an input ended.
+/// How the transactions of an input or an output ended.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct TransactionsSnapshot {
     pub committed: u64,
@@ -154,6 +154,8 @@ pub struct OutputSnapshot {
     pub open_files: u64,
     /// Partitions that this member holds.
     pub assigned: u64,
+    /// Absent without `delivery: exactly_once`.
+    pub transactions: Option<TransactionsSnapshot>,
 }
 
 /// One Kafka client that produces.
@@ -255,6 +257,12 @@ pub(crate) mod sample {
                 lag: vec![("web".to_owned(), 0, 11), ("web".to_owned(), 1, 0)],
                 open_files: 2,
                 assigned: 2,
+                transactions: Some(TransactionsSnapshot {
+                    committed: 6,
+                    aborted: 2,
+                    in_doubt: 1,
+                    last_commit: Some(1_795_246_090.25),
+                }),
             }],
             producers: vec![ProducerSnapshot {
                 cluster: "main".to_owned(),

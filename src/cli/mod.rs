@@ -14,6 +14,7 @@ pub mod exit;
 pub mod kafka;
 pub mod load;
 mod man;
+mod outputs;
 mod partition_of;
 mod probe;
 mod produce;
@@ -63,6 +64,9 @@ enum Command {
     /// Show where each file stands, and change it by hand
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
+    /// Settle the files of outputs by hand
+    #[command(subcommand)]
+    Outputs(outputs::OutputsCommand),
     /// Show what was set aside, and send it again
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
@@ -152,6 +156,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Produce(args) => produce::produce(*args),
         Command::Consume(args) => consume::consume(&args),
         Command::Checkpoints(command) => checkpoints::checkpoints(&command),
+        Command::Outputs(command) => outputs::outputs(&command),
         Command::DeadLetters(command) => dead_letters::dead_letters(&command),
         Command::Topics(command) => kafka::topics::topics(&command),
         Command::Groups(command) => kafka::groups::groups(&command),

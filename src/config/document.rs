@@ -15,7 +15,7 @@ use crate::kafka::settings::{
     Acks, Brokers, Codec, Compression, ConsumeFrom, Delivery, Hash, Isolation, Linger, OnRefused,
     OutOfRange, Partitioner, SaslSettings, TlsSettings,
 };
-use crate::output::file::settings::{OutputFormat, Sync};
+use crate::output::file::settings::{Delivery as OutputDelivery, OutputFormat, Sync};
 use crate::yaml::{Entry, Node, Spanned};
 
 pub(super) fn document(root: &Node) -> Config {
@@ -393,6 +393,28 @@ fn delivery(to: &Fields<'_>) -> Spanned<Delivery> {
     )
 }
 
+fn output_delivery(to: &Fields<'_>) -> Spanned<OutputDelivery> {
+    let exactly_once = |fields: &Fields<'_>| OutputDelivery::ExactlyOnce {
+        timeout: fields.duration("timeout").unwrap_or_default(),
+    };
+    if let Some(table) = to.table_if_present("delivery", keys::OUTPUT_DELIVERY) {
+        let fields = table.table("exactly_once", keys::OUTPUT_EXACTLY_ONCE);
+        return Spanned::new(exactly_once(&fields), table.span());
+    }
+    let word = to.text("delivery");
+    word.map_or_else(
+        || Spanned::new(OutputDelivery::AtLeastOnce, to.span()),
+        |word| {
+            word.map(|word| match word.as_str() {
+                "exactly_once" => {
+                    exactly_once(&Fields::new(keys::OUTPUT_EXACTLY_ONCE, None, to.span()))
+                }
+                _ => OutputDelivery::AtLeastOnce,
+            })
+        },
+    )
+}
+
 fn acks(word: &str) -> Acks {
     match word {
         "1" => Acks::Leader,
@@ -434,7 +456,10 @@ fn output(entry: &Entry) -> Output {
             on_out_of_range: from
                 .word("on_out_of_range", out_of_range)
                 .unwrap_or_default(),
-            isolation: from.word("isolation", isolation).unwrap_or_default(),
+            isolation: from.text("isolation").map_or_else(
+                || Spanned::new(Isolation::default(), from.span()),
+                |word| word.map(|word| isolation(&word).unwrap_or_default()),
+            ),
             options: properties(&from),
         });
     let to = match fields.kind("to", keys::OUTPUT_KINDS) {
@@ -449,6 +474,7 @@ fn output(entry: &Entry) -> Output {
                 },
                 max_open_files: to.parsed("max_open_files").map_or(1, |count| count.value),
                 mode: to.mode("mode").unwrap_or_default(),
+                delivery: output_delivery(&to),
             })
         }
         None => None,

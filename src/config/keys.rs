@@ -831,9 +831,12 @@ const OUTPUT_FILE: &[Key] = &[
     ),
     Key::default(
         "delivery",
-        Shape::Word(&[word("at_least_once"), later("exactly_once")]),
+        Shape::WordOrTable(
+            &[word("at_least_once"), word("exactly_once")],
+            OUTPUT_DELIVERY,
+        ),
         "at_least_once",
-        "at_least_once: data is on disk before its offset is committed.",
+        "at_least_once: data is on disk before its offset is committed. exactly_once: offsets and lengths of files are one transaction.",
     ),
     Key::default(
         "compression",
@@ -851,6 +854,23 @@ const OUTPUT_FILE: &[Key] = &[
     Key::later("retention", &[]),
     Key::later("part_suffix", &[]),
 ];
+
+pub(super) const OUTPUT_DELIVERY: &[Key] = &[Key::required(
+    "exactly_once",
+    Shape::Table(OUTPUT_EXACTLY_ONCE),
+    "How transactions are made: { timeout: 10s }.",
+)];
+
+pub(super) const OUTPUT_EXACTLY_ONCE: &[Key] = &[Key::default(
+    "timeout",
+    Shape::Duration {
+        least: 2_000,
+        most: 900_000,
+        word: None,
+    },
+    "10s",
+    "The broker aborts a transaction that is older: so long a member that was killed can hold up those that take its partitions over.",
+)];
 
 pub(super) const SYNC: &[Key] = &[
     Key::default(

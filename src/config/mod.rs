@@ -23,7 +23,7 @@ use crate::kafka::settings::{
     Acks, Brokers, Compression, ConsumeFrom, Delivery, Isolation, Linger, OnRefused, OutOfRange,
     Partitioner, SaslSettings, TlsSettings,
 };
-use crate::output::file::settings::{OutputFormat, Sync};
+use crate::output::file::settings::{Delivery as OutputDelivery, OutputFormat, Sync};
 use crate::yaml::{Problem, Source, Span, Spanned, parse};
 pub use schema::schema;
 
@@ -244,7 +244,7 @@ pub struct Consume {
     pub group: Option<Spanned<String>>,
     pub start_at: ConsumeFrom,
     pub on_out_of_range: OutOfRange,
-    pub isolation: Isolation,
+    pub isolation: Spanned<Isolation>,
     pub options: Vec<Property>,
 }
 
@@ -256,6 +256,7 @@ pub struct FileOutput {
     pub sync: Sync,
     pub max_open_files: usize,
     pub mode: u32,
+    pub delivery: Spanned<OutputDelivery>,
 }
 
 /// What came of reading a file.

@@ -273,10 +273,14 @@ impl Daemon {
         let look = self.wired.look.clone();
         let life = match ended.part {
             Part::Input(at) => look.inputs.get(at).map(|input| (&input.life, &input.name)),
-            Part::Consumer(at) | Part::Writer(at) => look
-                .outputs
-                .get(at)
-                .map(|output| (&output.life, &output.name)),
+            Part::Consumer(at) | Part::Writer(at) => {
+                let output = look.outputs.get(at);
+                if let Some(why) = output.and_then(|output| output.consumer.status().fenced) {
+                    self.fenced = Some(why);
+                    self.begin_drain(Why::Asked);
+                }
+                output.map(|output| (&output.life, &output.name))
+            }
             Part::Producer(at) | Part::Metadata(at) => {
                 if let Part::Producer(_) = ended.part
                     && let Some((over, metadata)) = self.wired.over.get(at)

@@ -13,6 +13,8 @@
 //! | `logferry_input_last_commit_seconds` | input | since 1970 |
 //! | `logferry_output_{consumed,written,synced,committed}_{records,bytes}_total` | output | |
 //! | `logferry_output_lag_records` | output, topic, partition | |
+//! | `logferry_output_transactions_total` | output, outcome | as of inputs |
+//! | `logferry_output_last_commit_seconds` | output | since 1970; of transactions |
 //! | `logferry_producer_*` | cluster, producer | |
 //! | `logferry_budget_{capacity,used}_bytes` | | |
 //!
@@ -25,7 +27,10 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 use super::family::{Families, Labels, Values, added};
-use super::{Count, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot, SyslogSnapshot};
+use super::{
+    Count, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot, SyslogSnapshot,
+    TransactionsSnapshot,
+};
 
 /// The text of `/metrics`, with `# EOF` at its end.
 pub fn render(snapshot: &Snapshot) -> String {
@@ -247,22 +252,7 @@ fn inputs_of(families: &mut Families, inputs: &[InputSnapshot]) {
     }
     let transactions = inputs.iter().flat_map(|input| {
         let counts = input.transactions.into_iter();
-        counts.flat_map(|counts| {
-            [
-                ("committed", counts.committed),
-                ("aborted", counts.aborted),
-                ("in_doubt", counts.in_doubt),
-            ]
-            .map(|(outcome, count)| {
-                (
-                    vec![
-                        ("input", input.name.clone()),
-                        ("outcome", outcome.to_owned()),
-                    ],
-                    count,
-                )
-            })
-        })
+        counts.flat_map(|counts| ends_of("input", &input.name, counts))
     });
     families.counter(
         "input_transactions",
@@ -393,6 +383,41 @@ fn outputs_of(families: &mut Families, outputs: &[OutputSnapshot]) {
         "partitions",
         each(|output| output.assigned),
     );
+    let transactions = outputs.iter().flat_map(|output| {
+        let counts = output.transactions.into_iter();
+        counts.flat_map(|counts| ends_of("output", &output.name, counts))
+    });
+    families.counter(
+        "output_transactions",
+        "How transactions ended; in_doubt: found out later",
+        None,
+        transactions,
+    );
+    let commits = outputs.iter().filter_map(|output| {
+        Some((
+            label("output", &output.name),
+            output.transactions?.last_commit?,
+        ))
+    });
+    families.measure(
+        "output_last_commit",
+        "When a transaction was committed last, since 1970",
+        "seconds",
+        commits,
+    );
+}
+
+/// How the transactions of one pipeline ended.
+fn ends_of(kind: &'static str, name: &str, counts: TransactionsSnapshot) -> [(Labels, u64); 3] {
+    [
+        ("committed", counts.committed),
+        ("aborted", counts.aborted),
+        ("in_doubt", counts.in_doubt),
+    ]
+    .map(|(outcome, count)| {
+        let labels = vec![(kind, name.to_owned()), ("outcome", outcome.to_owned())];
+        (labels, count)
+    })
 }
 
 fn producers_of(families: &mut Families, producers: &[ProducerSnapshot]) {
@@ -499,6 +524,14 @@ mod tests {
                 &[("output", "archive"), ("partition", "0"), ("topic", "web")]
             ),
             Some(11.0)
+        );
+        assert_eq!(
+            value(
+                &samples,
+                "logferry_output_transactions_total",
+                &[("outcome", "aborted"), ("output", "archive")]
+            ),
+            Some(2.0)
         );
         assert_eq!(
             value(

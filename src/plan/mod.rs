@@ -283,7 +283,7 @@ fn output_plan(names: &Names<'_>, output: &config::Output) -> Option<OutputPlan>
             group: names.group(from)?,
             start_at: from.start_at,
             on_out_of_range: from.on_out_of_range,
-            isolation: from.isolation,
+            isolation: from.isolation.value,
             options,
         },
         to: FileOutputSettings {
@@ -292,6 +292,7 @@ fn output_plan(names: &Names<'_>, output: &config::Output) -> Option<OutputPlan>
             sync: to.sync,
             max_open_files: to.max_open_files,
             mode: to.mode,
+            delivery: to.delivery.value,
         },
     })
 }

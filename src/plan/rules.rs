@@ -21,7 +21,7 @@ use crate::yaml::{Problem, nearest};
 use amounts::{
     batches_fit, levels_fit_their_codec, lines_fit_into_records, lines_fit_into_their_share,
 };
-use delivery::exactly_once_has_what_it_needs;
+use delivery::{exactly_once_has_what_it_needs, outputs_exactly_once_have_what_they_need};
 use dress::{
     fields_are_of_json, fields_of_lines_are_few, headers_and_values_are_templates,
     times_come_from_events,
@@ -68,6 +68,7 @@ pub(super) const RULES: &[Rule] = &[
     lines_fit_into_their_share,
     batches_fit,
     exactly_once_has_what_it_needs,
+    outputs_exactly_once_have_what_they_need,
     inputs_do_not_read_what_outputs_write,
     data_dir_is_left_alone,
     outputs_do_not_share_files,

@@ -23,6 +23,7 @@ mod exactly_once;
 mod examples;
 mod fairness;
 mod file_to_kafka;
+mod files_exactly_once;
 mod groups;
 mod harness;
 mod kafka_to_file;

@@ -272,6 +272,14 @@ const ROWS: &[(&str, &[&str])] = &[
         &["of_two_daemons_with_the_same_id_one_stops_with_79_and_nothing_comes_twice"],
     ),
     (
+        "an output's member is killed",
+        &[
+            "members_that_are_killed_paused_and_stopped_by_chance_hold_each_record_once",
+            "members_that_are_killed_paused_and_stopped_by_chance_hold_each_record_at_least_once",
+            "a_member_that_slept_through_its_session_cuts_what_it_wrote",
+        ],
+    ),
+    (
         "data_dir is lost",
         &["every_line_is_there_once_after_kills_and_a_lost_data_dir_under_rotation"],
     ),

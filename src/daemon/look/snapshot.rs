@@ -144,6 +144,7 @@ impl Look {
                 .collect(),
             open_files: entries.open_files as u64,
             assigned: consumer.partitions.len() as u64,
+            transactions: consumer.transactions.map(transactions),
         }
     }
 }

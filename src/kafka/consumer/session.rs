@@ -208,11 +208,19 @@ impl Worker {
 
     /// Tells librdkafka where a partition goes on. After news of a partition it has forgotten: the batch call counts them as a record,
     /// and the next pause would skip one.
-    fn seat(&mut self, session: &mut Session, topic: &str, partition: i32) {
+    pub(super) fn seat(&mut self, session: &mut Session, topic: &str, partition: i32) {
         let Some(held) = self.assignment.held(topic, partition) else {
             return;
         };
         if held.is_leaving() {
+            return;
+        }
+        if held.next < 0 {
+            // Where it goes on is found out by asking.
+            let keys = vec![(self.name(topic), partition)];
+            self.assignment.leave(&keys);
+            let job = Job::give(keys, Why::OutOfRange, Instant::now());
+            session.jobs.push_back(job);
             return;
         }
         let place = PartitionOffset {
@@ -253,6 +261,11 @@ impl Worker {
     /// Passes on to the group what became durable.
     pub(super) fn commit(&mut self, session: &mut Session) {
         let (assignment, commits) = (&mut self.assignment, &mut session.commits);
+        if self.deciding.is_some() {
+            // They are in the group already.
+            self.consumer.tracker.take_moved(|_, _| {});
+            return;
+        }
         self.consumer.tracker.take_moved(|source, position| {
             if let Some((key, held)) = assignment.of(source) {
                 commits.want(key, held.upto(*position));
@@ -315,7 +328,7 @@ impl Worker {
             .change(|status| status.partitions = partitions);
     }
 
-    fn name(&self, topic: &str) -> Arc<str> {
+    pub(super) fn name(&self, topic: &str) -> Arc<str> {
         self.assignment.name(topic).unwrap_or_else(|| topic.into())
     }
 }

@@ -40,6 +40,7 @@ use self::intake::Way;
 use self::land::Back;
 use self::topics::Topics;
 use self::transact::Transactions;
+pub use self::transact::instance;
 use self::unassigned::Unassigned;
 pub use self::view::{ProducerState, ProducerView, TransactionsView};
 use self::waits::Waits;

@@ -485,7 +485,7 @@ impl Running {
 }
 
 /// A name that no other instance has.
-fn instance() -> String {
+pub fn instance() -> String {
     let random = RandomState::new().hash_one(std::process::id());
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let nanos = since.map_or(0, |since| since.as_nanos());

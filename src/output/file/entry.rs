@@ -14,8 +14,12 @@ use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The version of the format that this code writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+use crate::flow::Stamp;
+
+/// The newest version of the format that this code reads.
+pub const FORMAT: u32 = 2;
+/// The version of a journal without what `delivery: exactly_once` needs: an older program reads it too.
+pub const PLAIN_FORMAT: u32 = 1;
 
 const CRC_DIGITS: usize = 8;
 /// What stands between the CRC and the rest of each line's JSON.
@@ -34,6 +38,15 @@ pub enum Entry {
         files: Vec<FileLine>,
         places: Vec<PlaceLine>,
     },
+    /// From here on transactions decide about lengths. The last one that is known to be committed, if there was one.
+    Exactly { last: Option<StampLine> },
+    /// These files are durable up to these lengths, which count when this transaction is committed. What was prepared before it is.
+    Prepare {
+        stamp: StampLine,
+        files: Vec<FileLine>,
+    },
+    /// What was prepared last does not count, and is cut.
+    Void {},
 }
 
 /// What a journal says of itself.
@@ -54,6 +67,31 @@ pub struct FileLine {
     /// The inode, which tells this file from another that has its name later.
     pub id: u64,
     pub len: u64,
+}
+
+/// Names a transaction; see [`Stamp`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StampLine {
+    pub writer: String,
+    pub number: u64,
+}
+
+impl From<Stamp> for StampLine {
+    fn from(stamp: Stamp) -> Self {
+        Self {
+            writer: stamp.writer,
+            number: stamp.number,
+        }
+    }
+}
+
+impl From<StampLine> for Stamp {
+    fn from(line: StampLine) -> Self {
+        Self {
+            writer: line.writer,
+            number: line.number,
+        }
+    }
 }
 
 /// A partition and the offset that it goes on with.

@@ -18,8 +18,10 @@ use std::sync::Arc;
 use super::chunks::{Chunks, Pool};
 use super::entry::FileLine;
 use super::journal::Journal;
+use super::now;
+use super::recover::move_tail;
 use super::trouble::{Fault, Refusal, Trouble};
-use crate::disk::{Disk, DiskFile, Open, create_dirs, parent_of};
+use crate::disk::{Disk, DiskFile, Open, create_dirs, parent_of, with_suffix};
 
 /// Buffers of more files than these are given back after each sync, and a window of more is not released.
 const KEPT_BUFFERS: usize = 64;
@@ -39,6 +41,10 @@ pub struct Files {
     most_open: usize,
     /// Whether names come from data, so that what is wrong with them is the record's fault.
     by_key: bool,
+    /// What the names of files end with that are written to.
+    suffix: &'static str,
+    /// Whether only what the journal knows may stand in a file: anything else is moved aside.
+    strict: bool,
     files: Vec<OutputFile>,
     by_path: HashMap<Vec<u8>, usize>,
     /// Files of the window.
@@ -88,6 +94,8 @@ impl Files {
         mode: u32,
         most_open: usize,
         by_key: bool,
+        suffix: &'static str,
+        strict: bool,
     ) -> Self {
         Self {
             disk,
@@ -95,6 +103,8 @@ impl Files {
             mode,
             most_open: most_open.max(1),
             by_key,
+            suffix,
+            strict,
             files: Vec::new(),
             by_path: HashMap::new(),
             changed: Vec::new(),
@@ -113,7 +123,7 @@ impl Files {
         let file = self.files.len();
         self.by_path.insert(path.to_vec(), file);
         self.files.push(OutputFile {
-            path: PathBuf::from(OsStr::from_bytes(path)),
+            path: with_suffix(Path::new(OsStr::from_bytes(path)), self.suffix),
             chunks: Chunks::default(),
             handle: None,
             found: None,
@@ -321,6 +331,21 @@ impl Files {
         Ok(())
     }
 
+    /// Takes the window back and forgets it, released or not: its records are consumed again, by whoever has their partitions then. Files that
+    /// have nothing else stay until the next start: their names may come back after a power cut, with what was cut.
+    ///
+    /// # Errors
+    /// Then it is to be done again.
+    pub fn void(&mut self) -> Result<(), Trouble> {
+        self.cut_back()?;
+        for file in self.changed.drain(..) {
+            let entry = &mut self.files[file];
+            entry.chunks = Chunks::default();
+            entry.changed = false;
+        }
+        Ok(())
+    }
+
     /// Whether the journal knows the file with the length that it has.
     fn is_announced(&self, file: usize, journal: &Journal) -> bool {
         let entry = &self.files[file];
@@ -389,10 +414,16 @@ impl Files {
             _ => {
                 let known = journal.known(&entry.path);
                 let same = known.filter(|known| known.id == meta.inode);
+                let mut len = meta.len;
+                if self.strict {
+                    len = len.min(same.map_or(0, |known| known.len));
+                    keep_only(&*self.disk, &entry.path, &*handle, len, meta.len)
+                        .map_err(Trouble::with("move aside the end of", &entry.path))?;
+                }
                 entry.found = Some(Found {
                     id: meta.inode,
-                    base: meta.len,
-                    len: meta.len,
+                    base: len,
+                    len,
                     named: same.is_some_and(|known| known.synced),
                 });
             }
@@ -433,6 +464,27 @@ fn open_or_create(disk: &dyn Disk, path: &Path, mode: u32) -> io::Result<Box<dyn
     }
     create_dirs(disk, &parent_of(path), DIR_MODE)?;
     disk.open(path, Open::OrCreate { mode })
+}
+
+/// Moves aside what stands behind `len`, of the `found` bytes of a file.
+fn keep_only(
+    disk: &dyn Disk,
+    path: &Path,
+    file: &dyn DiskFile,
+    len: u64,
+    found: u64,
+) -> io::Result<()> {
+    if found <= len {
+        return Ok(());
+    }
+    let aside = move_tail(disk, path, file, len, found, &now())?;
+    file.truncate(len)?;
+    file.sync_data()?;
+    tracing::warn!(
+        path = %path.display(), bytes = found - len, aside = %aside.display(),
+        "an output file has bytes that no transaction knows; they were moved aside"
+    );
+    Ok(())
 }
 
 /// Whether the name still leads to the file that was written, and nobody else changed its length.

@@ -11,12 +11,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::entry::{self, Entry, FORMAT, FileLine, Header, PlaceLine};
+use super::entry::{self, Entry, FORMAT, FileLine, Header, PLAIN_FORMAT, PlaceLine};
 use super::places::Places;
 use crate::disk::{
     Disk, DiskFile, Open, advice, create_afresh, create_dirs, parent_of, with_suffix,
 };
-use crate::flow::Place;
+use crate::flow::{Place, Stamp};
 
 /// A journal below this size is not made smaller.
 const SMALL: u64 = 1024 * 1024;
@@ -56,7 +56,18 @@ pub struct Journal {
     files: HashMap<PathBuf, Known>,
     entries: u64,
     places: Arc<Places>,
+    /// Present when transactions decide about lengths.
+    exactly: Option<Exactly>,
     line: Vec<u8>,
+}
+
+/// What the journal knows of transactions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exactly {
+    /// The last one that is known to be committed.
+    pub last: Option<Stamp>,
+    /// What counts when that transaction is.
+    pub prepared: Option<(Stamp, Vec<FileLine>)>,
 }
 
 /// Why a journal cannot be opened.
@@ -79,6 +90,12 @@ pub enum JournalError {
         path.display()
     )]
     Newer { path: PathBuf, found: u32 },
+    #[error(
+        "the files of the output were written with `delivery: exactly_once` ({}), and what stands at their ends is not decided here: run `logferry \
+         outputs repair {output}`, which finds it out from Kafka, then start again",
+        path.display()
+    )]
+    Undecided { path: PathBuf, output: String },
 }
 
 impl Journal {
@@ -144,6 +161,7 @@ impl Journal {
             files: HashMap::new(),
             entries: 0,
             places: Arc::new(Places::new(header.id)),
+            exactly: None,
             line: Vec::new(),
         };
         for entry in &read.entries {
@@ -157,7 +175,13 @@ impl Journal {
         let id = random_id()?;
         let files = HashMap::new();
         let places = Arc::new(Places::new(id.clone()));
-        let (file, len) = write_new(&*disk, path, &id, &files, &places)?;
+        let whole = Whole {
+            id: &id,
+            files: &files,
+            places: &places,
+            exactly: None,
+        };
+        let (file, len) = write_new(&*disk, path, &whole)?;
         Ok(Self {
             disk,
             path: path.to_path_buf(),
@@ -170,6 +194,7 @@ impl Journal {
             files,
             entries: 0,
             places,
+            exactly: None,
             line: Vec::new(),
         })
     }
@@ -224,10 +249,70 @@ impl Journal {
     /// Then [`Journal::repair`] comes before anything else, and before any file is cut.
     pub fn sync(&mut self, files: Vec<FileLine>, places: Vec<PlaceLine>) -> io::Result<()> {
         self.append(&Entry::Sync { files, places })?;
+        // Now no file has bytes that the journal does not cover.
+        self.tidy();
+        Ok(())
+    }
+
+    /// What it knows of transactions; absent while none decides.
+    pub fn exactly(&self) -> Option<&Exactly> {
+        self.exactly.as_ref()
+    }
+
+    /// From now on transactions decide about lengths, or (`None`) not any more. `last` is committed, nothing is prepared, and these are the
+    /// lengths of files that were known with others, or not at all.
+    ///
+    /// # Errors
+    /// Then it is to be done again.
+    pub fn settle(&mut self, last: Option<Option<Stamp>>, files: Vec<FileLine>) -> io::Result<()> {
+        self.learn_files(&files, true);
+        self.exactly = last.map(|last| Exactly {
+            last,
+            prepared: None,
+        });
+        self.rewrite()
+    }
+
+    /// These files are durable, and count when the transaction with this stamp is committed.
+    ///
+    /// # Errors
+    /// Then [`Journal::repair`] comes before anything else.
+    pub fn prepare(&mut self, stamp: Stamp, files: Vec<FileLine>) -> io::Result<()> {
+        self.append(&Entry::Prepare {
+            stamp: stamp.into(),
+            files,
+        })
+    }
+
+    /// What was prepared counts. Nothing is written: the next entry says so.
+    pub fn committed(&mut self) {
+        let prepared = self.exactly.as_mut().and_then(|it| it.prepared.take());
+        if let Some((stamp, files)) = prepared {
+            self.learn_files(&files, true);
+            self.exactly = Some(Exactly {
+                last: Some(stamp),
+                prepared: None,
+            });
+        }
+    }
+
+    /// What was prepared does not count. Does nothing when nothing was.
+    ///
+    /// # Errors
+    /// Then [`Journal::repair`] comes before anything else.
+    pub fn void(&mut self) -> io::Result<()> {
+        let prepared = |it: &Exactly| it.prepared.is_some();
+        if self.exactly.as_ref().is_some_and(prepared) {
+            self.append(&Entry::Void {})?;
+        }
+        Ok(())
+    }
+
+    /// Makes it smaller when it has grown. Only between a commit and the next intent: any file may be forgotten then.
+    pub fn tidy(&mut self) {
         if self.len > SMALL && self.len > GROWTH * self.new_len {
-            // Now no file has bytes that the journal does not cover, so any of them may be forgotten.
             self.drop_oldest();
-            // The entry is durable; when this fails, the next one begins with a repair.
+            // What it says is durable; when this fails, the next entry begins with a repair.
             if let Err(error) = self.rewrite() {
                 tracing::warn!(
                     path = %self.path.display(), %error,
@@ -235,7 +320,6 @@ impl Journal {
                 );
             }
         }
-        Ok(())
     }
 
     /// Corrects or forgets files, after a look at what really stands on disk.
@@ -286,15 +370,25 @@ impl Journal {
 
     fn rewrite(&mut self) -> io::Result<()> {
         self.broken = true;
-        let (file, len) = write_new(&*self.disk, &self.path, &self.id, &self.files, &self.places)?;
+        let whole = Whole {
+            id: &self.id,
+            files: &self.files,
+            places: &self.places,
+            exactly: self.exactly.as_ref(),
+        };
+        let (file, len) = write_new(&*self.disk, &self.path, &whole)?;
         self.file = file;
         (self.len, self.new_len) = (len, len);
         (self.broken, self.at_home) = (false, true);
         Ok(())
     }
 
-    /// Forgets the files that were changed longest ago, but no unsynced one: its tail is known only by its intent.
+    /// Forgets the files that were changed longest ago, but no unsynced one: its tail is known only by its intent. Where transactions decide,
+    /// what the journal does not know does not count, so it forgets nothing.
     fn drop_oldest(&mut self) {
+        if self.exactly.is_some() {
+            return;
+        }
         let Some(surplus) = self.files.len().checked_sub(KEPT_FILES + 1) else {
             return;
         };
@@ -308,7 +402,28 @@ impl Journal {
     fn learn(&mut self, entry: &Entry) {
         let (files, synced) = match entry {
             Entry::Journal(_) => return,
-            Entry::Intent { files } => (files, false),
+            Entry::Exactly { last } => {
+                let exactly = self.exactly.get_or_insert_default();
+                exactly.last = last.clone().map(Stamp::from);
+                return;
+            }
+            Entry::Prepare { stamp, files } => {
+                self.committed();
+                let exactly = self.exactly.get_or_insert_default();
+                exactly.prepared = Some((stamp.clone().into(), files.clone()));
+                return;
+            }
+            Entry::Void {} => {
+                if let Some(exactly) = &mut self.exactly {
+                    exactly.prepared = None;
+                }
+                return;
+            }
+            Entry::Intent { files } => {
+                // A window begins only when the one before it counts.
+                self.committed();
+                (files, false)
+            }
             Entry::Sync { files, places } => {
                 for line in places {
                     let place = Place {
@@ -320,6 +435,10 @@ impl Journal {
                 (files, true)
             }
         };
+        self.learn_files(files, synced);
+    }
+
+    fn learn_files(&mut self, files: &[FileLine], synced: bool) {
         for line in files {
             self.entries += 1;
             let known = Known {
@@ -336,19 +455,26 @@ impl Journal {
     }
 }
 
+/// What a whole journal says.
+struct Whole<'a> {
+    id: &'a str,
+    files: &'a HashMap<PathBuf, Known>,
+    places: &'a Places,
+    exactly: Option<&'a Exactly>,
+}
+
 /// Writes a whole journal under another name, makes it durable, and gives it its name.
 fn write_new(
     disk: &dyn Disk,
     path: &Path,
-    id: &str,
-    files: &HashMap<PathBuf, Known>,
-    places: &Places,
+    whole: &Whole<'_>,
 ) -> io::Result<(Box<dyn DiskFile>, u64)> {
+    let (files, places) = (whole.files, whole.places);
     let fresh = with_suffix(path, ".new");
     let file = create_afresh(disk, &fresh, MODE)?;
     let header = Header {
-        format: FORMAT,
-        id: id.to_owned(),
+        format: whole.exactly.map_or(PLAIN_FORMAT, |_| FORMAT),
+        id: whole.id.to_owned(),
         inode: file.metadata()?.inode,
     };
     let mut bytes = Vec::new();
@@ -383,6 +509,14 @@ fn write_new(
     }
     if !intended.is_empty() {
         Entry::Intent { files: intended }.push_line(&mut bytes);
+    }
+    if let Some(Exactly { last, prepared }) = whole.exactly {
+        let last = last.clone().map(Into::into);
+        Entry::Exactly { last }.push_line(&mut bytes);
+        if let Some((stamp, files)) = prepared.clone() {
+            let stamp = stamp.into();
+            Entry::Prepare { stamp, files }.push_line(&mut bytes);
+        }
     }
     file.write_at(&bytes, 0)?;
     file.sync_data()?;

@@ -14,14 +14,18 @@
 
 pub mod chunks;
 pub mod confined;
+mod deciding;
 pub mod entry;
 pub mod files;
+pub mod folder;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod journal;
 pub mod path;
 pub mod places;
 pub mod recover;
+pub mod repair;
+pub mod resume;
 pub mod settings;
 pub mod trouble;
 pub mod writer;
@@ -37,7 +41,7 @@ use std::time::{Duration, Instant};
 use self::files::Files;
 use self::journal::{Journal, JournalError};
 use self::path::PathMaker;
-use self::settings::FileOutputSettings;
+use self::settings::{Delivery, FileOutputSettings};
 use self::trouble::{Fault, Trouble};
 use self::writer::{Parts, Refuse, Writer};
 use super::books::OutputBooks;
@@ -45,6 +49,9 @@ use super::codec::Codec;
 use crate::disk::Disk;
 use crate::flow::{Backoff, Bell, Durable, Fetched, Received, Receiver, Ring, Stop};
 use crate::template::PathTemplate;
+
+/// What the names of files end with that transactions decide about.
+pub const PART: &str = ".part";
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -76,6 +83,7 @@ pub struct Setup {
 pub struct FileOutput {
     name: String,
     settings: FileOutputSettings,
+    folder: PathBuf,
     files: Arc<dyn Disk>,
     books: Arc<OutputBooks>,
     hold: u64,
@@ -97,6 +105,12 @@ impl FileOutput {
         let path = journal_path(&setup.data_dir, &setup.name);
         let journal = Journal::open(setup.disk, &path, &now())?;
         let durable: Arc<dyn Durable> = journal.places().clone();
+        if setup.settings.delivery == Delivery::AtLeastOnce && journal.exactly().is_some() {
+            return Err(JournalError::Undecided {
+                path,
+                output: setup.name,
+            });
+        }
         let folder = PathBuf::from(setup.template.literal_folder());
         let paths = PathMaker::new(setup.template);
         let files = Files::new(
@@ -105,6 +119,11 @@ impl FileOutput {
             setup.settings.mode,
             setup.settings.max_open_files,
             paths.by_key(),
+            match setup.settings.delivery {
+                Delivery::AtLeastOnce => "",
+                Delivery::ExactlyOnce { .. } => PART,
+            },
+            setup.settings.delivery != Delivery::AtLeastOnce,
         );
         let writer = Writer::new(Parts {
             journal,
@@ -117,6 +136,7 @@ impl FileOutput {
         Ok(Self {
             name: setup.name,
             settings: setup.settings,
+            folder,
             files: setup.files,
             books: setup.books,
             hold: setup.hold,
@@ -130,17 +150,32 @@ impl FileOutput {
         self.durable.clone()
     }
 
+    /// How many bytes a window can have, over all files.
+    fn longest(&self) -> u64 {
+        let longest = self.settings.sync.bytes.saturating_mul(2);
+        longest.saturating_add(BATCH_SLACK)
+    }
+
     /// Brings the files to what the journal says.
     fn recover(&mut self) -> Result<(), Trouble> {
-        let longest = self.settings.sync.bytes.saturating_mul(2);
-        let longest = longest.saturating_add(BATCH_SLACK);
-        let found = recover::recover(&*self.files, self.writer.journal(), longest, &now())?;
+        let longest = self.longest();
+        let found = recover::recover(
+            &*self.files,
+            self.writer.journal(),
+            longest,
+            recover::Trust::Journal,
+            &now(),
+        )?;
+        self.tell(&found);
+        Ok(())
+    }
+
+    fn tell(&self, found: &recover::Findings) {
         self.books.change(|entries| {
             entries.missing_files += found.missing_files;
             entries.cut_bytes += found.cut_bytes;
             entries.moved_tails += found.moved_tails;
         });
-        Ok(())
     }
 
     /// How long until the window must be synced: zero when it is due, nothing when there is none.
@@ -154,6 +189,9 @@ impl FileOutput {
         Some(self.settings.sync.every.saturating_sub(since.elapsed()))
     }
 }
+
+/// The same as [`run`] where records and offsets are one transaction: what is durable is proposed, and settled when it counts.
+pub use deciding::run_exactly_once;
 
 /// Writes what comes through `from` until it is closed (everything is then durable and settled) or `stop` is hard. `bell` is the one that
 /// the pipe rings for its receiver. Blocks; for a thread of its own.
@@ -285,7 +323,7 @@ impl Pause {
 }
 
 /// The time as part of a file's name.
-fn now() -> String {
+pub fn now() -> String {
     jiff::Timestamp::now()
         .strftime("%Y%m%dT%H%M%SZ")
         .to_string()

@@ -13,6 +13,17 @@ pub struct FileOutputSettings {
     pub max_open_files: usize,
     /// Permission bits of new files.
     pub mode: u32,
+    pub delivery: Delivery,
+}
+
+/// What a record's offset and its bytes have to do with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Delivery {
+    /// Bytes are durable before the offset is committed.
+    #[default]
+    AtLeastOnce,
+    /// Offsets and lengths are one transaction, which the brokers abort when it is older than `timeout`.
+    ExactlyOnce { timeout: Duration },
 }
 
 /// How a consumed record becomes bytes.

@@ -1,5 +1,7 @@
 //! The output as a whole, on disks that crash, fill up and fail.
 
+mod exactly;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -75,6 +77,7 @@ fn setup(template: &str, most_open: usize, disk: Arc<dyn Disk>, files: Arc<dyn D
             },
             max_open_files: most_open,
             mode: 0o640,
+            delivery: settings::Delivery::AtLeastOnce,
         },
         template: PathTemplate::parse(template).unwrap(),
         data_dir: PathBuf::from("/data"),
@@ -486,6 +489,10 @@ impl crate::flow::Settle for RecordedSettlement {
 
     fn abandon(&self, _: &[(SourceId, crate::flow::EntryId)]) {
         self.0.say("abandon", Path::new(""));
+    }
+
+    fn annul(&self, _: &[(SourceId, crate::flow::EntryId)], _: crate::flow::Count) {
+        self.0.say("annul", Path::new(""));
     }
 }
 

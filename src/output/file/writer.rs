@@ -21,12 +21,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::chunks::FULL;
-use super::entry::PlaceLine;
+use super::entry::{FileLine, PlaceLine};
 use super::files::Files;
 use super::journal::Journal;
 use super::path::PathMaker;
 use super::trouble::{Fault, Refusal, Trouble};
-use crate::flow::{Charge, Consumed, Count, Outcome, Receipt, RecordView};
+use crate::flow::{
+    Charge, Consumed, Count, EntryId, Outcome, Receipt, RecordView, SourceId, Stamp,
+};
 use crate::output::books::OutputBooks;
 use crate::output::codec::Codec;
 
@@ -75,6 +77,14 @@ pub struct Writer {
     charged: u64,
     since: Option<Instant>,
     failed: bool,
+    /// How long it took to make durable what waits for its transaction.
+    preparing: Duration,
+}
+
+/// What is durable, and counts when a transaction does.
+pub struct Prepared {
+    pub files: Vec<FileLine>,
+    pub entries: Vec<(SourceId, EntryId)>,
 }
 
 /// A batch of the window.
@@ -123,6 +133,7 @@ impl Writer {
             charged: 0,
             since: None,
             failed: false,
+            preparing: Duration::ZERO,
         }
     }
 
@@ -352,6 +363,90 @@ impl Writer {
         Ok(())
     }
 
+    /// Encodes what was taken, makes all of it durable, and tells the journal that it counts when the transaction with this stamp does. Gives
+    /// the changed files and all entries; nothing when nothing waits. Until [`Writer::committed`] or [`Writer::void`] nothing is to be taken.
+    ///
+    /// # Errors
+    /// Then [`Writer::begin_again`] comes first.
+    pub fn prepare(&mut self, stamp: Stamp) -> Result<Option<Prepared>, Fault> {
+        self.encode()?;
+        if self.held.is_empty() {
+            return Ok(None);
+        }
+        let started = Instant::now();
+        match self.make_prepared(stamp) {
+            Ok(files) => {
+                self.preparing = started.elapsed();
+                let entries = self.held.iter();
+                let entries = entries.flat_map(|held| held.receipt.entries().iter().copied());
+                Ok(Some(Prepared {
+                    files,
+                    entries: entries.collect(),
+                }))
+            }
+            Err(fault) => {
+                self.failed = true;
+                Err(fault)
+            }
+        }
+    }
+
+    /// What was prepared counts: it is settled.
+    pub fn committed(&mut self) {
+        let Parts {
+            journal,
+            files,
+            paths,
+            ..
+        } = &mut self.parts;
+        journal.committed();
+        journal.tidy();
+        if files.commit() {
+            paths.forget();
+        }
+        self.settle(self.preparing);
+    }
+
+    /// Nothing of the window counts: the files are cut, and everything held is given up.
+    ///
+    /// # Errors
+    /// Then it is to be done again.
+    pub fn void(&mut self) -> Result<(), Trouble> {
+        let Parts { journal, files, .. } = &mut self.parts;
+        let told = journal.repair().and_then(|()| journal.void());
+        told.map_err(Trouble::with("write the journal", journal.path()))?;
+        files.void()?;
+        let mut gone = Count::default();
+        for held in self.held.drain(..) {
+            let released = held.count;
+            let count = match &held.records {
+                Some(records) if !held.counted => (0..records.len())
+                    .map(|at| count_of(&records.get(at)))
+                    .fold(Count::default(), |mut sum, count| {
+                        sum += count;
+                        sum
+                    }),
+                _ => {
+                    gone += released;
+                    released
+                }
+            };
+            held.receipt.annul(count);
+        }
+        self.parts.books.change(|entries| entries.consumed -= gone);
+        self.end_window();
+        self.failed = false;
+        Ok(())
+    }
+
+    fn make_prepared(&mut self, stamp: Stamp) -> Result<Vec<FileLine>, Fault> {
+        let Parts { journal, files, .. } = &mut self.parts;
+        let changed = files.sync(journal)?;
+        let written = journal.prepare(stamp, changed.clone());
+        written.map_err(Trouble::with("write the journal", journal.path()))?;
+        Ok(changed)
+    }
+
     fn make_durable(&mut self) -> Result<(), Fault> {
         let Parts {
             journal,
@@ -406,6 +501,10 @@ impl Writer {
             drop(held.records);
             drop(held.charge);
         }
+        self.end_window();
+    }
+
+    fn end_window(&mut self) {
         self.clear_window();
         self.point.ends.clear();
         self.point.tally = Tally::default();
