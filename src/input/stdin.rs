@@ -365,7 +365,7 @@ mod tests {
                 tracker: tracker.clone(),
                 share: Budget::split(memory, 1).1.remove(0),
                 arenas: Arenas::new(2),
-                sender,
+                sender: sender.into(),
                 bell: ring,
                 stop: stop.clone(),
             },

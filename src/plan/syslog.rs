@@ -47,6 +47,7 @@ pub(super) fn settings(
         idle_timeout: from.idle_timeout,
         receive_buffer: from.receive_buffer,
         mode: from.mode,
+        spool: from.spool,
         dress: DressSettings {
             topic: names.topic(input).ok()??.source(),
             key: names.key(input).ok()?.map(|key| key.source()),

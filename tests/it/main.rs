@@ -32,6 +32,7 @@ mod positions;
 mod produce;
 mod readme;
 mod soak;
+mod spool;
 mod status;
 mod stdin;
 mod syslog;
