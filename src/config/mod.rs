@@ -398,8 +398,9 @@ outputs:
         ] {
             assert_eq!(input(off), [], "{off}");
         }
-        let (_, problems) =
-            read_text("inputs: { a: { from: { type: stdin }, to: { topic: t, partition: 3 } } }");
+        let (_, problems) = read_text(
+            "include: [b.yaml]\ninputs: { a: { from: { type: stdin }, to: { topic: t } } }",
+        );
         assert_eq!(problems.len(), 1);
         assert!(problems[0].message.ends_with("is not built yet"));
     }
