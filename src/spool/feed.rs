@@ -379,7 +379,7 @@ impl Feed {
             let left: Vec<u64> = state.segments.iter().map(|it| it.first).collect();
             (left, state.has_ended)
         };
-        let mut finish = || -> std::io::Result<()> {
+        let finish = || -> std::io::Result<()> {
             for segment in left {
                 self.folder.read_only(segment)?.sync_data()?;
             }
