@@ -9,10 +9,12 @@ mod checkpoints;
 mod completions;
 mod console;
 mod consume;
+mod dead_letters;
 pub mod exit;
 pub mod kafka;
 pub mod load;
 mod man;
+mod partition_of;
 mod probe;
 mod produce;
 pub mod run;
@@ -61,12 +63,17 @@ enum Command {
     /// Show where each file stands, and change it by hand
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
+    /// Show what was set aside, and send it again
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
     /// Show, make and delete topics
     #[command(subcommand)]
     Topics(kafka::topics::TopicsCommand),
     /// Show consumer groups and what they lag behind, and put their offsets elsewhere
     #[command(subcommand)]
     Groups(kafka::groups::GroupsCommand),
+    /// Tell which partition each known hash gives a key
+    PartitionOf(partition_of::PartitionOfArgs),
     /// Print a JSON Schema of the configuration, for editors
     Schema,
     /// Print the manual page
@@ -145,8 +152,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Produce(args) => produce::produce(*args),
         Command::Consume(args) => consume::consume(&args),
         Command::Checkpoints(command) => checkpoints::checkpoints(&command),
+        Command::DeadLetters(command) => dead_letters::dead_letters(&command),
         Command::Topics(command) => kafka::topics::topics(&command),
         Command::Groups(command) => kafka::groups::groups(&command),
+        Command::PartitionOf(args) => partition_of::partition_of(&args),
         Command::Schema => schema::schema(),
         Command::Man => man::man(),
         Command::Completions { shell } => completions::completions(shell),
@@ -230,9 +239,9 @@ mod tests {
                     continue;
                 };
                 let line = shown[at..].trim();
-                if !line.starts_with("logferry produce -")
-                    && !line.starts_with("logferry consume -")
-                {
+                let shown = ["produce -", "consume -", "partition-of ", "dead-letters "];
+                let rest = line.get(9..).unwrap_or_default();
+                if !shown.iter().any(|command| rest.starts_with(command)) {
                     continue;
                 }
                 lines += 1;

@@ -20,3 +20,4 @@ pub mod rebalance;
 pub mod route;
 pub mod settings;
 pub mod transaction;
+pub mod trouble;

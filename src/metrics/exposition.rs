@@ -627,7 +627,8 @@ mod tests {
         assert!(
             !samples
                 .iter()
-                .any(|sample| sample.name.contains("oldest") || sample.name.contains("round_trip"))
+                .any(|sample| sample.name.contains("oldest_unread")
+                    || sample.name.contains("round_trip"))
         );
     }
 

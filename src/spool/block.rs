@@ -91,6 +91,12 @@ pub fn write(
     Ok(())
 }
 
+/// Stands for a span that is not there. No text is so long.
+const ABSENT: Span = Span {
+    start: 0,
+    len: u32::MAX,
+};
+
 /// A batch that no block can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
@@ -104,33 +110,43 @@ fn body(out: &mut Vec<u8>, contents: &Contents<'_>) -> Result<(), TooLong> {
     } = contents;
     // Taken apart by name, so that nothing new is forgotten here.
     let Extras {
+        text: pieces,
         keys,
+        places,
         timestamps,
         headers,
         header_names,
+        topics,
+        topic_names,
     } = extras;
     let lens = [
         text.len(),
+        pieces.len(),
         records.len(),
         keys.len(),
+        places.len(),
         timestamps.len(),
         header_names.len(),
         headers.len(),
+        topic_names.len(),
+        topics.len(),
         runs.len(),
     ];
-    out.reserve(text.len() + records.len() * 20 + (keys.len() + headers.len()) * 8 + 64);
+    let spans = keys.len() + places.len() + headers.len();
+    out.reserve(text.len() + pieces.len() + records.len() * 32 + spans * 8 + 64);
     for len in lens {
         push_len(out, len)?;
     }
     out.extend_from_slice(text);
+    out.extend_from_slice(pieces);
     for record in *records {
         push_span(out, record.value);
         for number in [record.at, record.bytes, record.lines] {
             out.extend_from_slice(&number.to_le_bytes());
         }
     }
-    for key in keys {
-        push_span(out, *key);
+    for span in keys.iter().chain(places) {
+        push_span(out, span.unwrap_or(ABSENT));
     }
     for time in timestamps {
         out.extend_from_slice(&time.to_le_bytes());
@@ -139,16 +155,18 @@ fn body(out: &mut Vec<u8>, contents: &Contents<'_>) -> Result<(), TooLong> {
         push_text(out, name.as_bytes())?;
     }
     for header in headers {
-        push_span(out, *header);
+        push_span(out, header.unwrap_or(ABSENT));
+    }
+    for name in topic_names {
+        push_text(out, name.as_bytes())?;
+    }
+    for topic in topics {
+        out.extend_from_slice(&topic.to_le_bytes());
     }
     for run in *runs {
         out.extend_from_slice(&run.base.to_le_bytes());
         out.extend_from_slice(&run.records.start.to_le_bytes());
         out.extend_from_slice(&run.records.end.to_le_bytes());
-        out.push(u8::from(run.topic.is_some()));
-        if let Some(topic) = &run.topic {
-            push_text(out, topic.as_bytes())?;
-        }
     }
     Ok(())
 }
@@ -197,10 +215,11 @@ pub fn find(bytes: &[u8], least: u64, is_end: bool) -> Found {
             None if next(bytes, least).is_none() => return Found::Torn,
             None => {}
         }
-    } else if bytes.len() < HEAD && !is_end {
-        return Found::Torn;
-    } else if is_end && (is_short(bytes) || bytes.iter().all(|byte| *byte == 0)) {
-        return Found::Torn;
+    } else {
+        let is_begun = is_short(bytes) || bytes.iter().all(|byte| *byte == 0);
+        if (is_end && is_begun) || (!is_end && bytes.len() < HEAD) {
+            return Found::Torn;
+        }
     }
     Found::Damage(next(bytes, least).unwrap_or(bytes.len()))
 }
@@ -253,28 +272,48 @@ pub struct Body<'a> {
     pub text: &'a [u8],
     records: Vec<Record>,
     extras: Extras,
-    runs: Vec<(u64, Range<u32>, Option<&'a str>)>,
+    runs: Vec<(u64, Range<u32>)>,
 }
 
 impl<'a> Body<'a> {
     /// `None`: it is not what this version writes.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         let mut cut = Cut(bytes);
-        let mut lens = [0; 7];
+        let mut lens = [0; 11];
         for len in &mut lens {
             *len = cut.u32()? as usize;
         }
-        let [text, records, keys, timestamps, names, headers, runs] = lens;
+        let [
+            text,
+            pieces,
+            records,
+            keys,
+            places,
+            timestamps,
+            names,
+            headers,
+            topic_names,
+            topics,
+            runs,
+        ] = lens;
         let fits = |len: usize| len == 0 || len == records;
         if records == 0
             || !fits(keys)
+            || !fits(places)
+            || !fits(topics)
             || !fits(timestamps)
             || headers != records.checked_mul(names)?
         {
             return None;
         }
-        let text = cut.take(text)?;
+        let (text, pieces) = (cut.take(text)?, cut.take(pieces)?);
         let is_inside = |span: &Span| span.range().end <= text.len();
+        let piece = |cut: &mut Cut<'_>| match cut.span() {
+            Some(ABSENT) => Some(None),
+            span => span
+                .filter(|span| span.range().end <= pieces.len())
+                .map(Some),
+        };
         let records = cut.many(records, 20, |cut| {
             let value = cut.span().filter(is_inside)?;
             let (at, bytes, lines) = (cut.u32()?, cut.u32()?, cut.u32()?);
@@ -285,29 +324,36 @@ impl<'a> Body<'a> {
                 lines,
             })
         })?;
-        let keys = cut.many(keys, 8, |cut| cut.span().filter(is_inside))?;
+        let (keys, places) = (cut.many(keys, 8, piece)?, cut.many(places, 8, piece)?);
         let timestamps = cut.many(timestamps, 8, |cut| Some(i64::from_le_bytes(cut.array()?)))?;
         let names = cut.many(names, 4, |cut| CString::new(cut.text()?).ok())?;
-        let headers = cut.many(headers, 8, |cut| cut.span().filter(is_inside))?;
+        let headers = cut.many(headers, 8, piece)?;
+        let topic_names = cut.many(topic_names, 4, |cut| {
+            let name = std::str::from_utf8(cut.text()?).ok()?;
+            Some(Arc::from(name))
+        })?;
+        let topics = cut.many(topics, 4, |cut| {
+            cut.u32()
+                .filter(|topic| (*topic as usize) < topic_names.len())
+        })?;
         let mut last = 0;
-        let runs = cut.many(runs, 17, |cut| {
+        let runs = cut.many(runs, 16, |cut| {
             let (base, range) = (cut.u64()?, cut.u32()?..cut.u32()?);
             if range.start != last || range.is_empty() {
                 return None;
             }
             last = range.end;
-            let topic = match cut.array::<1>()? {
-                [0] => None,
-                [1] => Some(std::str::from_utf8(cut.text()?).ok()?),
-                _ => return None,
-            };
-            Some((base, range, topic))
+            Some((base, range))
         })?;
         let extras = Extras {
+            text: pieces.to_vec(),
             keys,
+            places,
             timestamps,
             headers,
             header_names: names.into(),
+            topics,
+            topic_names,
         };
         let is_whole = cut.0.is_empty() && last as usize == records.len();
         is_whole.then_some(Self {
@@ -323,10 +369,16 @@ impl<'a> Body<'a> {
         let (own, other) = (&self.extras, &parts.extras);
         let is_alike = parts.records.is_empty()
             || own.keys.is_empty() == other.keys.is_empty()
+                && own.places.is_empty() == other.places.is_empty()
+                && own.topics.is_empty() == other.topics.is_empty()
                 && own.timestamps.is_empty() == other.timestamps.is_empty()
                 && own.header_names == other.header_names;
         let most = u32::MAX as usize - self.records.len();
-        is_alike && parts.records.len() < most && self.text.len() <= parts.arena.room()
+        let pieces = own.text.len() + other.text.len();
+        is_alike
+            && parts.records.len() < most
+            && pieces < u32::MAX as usize
+            && self.text.len() <= parts.arena.room()
     }
 
     /// Appends its records to those of a batch into which it [`Body::fits`].
@@ -335,42 +387,59 @@ impl<'a> Body<'a> {
         let first = u32::try_from(parts.records.len()).unwrap_or(u32::MAX);
         let fits = parts.arena.push(self.text);
         debug_assert!(fits, "it was asked whether it fits");
-        let moved = |span: Span| Span {
+        let moved = |span: Span, base| Span {
             start: span.start + base,
             len: span.len,
         };
         let records = self.records.into_iter().map(|record| Record {
-            value: moved(record.value),
+            value: moved(record.value, base),
             ..record
         });
         parts.records.extend(records);
         let Extras {
+            text,
             keys,
+            places,
             timestamps,
             headers,
             header_names,
+            topics,
+            topic_names,
         } = self.extras;
-        parts.extras.keys.extend(keys.into_iter().map(moved));
-        parts.extras.timestamps.extend(timestamps);
-        parts.extras.headers.extend(headers.into_iter().map(moved));
+        let extras = &mut parts.extras;
+        let base = u32::try_from(extras.text.len()).unwrap_or(u32::MAX);
+        let moved = |span: Option<Span>| span.map(|span| moved(span, base));
+        extras.text.extend_from_slice(&text);
+        extras.keys.extend(keys.into_iter().map(moved));
+        extras.places.extend(places.into_iter().map(moved));
+        extras.timestamps.extend(timestamps);
+        extras.headers.extend(headers.into_iter().map(moved));
         if first == 0 {
-            parts.extras.header_names = header_names;
+            extras.header_names = header_names;
         }
-        for (base, records, topic) in self.runs {
-            // Neighbours mostly go to the same topic: one text serves them.
-            let known = parts.runs.last().and_then(|run| run.topic.clone());
-            let topic = topic.map(|topic| match known {
-                Some(known) if *known == *topic => known,
-                _ => topic.into(),
-            });
+        let numbers = topic_names.into_iter().map(|name| number(name, extras));
+        let numbers: Vec<u32> = numbers.collect();
+        let topics = topics.into_iter().map(|topic| numbers[topic as usize]);
+        parts.extras.topics.extend(topics);
+        for (base, records) in self.runs {
             parts.runs.push(Run {
                 origin: origin.clone(),
                 base,
                 records: records.start + first..records.end + first,
-                topic,
             });
         }
     }
+}
+
+/// The number of a topic's name, which is added when it is not there yet.
+fn number(name: Arc<str>, extras: &mut Extras) -> u32 {
+    let names = &mut extras.topic_names;
+    let known = names.iter().position(|known| *known == name);
+    let at = known.unwrap_or_else(|| {
+        names.push(name);
+        names.len() - 1
+    });
+    at as u32
 }
 
 /// Bytes that are taken from the front.

@@ -79,10 +79,18 @@ fn append(body: Body<'_>) {
         path: None,
     });
     body.append(&mut parts, &origin);
-    let text = parts.arena.filled();
-    let spans = parts.records.iter().map(|record| &record.value);
-    for span in spans.chain(&parts.extras.keys).chain(&parts.extras.headers) {
-        let _ = &text[span.range()];
+    let (text, extras) = (parts.arena.filled(), &parts.extras);
+    for (at, record) in parts.records.iter().enumerate() {
+        let _ = &text[record.value.range()];
+        let _ = (
+            extras.key_of(at),
+            extras.place_of(at),
+            extras.headers_of(at).count(),
+        );
+        let _ = extras
+            .topics
+            .get(at)
+            .map(|topic| &extras.topic_names[*topic as usize]);
     }
     let last = parts.runs.last().map(|run| run.records.end as usize);
     assert_eq!(last, Some(parts.records.len()));
@@ -103,7 +111,6 @@ fn push(bytes: &mut Vec<u8>, number: u64, line: &[u8]) {
         }),
         base: number,
         records: 0..1,
-        topic: None,
     }];
     let contents = Contents {
         text: line,

@@ -17,6 +17,7 @@ use super::segments::{Folder, Recovered, Segment};
 use super::settings::{Mode, SpoolSettings, Sync};
 use crate::disk::{Disk, DiskFile, advice};
 use crate::flow::arena::ARENA_BYTES;
+use crate::flow::budget::RECORD_OVERHEAD;
 use crate::flow::{
     Arena, Arenas, Batch, Bell, Books, Budget, Charge, Count, Extras, Record, Ring, Run, Sender,
     Share, Stop, TrySend, batch,
@@ -280,6 +281,8 @@ impl State {
 /// What an input hands on.
 pub struct Parcel {
     pub arena: Arena,
+    /// The values of the records, where they are not in the arena.
+    pub made: Option<Vec<u8>>,
     pub records: Vec<Record>,
     pub runs: Vec<Run>,
     pub extras: Extras,
@@ -329,8 +332,11 @@ impl Writer {
         let Some(parcel) = hand.as_ref() else {
             return Ok(());
         };
-        let (count, bytes) = (batch::count(&parcel.records), parcel.charge.bytes());
-        let (time, least) = (now(), HEAD + parcel.arena.len() + parcel.records.len() * 20);
+        let (count, bytes) = (batch::count(&parcel.records), parcel.weight());
+        let (time, least) = (
+            now(),
+            HEAD + parcel.text().len() + parcel.records.len() * 20,
+        );
         let shared = self.shared.clone();
         let number = {
             let mut state = shared.lock();
@@ -416,7 +422,7 @@ impl Writer {
     /// Writes a block behind the last one, durably if that was asked for.
     fn write(&mut self, head: (u64, i64, Count), parcel: &Parcel) -> io::Result<()> {
         let contents = Contents {
-            text: parcel.arena.filled(),
+            text: parcel.text(),
             records: &parcel.records,
             runs: &parcel.runs,
             extras: &parcel.extras,
@@ -500,9 +506,21 @@ impl Drop for Writer {
 }
 
 impl Parcel {
+    fn text(&self) -> &[u8] {
+        self.made.as_deref().unwrap_or(self.arena.filled())
+    }
+
+    /// Bytes that it needs in memory, for the budget.
+    fn weight(&self) -> u64 {
+        let made = self.made.as_ref().map_or(0, Vec::capacity);
+        let more = made.saturating_sub(self.arena.capacity()) as u64;
+        let records = self.records.len() as u64 * RECORD_OVERHEAD;
+        self.charge.bytes() + more + records + self.extras.bytes()
+    }
+
     fn into_batch(self, receipt: crate::flow::Receipt, charge: Charge) -> Batch {
         Batch {
-            arena: self.arena,
+            arena: self.made.map_or(self.arena, Arena::of),
             records: self.records,
             runs: self.runs,
             extras: self.extras,

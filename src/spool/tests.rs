@@ -87,6 +87,7 @@ impl Rig {
         let len = u32::try_from(text.len()).unwrap();
         let mut hand = Some(Parcel {
             arena,
+            made: None,
             records: vec![Record {
                 value: Span { start: 0, len },
                 at: 0,
@@ -97,9 +98,12 @@ impl Rig {
                 origin: origin(),
                 base: number,
                 records: 0..1,
-                topic: Some("t".into()),
             }],
-            extras: Extras::default(),
+            extras: Extras {
+                topics: vec![0],
+                topic_names: vec!["t".into()],
+                ..Extras::default()
+            },
             charge: self.input_share.try_take(text.len() as u64).unwrap(),
         });
         let put = self.writer.as_mut().unwrap().put(&mut hand);
@@ -129,7 +133,8 @@ impl Rig {
             for record in 0..batch.records.len() {
                 let text = std::str::from_utf8(&batch.value(record)[..8]).unwrap();
                 self.sent.push(text.parse().unwrap());
-                assert_eq!(batch.run_of(record).topic.as_deref(), Some("t"));
+                let topic = batch.extras.topics[record] as usize;
+                assert_eq!(&*batch.extras.topic_names[topic], "t");
                 assert_eq!(batch.position_of(record), *self.sent.last().unwrap());
             }
             self.under_way.push(batch);
@@ -310,7 +315,7 @@ fn an_end_waits_until_everything_is_acknowledged() {
 #[test]
 fn a_damaged_segment_is_set_aside_and_the_rest_of_it_sent() {
     // Of the first block a body and a head, of the second one a head and a body.
-    for (at, lost) in [(HEAD + 40, 0), (3, 0), (230, 1), (230 + HEAD, 1)] {
+    for (at, lost) in [(HEAD + 40, 0), (3, 0), (3, 1), (HEAD, 1)] {
         let mut rig = Rig::start(&ModelDisk::new(), ALWAYS, 1).unwrap();
         for number in 0..5 {
             rig.put(number, 100).unwrap();
@@ -318,9 +323,11 @@ fn a_damaged_segment_is_set_aside_and_the_rest_of_it_sent() {
         let name = rig.files().remove(0);
         let path = Path::new(DIR).join(&name);
         let file = rig.disk.open(&path, crate::disk::Open::Existing).unwrap();
+        // All blocks have the same size.
+        let at = at as u64 + lost * file.len().unwrap() / 5;
         let mut byte = [0];
-        file.read_at(&mut byte, at as u64).unwrap();
-        file.write_at(&[byte[0] ^ 1], at as u64).unwrap();
+        file.read_at(&mut byte, at).unwrap();
+        file.write_at(&[byte[0] ^ 1], at).unwrap();
         let mut rig = rig.kill(ALWAYS);
         let view = rig.facts.view();
         assert_eq!(view.damaged, 1);
@@ -403,7 +410,18 @@ fn nothing_accepted_is_lost_at_any_crash() {
                 assert!(first <= acked, "{at} {sync:?}: {first} of {acked}");
                 let end = rig.sent.last().map_or(first, |last| last + 1);
                 assert!(end >= accepted, "{at} {sync:?}: {end} of {accepted}");
-                assert_eq!(rig.sent, (first..end).collect::<Vec<_>>(), "{at} {sync:?}");
+                if cut == 0 {
+                    assert_eq!(rig.sent, (first..end).collect::<Vec<_>>(), "{at} {sync:?}");
+                }
+                // A power cut may bring one segment back that was put away, and not another.
+                let is_rising = rig.sent.is_sorted_by(|one, other| one < other);
+                assert!(is_rising, "{at} {sync:?}: {:?}", rig.sent);
+                let new = rig.sent.iter().filter(|number| **number >= acked);
+                assert!(
+                    new.copied().eq(acked..end.max(acked)),
+                    "{at} {sync:?}: {:?}",
+                    rig.sent
+                );
                 // Of a block that was being written, a power cut can leave the end without the beginning.
                 assert!(cut > 0 || rig.facts.view().damaged == 0, "{at} {sync:?}");
             }
@@ -471,26 +489,35 @@ fn parts(
         })
         .collect();
     let each = |is: bool| spans.iter().filter(move |_| is);
+    let some = |number: u32, span: Span| (!number.is_multiple_of(5)).then_some(span);
     let extras = Extras {
+        text: text.iter().rev().copied().collect(),
         keys: each(*has_keys)
-            .map(|(one, other, _)| span(*other, *one))
+            .map(|(one, other, number)| some(*number, span(*other, *one)))
+            .collect(),
+        places: each(!*has_keys)
+            .map(|(one, _, number)| some(number / 7, span(*one, 7)))
             .collect(),
         timestamps: each(*has_times)
             .map(|(_, _, number)| -i64::from(*number))
             .collect(),
         headers: (0..*names)
-            .flat_map(|_| spans.iter().map(|(one, _, _)| span(0, *one)))
+            .flat_map(|_| spans.iter())
+            .map(|(one, _, number)| some(number / 3, span(0, *one)))
             .collect(),
         header_names: (0..*names)
             .map(|name| CString::new(format!("h{name}")).unwrap())
             .collect(),
+        topics: each(*topics > 0)
+            .map(|(one, ..)| u32::from(topics >> (one % 8) & 1))
+            .collect(),
+        topic_names: vec!["t0".into(), "t1".into()],
     };
     let runs = (0..spans.len() as u32)
         .map(|at| Run {
             origin: origin(),
             base: u64::from(at) << 40,
             records: at..at + 1,
-            topic: (topics >> (at % 8) & 1 == 1).then(|| format!("t{}", at / 2).into()),
         })
         .collect();
     (records, runs, extras)
@@ -529,18 +556,19 @@ proptest! {
             }
             for (at, run) in runs.iter().enumerate() {
                 let other = &read.runs[from + at];
-                prop_assert_eq!((other.base, &other.topic), (run.base, &run.topic));
+                prop_assert_eq!(other.base, run.base);
                 let first = run.records.start + from as u32;
                 prop_assert_eq!(&other.records, &(first..first + 1));
             }
-            for (at, key) in extras.keys.iter().enumerate() {
-                prop_assert_eq!(read.extras.keys[from + at], moved(key));
-            }
-            let headers = extras.headers.len();
-            for (at, header) in extras.headers.iter().enumerate() {
-                prop_assert_eq!(read.extras.headers[number as usize * headers + at], moved(header));
+            for at in 0..most {
+                prop_assert_eq!(read.extras.key_of(from + at), extras.key_of(at));
+                prop_assert_eq!(read.extras.place_of(from + at), extras.place_of(at));
+                let headers: Vec<_> = read.extras.headers_of(from + at).collect();
+                prop_assert_eq!(headers, extras.headers_of(at).collect::<Vec<_>>());
+                prop_assert_eq!(read.extras.topics.get(from + at), extras.topics.get(at));
             }
         }
+        prop_assert_eq!(&read.extras.topic_names, &extras.topic_names);
         prop_assert_eq!(read.extras.timestamps.len(), extras.timestamps.len() * again as usize);
         prop_assert_eq!(&read.extras.header_names, &extras.header_names);
     }

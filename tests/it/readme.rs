@@ -14,15 +14,79 @@ const ROWS: &[(&str, &[&str])] = &[
         &[
             "a_partition_without_a_leader_is_passed_over",
             "without_any_leader_records_wait_in_some_lane",
+            "lines_with_a_key_wait_for_their_own_partition_while_others_flow",
         ],
     ),
     (
         "the topic does not exist",
-        &["faults_of_the_topic_wait_and_lose_nothing"],
+        &[
+            "faults_of_the_topic_wait_and_lose_nothing",
+            "a_denied_topic_holds_up_its_own_input_alone_until_it_is_allowed",
+        ],
+    ),
+    (
+        "brokers die one after the other",
+        &["two_hundred_thousand_lines_arrive_in_order_while_their_leaders_are_killed"],
+    ),
+    (
+        "fewer replicas are in sync",
+        &["too_few_replicas_are_waited_for_and_that_is_said_once"],
+    ),
+    (
+        "the topic is deleted and made again",
+        &[
+            "a_topic_that_is_made_again_with_other_partitions_gets_every_line_that_the_old_one_did_not",
+            "lines_wait_for_a_topic_that_is_away_for_a_while_within_the_budget",
+            "exactly_once_goes_on_in_a_topic_that_is_made_again",
+        ],
+    ),
+    (
+        "a login is refused",
+        &[
+            "credentials_that_are_refused_at_first_are_tried_until_broker_or_file_have_the_right_ones",
+            "a_certificate_that_does_not_do_is_said_to_be_so_in_clear_words",
+        ],
     ),
     (
         "a record is too large",
-        &["a_record_that_kafka_refuses_is_set_aside_and_holds_up_no_other"],
+        &[
+            "a_record_that_kafka_refuses_is_set_aside_and_holds_up_no_other",
+            "a_refused_record_is_set_aside_and_what_was_queued_behind_it_arrives_in_order",
+            "a_record_that_the_broker_names_is_set_aside_and_its_neighbours_of_the_same_batch_arrive",
+        ],
+    ),
+    (
+        "a record names a partition",
+        &[
+            "every_partitioner_of_the_daemon_puts_a_record_where_it_belongs",
+            "a_record_that_names_no_partition_is_set_aside_once_in_transactions_too",
+        ],
+    ),
+    (
+        "partitions are added to the topic",
+        &["partitions_that_are_added_to_a_running_topic_are_used_and_nothing_is_lost"],
+    ),
+    (
+        "a field that a template names is missing",
+        &["lines_go_where_their_fields_say_with_everything_that_is_made_of_them"],
+    ),
+    (
+        "a line makes a topic that cannot be one",
+        &[
+            "lines_go_where_their_fields_say_with_everything_that_is_made_of_them",
+            "standard_input_is_routed_by_its_lines_too",
+        ],
+    ),
+    (
+        "a record is larger than `max_record`",
+        &["exactly_once_holds_for_lines_of_many_topics_and_for_records_that_are_refused"],
+    ),
+    (
+        "the dead letters are full",
+        &[
+            "full_dead_letters_pause_that_input_alone_until_there_is_room",
+            "full_dead_letters_pause_an_input_that_is_delivered_exactly_once",
+        ],
     ),
     (
         "the file is renamed and a new one created",

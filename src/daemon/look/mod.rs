@@ -208,9 +208,8 @@ impl Admin for Look {
             let view = producer.state.view();
             let (reached, asked_error) = producer.metadata.reached();
             if reached != Some(true) {
-                let why = view
-                    .last_error
-                    .or(asked_error)
+                let why = asked_error
+                    .or(view.last_error)
                     .unwrap_or_else(|| "no answer yet".into());
                 missing.push(format!(
                     "cluster {} is not reached: {why}",
@@ -221,6 +220,11 @@ impl Admin for Look {
                 view.halted
                     .iter()
                     .map(|(name, why)| format!("input {name} stopped: {why}")),
+            );
+            missing.extend(
+                view.paused
+                    .iter()
+                    .map(|(name, why)| format!("input {name} waits: {why}")),
             );
         }
         for input in self

@@ -7,6 +7,8 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::Worker;
 use super::session::Session;
+use crate::kafka::cluster::client_config;
+use crate::kafka::trouble::{Kind, Trouble};
 
 impl Worker {
     /// The cluster answered something.
@@ -15,6 +17,7 @@ impl Worker {
             return;
         }
         session.connected = true;
+        session.heard = Trouble::default();
         session.told.clear();
         self.consumer.state.change(|status| {
             status.connected = true;
@@ -40,7 +43,9 @@ impl Worker {
             }
             _ => {}
         }
-        if !session.told.insert((topic.to_owned(), code as i32)) {
+        // Who refused us was told already.
+        let is_known = code == Code::AllBrokersDown && session.heard.is_final();
+        if is_known || !session.told.insert((topic.to_owned(), code as i32)) {
             return;
         }
         let reason = match (code, &session.unreached) {
@@ -48,14 +53,33 @@ impl Worker {
             _ => String::new(),
         };
         let text = match code {
-            Code::AllBrokersDown => "no broker of the cluster answers",
-            _ => text,
+            Code::AllBrokersDown => "no broker of the cluster answers".to_owned(),
+            Code::SSL | Code::Authentication => {
+                session.heard.told().unwrap_or_else(|| text.to_owned())
+            }
+            _ => text.to_owned(),
         };
         let text = format!("{text}{}{reason}", advice(code));
         tracing::warn!(output = %self.consumer.name, brokers = %self.consumer.bootstrap, "{text}; tried again until it succeeds");
         self.consumer
             .state
             .change(|status| status.last_error = Some(text));
+    }
+
+    /// When the login is refused, the next try takes what the secrets are by now.
+    pub(super) fn log_in(&self, session: &Session) {
+        if session.heard.kind() != Some(Kind::Login) {
+            return;
+        }
+        let consumer = &self.consumer;
+        let config = client_config(
+            &consumer.settings.cluster,
+            &consumer.bootstrap,
+            &consumer.client_id,
+        );
+        if let Ok(config) = config {
+            session.member.native().log_in_as(&config);
+        }
     }
 }
 
