@@ -299,7 +299,41 @@ const INPUT_STDIN: &[Key] = &[
     PARTIAL_LINE_TIMEOUT,
     MULTILINE_KEY,
     FILTER_KEY,
-    Key::later("spool", &[]),
+    SPOOL_KEY,
+];
+
+const SPOOL_KEY: Key = Key::optional(
+    "spool",
+    Shape::Table(SPOOL),
+    "What was read waits on disk for Kafka, under data_dir. Left out: in memory alone.",
+);
+
+pub(super) const SPOOL: &[Key] = &[
+    Key::default(
+        "mode",
+        Shape::Word(&[word("always"), word("overflow")]),
+        "always",
+        "always: everything is written before it is sent. overflow: what memory has no room for.",
+    ),
+    Key::default(
+        "max_size",
+        Shape::Size {
+            least: MIB,
+            most: 1 << 50,
+        },
+        "1GiB",
+        "What is not acknowledged may take so much of the disk. Past it senders wait, and the kernel drops datagrams.",
+    ),
+    Key::default(
+        "sync",
+        Shape::DurationOrWords {
+            least: 1,
+            most: HOUR,
+            words: &["always", "none"],
+        },
+        "1s",
+        "What a power cut may take: what was written in so long (a duration), nothing (always), or what the kernel had not written back (none).",
+    ),
 ];
 
 pub(super) const HOLD_DELETED: &[Key] = &[
@@ -393,7 +427,7 @@ const INPUT_SYSLOG: &[Key] = &[
         "0660",
         "Permission bits of unix sockets, octal.",
     ),
-    Key::later("spool", &[]),
+    SPOOL_KEY,
 ];
 
 pub(super) const SERVER_TLS: &[Key] = &[

@@ -27,6 +27,7 @@ use crate::kafka::settings::{
     RouteSettings,
 };
 use crate::output::file::settings::FileOutputSettings;
+use crate::spool::settings::SpoolSettings;
 use crate::yaml::Problem;
 use names::Names;
 pub use notes::notes;
@@ -99,6 +100,18 @@ pub enum SourceSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StdinSettings {
     pub lines: LineSettings,
+    pub spool: Option<SpoolSettings>,
+}
+
+impl SourceSettings {
+    /// Where what was read waits on disk, if that was asked for.
+    pub fn spool(&self) -> Option<SpoolSettings> {
+        match self {
+            Self::File(_) => None,
+            Self::Stdin(stdin) => stdin.spool,
+            Self::Syslog(syslog) => syslog.spool,
+        }
+    }
 }
 
 /// One output.
@@ -208,9 +221,12 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
             hold_deleted: file.hold_deleted,
             lines: lines(&file.lines),
         }),
-        config::From::Stdin { lines: of, .. } => {
-            SourceSettings::Stdin(StdinSettings { lines: lines(of) })
-        }
+        config::From::Stdin {
+            lines: of, spool, ..
+        } => SourceSettings::Stdin(StdinSettings {
+            lines: lines(of),
+            spool: *spool,
+        }),
         config::From::Syslog(syslog) => {
             SourceSettings::Syslog(syslog::settings(names, input, syslog, to)?)
         }

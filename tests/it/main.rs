@@ -39,6 +39,7 @@ mod refused;
 mod routing;
 mod security;
 mod soak;
+mod spool;
 mod status;
 mod stdin;
 mod syslog;

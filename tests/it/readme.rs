@@ -48,6 +48,13 @@ const ROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "the same, with a `spool`",
+        &[
+            "nothing_that_was_accepted_is_missing_after_twelve_kills",
+            "an_outage_of_twenty_seconds_under_load_fills_the_spool_and_no_memory",
+        ],
+    ),
+    (
         "a record is too large",
         &[
             "a_record_that_kafka_refuses_is_set_aside_and_holds_up_no_other",
