@@ -173,6 +173,8 @@ pub struct OutputSnapshot {
     /// Topic, partition, records between what is committed and the end.
     pub lag: Vec<(String, i32, u64)>,
     pub open_files: u64,
+    /// Files that got their other name because nothing more is written into them.
+    pub finished_files: u64,
     /// Partitions that this member holds.
     pub assigned: u64,
     /// Absent without `delivery: exactly_once`.
@@ -286,6 +288,7 @@ pub(crate) mod sample {
                 skipped: 5,
                 lag: vec![("web".to_owned(), 0, 11), ("web".to_owned(), 1, 0)],
                 open_files: 2,
+                finished_files: 5,
                 assigned: 2,
                 transactions: Some(TransactionsSnapshot {
                     committed: 6,

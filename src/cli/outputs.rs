@@ -102,6 +102,7 @@ fn run(args: &RepairArgs) -> Result<String, Refusal> {
         files: &*files,
         folder: literal,
         sync_bytes: output.to.sync.bytes,
+        suffix: output.to.suffix(),
         now: &now,
     };
     let found = taken.as_ref().map(|(_, found)| found);

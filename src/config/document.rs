@@ -15,7 +15,10 @@ use crate::kafka::settings::{
     Acks, Brokers, Codec, Compression, ConsumeFrom, Delivery, Hash, Isolation, Linger, OnRefused,
     OutOfRange, Partitioner, SaslSettings, TlsSettings,
 };
-use crate::output::file::settings::{Delivery as OutputDelivery, OutputFormat, Sync};
+use crate::output::file::settings::{
+    Codec as FileCodec, Compression as FileCompression, Delivery as OutputDelivery, OutputFormat,
+    Rotate, Sync,
+};
 use crate::spool::settings::{self as spool, SpoolSettings};
 use crate::value::parse_duration;
 use crate::yaml::{Entry, Node, Spanned};
@@ -498,6 +501,15 @@ fn output(entry: &Entry) -> Output {
                 max_open_files: to.parsed("max_open_files").map_or(1, |count| count.value),
                 mode: to.mode("mode").unwrap_or_default(),
                 delivery: output_delivery(&to),
+                compression: file_compression(&to),
+                rotate: to.table_if_present("rotate", keys::ROTATE).map(|rotate| {
+                    let when = Rotate {
+                        size: rotate.size("size").map(|size| size.value),
+                        every: rotate.duration("every"),
+                    };
+                    Spanned::new(when, rotate.span())
+                }),
+                part_suffix: to.text("part_suffix"),
             })
         }
         None => None,
@@ -507,6 +519,36 @@ fn output(entry: &Entry) -> Output {
         from,
         to,
     }
+}
+
+fn file_compression(to: &Fields<'_>) -> Spanned<FileCompression> {
+    if let Some(table) = to.table_if_present("compression", keys::FILE_COMPRESSION) {
+        let level = table.parsed("level");
+        let span = level.as_ref().map_or(table.span(), |level| level.span);
+        let compression = FileCompression {
+            codec: table.word("codec", file_codec).unwrap_or_default(),
+            level: level.map(|level| level.value),
+        };
+        return Spanned::new(compression, span);
+    }
+    to.text("compression").map_or_else(
+        || Spanned::new(FileCompression::default(), to.span()),
+        |text| {
+            text.map(|word| FileCompression {
+                codec: file_codec(&word).unwrap_or_default(),
+                level: None,
+            })
+        },
+    )
+}
+
+fn file_codec(word: &str) -> Option<FileCodec> {
+    Some(match word {
+        "none" => FileCodec::None,
+        "gzip" => FileCodec::Gzip,
+        "zstd" => FileCodec::Zstd,
+        _ => return None,
+    })
 }
 
 fn consume_from(word: &str) -> Option<ConsumeFrom> {

@@ -874,9 +874,9 @@ const OUTPUT_FILE: &[Key] = &[
     ),
     Key::default(
         "compression",
-        Shape::Word(&[word("none"), later("gzip"), later("zstd"), later("codec")]),
+        Shape::WordOrTable(FILE_CODECS, FILE_COMPRESSION),
         "none",
-        "Codec of the files.",
+        "Codec of the files, or { codec: zstd, level: 3 }. A frame ends at every sync. Names end with .gz or .zst.",
     ),
     Key::default(
         "on_refused",
@@ -884,9 +884,48 @@ const OUTPUT_FILE: &[Key] = &[
         "dead_letter",
         "What becomes of a record whose path cannot be made.",
     ),
-    Key::later("rotate", &[]),
+    Key::optional(
+        "rotate",
+        Shape::Table(ROTATE),
+        "When a file is finished: it is renamed NAME.FIRST, by its first offset or the time when it began, never over another.",
+    ),
+    Key::optional(
+        "part_suffix",
+        Shape::Text,
+        "What names of files end with until they are finished, like .part; without it they have it under exactly_once only.",
+    ),
     Key::later("retention", &[]),
-    Key::later("part_suffix", &[]),
+];
+
+const FILE_CODECS: &[Word] = &[word("none"), word("gzip"), word("zstd")];
+
+pub(super) const FILE_COMPRESSION: &[Key] = &[
+    Key::required("codec", Shape::Word(FILE_CODECS), "The codec."),
+    Key::optional(
+        "level",
+        Shape::Count { least: 1, most: 19 },
+        "The codec's own scale: gzip 1 to 9 (6 by itself), zstd 1 to 19 (3 by itself).",
+    ),
+];
+
+pub(super) const ROTATE: &[Key] = &[
+    Key::optional(
+        "size",
+        Shape::Size {
+            least: 1,
+            most: 1024 * GIB,
+        },
+        "With the records that bring it to so many bytes.",
+    ),
+    Key::optional(
+        "every",
+        Shape::Duration {
+            least: 1_000,
+            most: 365 * 24 * HOUR,
+            word: None,
+        },
+        "At multiples of this time since 1970 in UTC, like every full hour; also when nothing comes.",
+    ),
 ];
 
 pub(super) const OUTPUT_DELIVERY: &[Key] = &[Key::required(

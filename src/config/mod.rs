@@ -23,7 +23,10 @@ use crate::kafka::settings::{
     Acks, Brokers, Compression, ConsumeFrom, Delivery, Isolation, Linger, OnRefused, OutOfRange,
     Partitioner, SaslSettings, TlsSettings,
 };
-use crate::output::file::settings::{Delivery as OutputDelivery, OutputFormat, Sync};
+use crate::output::file::settings::{
+    Codec as FileCodec, Compression as FileCompression, Delivery as OutputDelivery, OutputFormat,
+    Rotate, Sync,
+};
 use crate::spool::settings::SpoolSettings;
 use crate::yaml::{Problem, Source, Span, Spanned, parse};
 pub use schema::schema;
@@ -260,6 +263,20 @@ pub struct FileOutput {
     pub max_open_files: usize,
     pub mode: u32,
     pub delivery: Spanned<OutputDelivery>,
+    pub compression: Spanned<FileCompression>,
+    /// Absent: files are never finished.
+    pub rotate: Option<Spanned<Rotate>>,
+    pub part_suffix: Option<Spanned<String>>,
+}
+
+impl FileOutput {
+    /// Whether names of files can be longer than `path` makes them.
+    pub fn has_longer_names(&self) -> bool {
+        self.compression.value.codec != FileCodec::None
+            || self.rotate.is_some()
+            || self.part_suffix.is_some()
+            || self.delivery.value != OutputDelivery::AtLeastOnce
+    }
 }
 
 /// What came of reading a file.

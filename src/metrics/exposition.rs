@@ -402,6 +402,12 @@ fn outputs_of(families: &mut Families, outputs: &[OutputSnapshot]) {
         Some("records"),
         each(|output| output.skipped),
     );
+    families.counter(
+        "output_finished",
+        "Renamed because nothing more is written into them",
+        Some("files"),
+        each(|output| output.finished_files),
+    );
     let lag = outputs.iter().flat_map(|output| {
         output.lag.iter().map(|(topic, partition, lag)| {
             (

@@ -309,6 +309,12 @@ fn output_plan(names: &Names<'_>, output: &config::Output) -> Option<OutputPlan>
             max_open_files: to.max_open_files,
             mode: to.mode,
             delivery: to.delivery.value,
+            compression: to.compression.value,
+            rotate: to
+                .rotate
+                .as_ref()
+                .map_or_else(Default::default, |rotate| rotate.value),
+            part_suffix: to.part_suffix.as_ref().map(|suffix| suffix.value.clone()),
         },
     })
 }

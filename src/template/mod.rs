@@ -9,7 +9,7 @@ mod path;
 mod record;
 mod scan;
 
-pub use path::{PathPart, PathRefusal, PathTemplate};
+pub use path::{LONGEST_NAME, PathPart, PathRefusal, PathTemplate};
 pub use record::{Facts, Part, Parts, Template};
 
 /// What is wrong with a template, and where.

@@ -14,7 +14,7 @@ use super::scan::{Piece, error, escape, scan};
 use super::{Constants, TemplateError};
 
 /// Longest name of a file or folder on Linux file systems, in bytes.
-const LONGEST_NAME: usize = 255;
+pub const LONGEST_NAME: usize = 255;
 /// Longest path that the kernel takes, in bytes, without its final NUL.
 const LONGEST_PATH: usize = 4095;
 
@@ -198,6 +198,11 @@ impl PathTemplate {
                 _ => None,
             })
             .min()
+    }
+
+    /// Whether every path ends with this text.
+    pub fn ends_with(&self, text: &str) -> bool {
+        matches!(self.tokens.last(), Some(Token::Literal(last)) if last.ends_with(text))
     }
 
     /// The literal texts in order, `None` for each thing that is filled in.

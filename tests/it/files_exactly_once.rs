@@ -258,6 +258,7 @@ pub fn each_record_counts_once_through_kills_of_the_only_member() {
         "{topic}/{partition}.log",
         Promise::Once,
     );
+    member.yaml += "      rotate: { size: 100KiB, every: 2s }\n";
     // Its successor has its place at once.
     let instance = format!("{{ group.instance.id: {group}-one, session");
     member.yaml = member.yaml.replace("{ session", &instance);
@@ -290,6 +291,9 @@ pub fn each_record_counts_once_through_kills_of_the_only_member() {
     assert_held(&kafka, &topic, &[&member], Promise::Once);
     member.stop();
     assert_held(&kafka, &topic, &[&member], Promise::Once);
+    let finished = files(&member.out()).into_iter();
+    let finished = finished.filter(|path| !path.to_string_lossy().ends_with(".part"));
+    assert!(finished.count() > 4, "hardly any file was finished");
     for (path, len) in committed_lengths(&kafka, &member.out()) {
         let found = fs::metadata(&path).expect("a file").len();
         assert_eq!(found, len, "{}", path.display());
@@ -349,6 +353,8 @@ fn chaos(promise: Promise, time: Duration) {
         .iter()
         .map(|path| Member::new(kafka.brokers(), &topic, &group, path, promise))
         .collect();
+    members[0].yaml += "      rotate: { size: 64KiB }\n";
+    members[1].yaml += "      rotate: { size: 256KiB, every: 3s }\n";
     members.iter_mut().for_each(Member::start);
     let (over, produced) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut done = BTreeMap::<&str, u32>::new();

@@ -258,6 +258,17 @@ const ROWS: &[(&str, &[&str])] = &[
         &["a_full_disk_pauses_the_output_and_it_goes_on_by_itself"],
     ),
     (
+        "the daemon is killed while it finishes a file",
+        &[
+            "a_crash_at_any_operation_of_a_rotation_leaves_every_record_once_and_no_file_is_overwritten",
+            "each_record_stands_once_in_files_that_are_finished_while_the_daemon_is_killed",
+        ],
+    ),
+    (
+        "the daemon is killed while it writes a compressed file",
+        &["compressed_files_are_readable_up_to_the_last_sync_after_each_kill"],
+    ),
+    (
         "data_dir's positions are damaged",
         &[
             "positions_that_a_power_cut_made_empty_or_zeros_stop_the_start_and_nothing_is_sent_again",

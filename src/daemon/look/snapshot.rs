@@ -146,6 +146,7 @@ impl Look {
                 .filter_map(|at| Some((at.topic.to_string(), at.partition, at.lag()?)))
                 .collect(),
             open_files: entries.open_files as u64,
+            finished_files: entries.finished_files,
             assigned: consumer.partitions.len() as u64,
             transactions: consumer.transactions.map(transactions),
         }

@@ -19,7 +19,9 @@ use crate::output::books::OutputBooks;
 use crate::output::file::confined::ConfinedDisk;
 use crate::output::file::folder::{self, Folder, FolderError};
 use crate::output::file::settings::{Delivery, OutputFormat};
-use crate::output::file::{self as file_output, FileOutput, Setup, journal_path, run_exactly_once};
+use crate::output::file::{
+    self as file_output, FileOutput, Setup, journal_path, run_exactly_once, wall_clock,
+};
 use crate::plan::OutputPlan;
 use crate::template::PathTemplate;
 
@@ -87,6 +89,7 @@ impl Wiring<'_> {
             refuse: refuse_output(self.aside.clone(), plan.name.clone()),
             books,
             hold: share.guaranteed() / 4,
+            clock: wall_clock(),
         };
         let output = match FileOutput::open(setup) {
             Ok(output) => output,

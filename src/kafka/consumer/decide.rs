@@ -281,10 +281,12 @@ impl Worker {
             return Ok(true);
         };
         let member = session.member.membership();
-        let Some(member) = member.filter(|it| it.is_member() && !session.member.is_lost()) else {
+        let member = member.filter(|it| it.is_member() && !session.member.is_lost());
+        // Marks alone are this member's own business.
+        if member.is_none() && !offsets.is_empty() {
             it.not_before = Some(now + NO_MEMBER);
             return Ok(false);
-        };
+        }
         let stop = self.consumer.stop.clone();
         let stopping = stop.is_soft().then(Instant::now);
         let left =
@@ -294,7 +296,10 @@ impl Worker {
         let contents = Contents {
             marks: it.current.as_ref().map_or(&none, |it| &it.marks),
             stamp: stamp.as_ref(),
-            offsets: Some((&offsets, &member)),
+            offsets: member
+                .as_ref()
+                .filter(|_| !offsets.is_empty())
+                .map(|member| (offsets.as_slice(), member)),
         };
         let ended = match &mut it.transactor {
             Some(transactor) => transactor.transact(&contents, &left),

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::resume::{NotResumed, Resuming, mark, resume};
+use super::resume::{NotResumed, Resuming, gone, mark, not_written, resume};
 use super::trouble::{Fault, Trouble};
 use super::{FileOutput, IDLE, Pause, now};
 use crate::flow::{
@@ -39,6 +39,7 @@ pub fn run_exactly_once(
         writer,
         number: 0,
         proposed: false,
+        telling: false,
         sync_now: false,
         closed: false,
     };
@@ -46,12 +47,12 @@ pub fn run_exactly_once(
         match run.step() {
             Ok(Next::Now) => pause.over(),
             Ok(Next::Wait) => {
-                let due = if run.proposed {
-                    None
+                let rest = if run.proposed {
+                    IDLE
                 } else {
-                    run.output.until_due()
+                    run.output.rest()
                 };
-                bell.wait(due.unwrap_or(IDLE));
+                bell.wait(rest);
             }
             Ok(Next::End) => break,
             Err(Fault::Refused) => {}
@@ -119,8 +120,9 @@ impl FileOutput {
             longest: self.longest(),
             now: &now(),
         };
-        let found = resume(&resuming, self.writer.journal(), &beginning.found)?;
-        self.tell(&found);
+        let findings = resume(&resuming, self.writer.journal(), &beginning.found)?;
+        self.tell(&findings);
+        self.untold = not_written(&self.folder, self.writer.journal(), &beginning.found)?;
         Ok(())
     }
 }
@@ -133,6 +135,8 @@ struct Run<'a> {
     /// Of the last transaction that was proposed.
     number: u64,
     proposed: bool,
+    /// What is proposed is only what Kafka may forget.
+    telling: bool,
     sync_now: bool,
     closed: bool,
 }
@@ -152,16 +156,29 @@ impl Run<'_> {
             }
             Heard::Over => return Ok(Next::End),
             Heard::Committed => {
-                self.output.writer.committed();
+                if std::mem::take(&mut self.telling) {
+                    self.output.writer.journal().committed();
+                    self.output.untold.clear();
+                } else {
+                    self.output.writer.committed();
+                }
                 self.proposed = false;
             }
             Heard::Nothing if self.proposed => return Ok(Next::Wait),
             Heard::Nothing => {}
         }
+        if self.output.writer.is_empty() {
+            self.output.rotate()?;
+        }
+        // Nothing is written under a name that Kafka knows the length of for another file.
+        if !self.output.untold.is_empty() {
+            self.tell()?;
+            return Ok(Next::Wait);
+        }
         self.output.writer.begin_again()?;
         self.output.writer.encode()?;
         let due = self.output.until_due().is_some_and(|left| left.is_zero());
-        if due || self.sync_now || self.closed {
+        if due || self.sync_now || self.closed || self.output.is_rotation_due() {
             if self.propose()? {
                 return Ok(Next::Wait);
             }
@@ -181,6 +198,26 @@ impl Run<'_> {
             Received::Empty => return Ok(Next::Wait),
         }
         Ok(Next::Now)
+    }
+
+    /// Kafka is to forget the lengths of files that are not written any more.
+    fn tell(&mut self) -> Result<(), Fault> {
+        let journal = self.output.writer.journal();
+        let stamp = Stamp {
+            writer: self.writer.clone(),
+            number: self.number + 1,
+        };
+        let told = journal.prepare(stamp, Vec::new());
+        told.map_err(Trouble::with("write the journal", journal.path()))?;
+        self.number += 1;
+        (self.proposed, self.telling) = (true, true);
+        let untold = self.output.untold.iter();
+        self.proposer.propose(Proposal {
+            number: self.number,
+            marks: untold.map(|path| gone(&self.output.folder, path)).collect(),
+            entries: Vec::new(),
+        });
+        Ok(())
     }
 
     /// `false` when there is nothing to propose.
@@ -226,7 +263,7 @@ impl Run<'_> {
             }
         }
         self.output.writer.void()?;
-        (self.proposed, self.sync_now) = (false, false);
+        (self.proposed, self.telling, self.sync_now) = (false, false, false);
         self.proposer.voided();
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::flow::Stamp;
 
 /// The newest version of the format that this code reads.
 pub const FORMAT: u32 = 2;
-/// The version of a journal without what `delivery: exactly_once` needs: an older program reads it too.
+/// The version of a journal without transactions and finished files: an older program reads it too.
 pub const PLAIN_FORMAT: u32 = 1;
 
 const CRC_DIGITS: usize = 8;
@@ -47,6 +47,10 @@ pub enum Entry {
     },
     /// What was prepared last does not count, and is cut.
     Void {},
+    /// These files are finished: nothing more is written into them, and each is about to get its other name.
+    Finish { files: Vec<FinishLine> },
+    /// These files have their names, in the order in which they were finished.
+    Finished { files: Vec<FinishedLine> },
 }
 
 /// What a journal says of itself.
@@ -67,6 +71,60 @@ pub struct FileLine {
     /// The inode, which tells this file from another that has its name later.
     pub id: u64,
     pub len: u64,
+    /// Absent: as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<BegunLine>,
+}
+
+/// How a file began that is to be finished some day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BegunLine {
+    /// Milliseconds since 1970.
+    pub at: i64,
+    /// The name that it gets, up to where a number makes it another when it is taken.
+    #[serde(serialize_with = "path_to_json", deserialize_with = "path_from_json")]
+    pub stem: PathBuf,
+    /// What follows then: the codec.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ending: String,
+}
+
+/// A file that gets another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FinishLine {
+    #[serde(serialize_with = "path_to_json", deserialize_with = "path_from_json")]
+    pub path: PathBuf,
+    pub id: u64,
+    pub len: u64,
+    #[serde(serialize_with = "path_to_json", deserialize_with = "path_from_json")]
+    pub to: PathBuf,
+    /// What `to` ends with in any case.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ending: String,
+    /// When it was finished, in milliseconds since 1970.
+    pub at: i64,
+}
+
+impl From<FinishLine> for FinishedLine {
+    fn from(line: FinishLine) -> Self {
+        Self {
+            path: line.to,
+            id: line.id,
+            len: line.len,
+            at: line.at,
+        }
+    }
+}
+
+/// A file that has its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FinishedLine {
+    #[serde(serialize_with = "path_to_json", deserialize_with = "path_from_json")]
+    pub path: PathBuf,
+    pub id: u64,
+    pub len: u64,
+    /// When it was finished, in milliseconds since 1970.
+    pub at: i64,
 }
 
 /// Names a transaction; see [`Stamp`].
@@ -226,6 +284,7 @@ mod tests {
                 path: PathBuf::from(OsString::from_vec(path.to_vec())),
                 id: 7,
                 len,
+                begun: None,
             }],
             places: vec![PlaceLine {
                 topic: "web".to_owned(),

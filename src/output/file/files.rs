@@ -17,9 +17,11 @@ use std::sync::Arc;
 
 use super::chunks::{Chunks, Pool};
 use super::entry::FileLine;
-use super::journal::Journal;
+use super::journal::{Journal, Known};
 use super::now;
+use super::pack::{PIECE, Packer};
 use super::recover::move_tail;
+use super::rotate::Naming;
 use super::trouble::{Fault, Refusal, Trouble};
 use crate::disk::{Disk, DiskFile, Open, create_dirs, parent_of, with_suffix};
 
@@ -42,7 +44,13 @@ pub struct Files {
     /// Whether names come from data, so that what is wrong with them is the record's fault.
     by_key: bool,
     /// What the names of files end with that are written to.
-    suffix: &'static str,
+    suffix: String,
+    /// Present when files are finished some day.
+    naming: Option<Naming>,
+    /// Present when files are compressed.
+    packer: Option<Packer>,
+    /// How many bytes the files got in the last window that counts.
+    grown: u64,
     /// Whether only what the journal knows may stand in a file: anything else is moved aside.
     strict: bool,
     files: Vec<OutputFile>,
@@ -56,6 +64,19 @@ pub struct Files {
     syncs: u64,
 }
 
+/// What the files of an output are called.
+#[derive(Debug)]
+pub struct Names {
+    /// What names end with while a file is written to.
+    pub suffix: String,
+    /// Present when files are finished some day.
+    pub naming: Option<Naming>,
+    /// Present when files are compressed.
+    pub packer: Option<Packer>,
+    /// Whether what stands in a file counts only when the journal knows it.
+    pub strict: bool,
+}
+
 #[derive(Debug)]
 struct OutputFile {
     path: PathBuf,
@@ -66,6 +87,8 @@ struct OutputFile {
     found: Option<Found>,
     /// Whether the window has something for it.
     changed: bool,
+    /// Offset of the window's first record for it.
+    first: i64,
     /// Whether bytes of the window were written.
     written: bool,
     /// Whether bytes were written that no fdatasync covers.
@@ -94,8 +117,7 @@ impl Files {
         mode: u32,
         most_open: usize,
         by_key: bool,
-        suffix: &'static str,
-        strict: bool,
+        names: Names,
     ) -> Self {
         Self {
             disk,
@@ -103,8 +125,11 @@ impl Files {
             mode,
             most_open: most_open.max(1),
             by_key,
-            suffix,
-            strict,
+            suffix: names.suffix,
+            naming: names.naming,
+            packer: names.packer,
+            grown: 0,
+            strict: names.strict,
             files: Vec::new(),
             by_path: HashMap::new(),
             changed: Vec::new(),
@@ -123,11 +148,12 @@ impl Files {
         let file = self.files.len();
         self.by_path.insert(path.to_vec(), file);
         self.files.push(OutputFile {
-            path: with_suffix(Path::new(OsStr::from_bytes(path)), self.suffix),
+            path: with_suffix(Path::new(OsStr::from_bytes(path)), &self.suffix),
             chunks: Chunks::default(),
             handle: None,
             found: None,
             changed: false,
+            first: 0,
             written: false,
             unsynced: false,
             refused: None,
@@ -136,18 +162,19 @@ impl Files {
         file
     }
 
-    /// Where the next record of a file is to be appended. When it is [`FULL`](super::chunks::FULL) afterwards, it is to be written.
+    /// Where the next record of a file is to be appended, the one at `offset`. When it is [`FULL`](super::chunks::FULL) afterwards, it is to be written.
     ///
     /// # Errors
     /// When it is known that this file cannot be.
     #[inline]
-    pub fn buffer(&mut self, file: usize) -> Result<&mut Vec<u8>, Refusal> {
+    pub fn buffer(&mut self, file: usize, offset: i64) -> Result<&mut Vec<u8>, Refusal> {
         let entry = &mut self.files[file];
         if let Some(refusal) = entry.refused {
             return Err(refusal);
         }
         if !entry.changed {
             entry.changed = true;
+            entry.first = offset;
             self.changed.push(file);
         }
         Ok(entry.chunks.buffer())
@@ -185,6 +212,23 @@ impl Files {
         self.changed.len() <= KEPT_BUFFERS
     }
 
+    /// Whether nothing is written before the sync.
+    pub fn waits_for_sync(&self) -> bool {
+        self.packer.is_some()
+    }
+
+    /// A buffer is full. It is written, but where files are compressed: there all that a window has is one frame.
+    ///
+    /// # Errors
+    /// Then the window is to be taken back.
+    pub fn full(&mut self, file: usize, journal: &mut Journal) -> Result<(), Fault> {
+        if self.waits_for_sync() {
+            self.files[file].chunks.next(&mut self.pool);
+            return Ok(());
+        }
+        self.write(file, journal)
+    }
+
     /// Writes all buffers.
     ///
     /// # Errors
@@ -201,7 +245,7 @@ impl Files {
     ///
     /// # Errors
     /// Then the window is to be taken back.
-    pub fn write(&mut self, file: usize, journal: &mut Journal) -> Result<(), Fault> {
+    fn write(&mut self, file: usize, journal: &mut Journal) -> Result<(), Fault> {
         if self.files[file].chunks.waiting().is_none() {
             return Ok(());
         }
@@ -216,13 +260,25 @@ impl Files {
             return Ok(());
         };
         (entry.written, entry.unsynced) = (true, true);
-        while let Some(bytes) = entry.chunks.waiting() {
-            handle
-                .write_at(bytes, found.len)
-                .map_err(Trouble::with("write to", &entry.path))?;
+        let mut append = |bytes: &[u8]| {
+            handle.write_at(bytes, found.len)?;
             found.len += bytes.len() as u64;
-            entry.chunks.wrote(keep, &mut self.pool);
-        }
+            Ok(())
+        };
+        let pool = &mut self.pool;
+        let written = match &mut self.packer {
+            Some(packer) => pack(packer, &mut entry.chunks, keep, pool, &mut append),
+            None => loop {
+                let Some(bytes) = entry.chunks.waiting() else {
+                    break Ok(());
+                };
+                if let Err(error) = append(bytes) {
+                    break Err(error);
+                }
+                entry.chunks.wrote(keep, pool);
+            },
+        };
+        written.map_err(Trouble::with("write to", &entry.path))?;
         self.writes += 1;
         entry.used = (self.writes, self.syncs);
         Ok(())
@@ -258,6 +314,7 @@ impl Files {
                 path: entry.path.clone(),
                 id: found.id,
                 len: found.len,
+                begun: None,
             });
         }
         if !folders.is_empty() {
@@ -277,11 +334,13 @@ impl Files {
     /// The journal has what [`Files::sync`] gave: a new window begins. `true` when the numbers of files are forgotten.
     pub fn commit(&mut self) -> bool {
         self.syncs += 1;
+        self.grown = 0;
         let keep = self.may_release();
         for file in self.changed.drain(..) {
             let entry = &mut self.files[file];
             (entry.changed, entry.written) = (false, false);
             if let Some(found) = &mut entry.found {
+                self.grown += found.len - found.base;
                 (found.base, found.named) = (found.len, true);
             }
             entry.chunks.commit(keep, &mut self.pool);
@@ -302,6 +361,11 @@ impl Files {
             self.open.clear();
         }
         forget
+    }
+
+    /// How many bytes the files got in the last window that counts.
+    pub fn grown(&self) -> u64 {
+        self.grown
     }
 
     /// Takes the window back: files that were written are closed and cut to what they had before it. What was released waits to be
@@ -346,12 +410,38 @@ impl Files {
         Ok(())
     }
 
+    /// Whether some file of the window is to have so many bytes.
+    pub fn have_reached(&self, size: u64) -> bool {
+        self.changed.iter().any(|file| {
+            let entry = &self.files[*file];
+            let len = entry.found.map_or(0, |found| found.len);
+            // What waits to be compressed is not known in bytes of the file.
+            let waits = entry.chunks.waiting_bytes();
+            len + if self.packer.is_some() { 0 } else { waits } >= size
+        })
+    }
+
+    /// These names are free again: what has them next is another file.
+    pub fn let_go(&mut self, paths: &[PathBuf]) {
+        for path in paths {
+            let name = path.as_os_str().as_bytes();
+            let plain = name.strip_suffix(self.suffix.as_bytes()).unwrap_or(name);
+            let Some(file) = self.by_path.get(plain) else {
+                continue;
+            };
+            self.files[*file].handle = None;
+            self.files[*file].found = None;
+            self.open.retain(|open| open != file);
+        }
+    }
+
     /// Whether the journal knows the file with the length that it has.
     fn is_announced(&self, file: usize, journal: &Journal) -> bool {
         let entry = &self.files[file];
         entry.found.is_some_and(|found| {
-            let known = journal.known(&entry.path);
-            known.is_some_and(|known| (known.id, known.len) == (found.id, found.len))
+            let is_it = |known: &Known| (known.id, known.len) == (found.id, found.len);
+            let known = journal.known(&entry.path).filter(|known| is_it(known));
+            known.is_some_and(|known| self.naming.is_none() || known.begun.is_some())
         })
     }
 
@@ -366,10 +456,18 @@ impl Files {
             self.open(file, journal)?;
             let entry = &self.files[file];
             if let Some(found) = entry.found.filter(|_| !self.is_announced(file, journal)) {
+                let same = journal.known(&entry.path).filter(|it| it.id == found.id);
+                let begun = match &self.naming {
+                    Some(naming) if same.is_none_or(|known| known.begun.is_none()) => {
+                        Some(naming.begun(&entry.path, entry.first))
+                    }
+                    _ => None,
+                };
                 lines.push(FileLine {
                     path: entry.path.clone(),
                     id: found.id,
                     len: found.len,
+                    begun,
                 });
             }
         }
@@ -451,6 +549,29 @@ impl Files {
         }
         Ok(())
     }
+}
+
+/// Everything that waits for a file becomes one frame.
+fn pack(
+    packer: &mut Packer,
+    chunks: &mut Chunks,
+    keep: bool,
+    pool: &mut Pool,
+    append: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    packer.begin(chunks.waiting_bytes())?;
+    while let Some(bytes) = chunks.waiting() {
+        packer.push(bytes)?;
+        chunks.wrote(keep, pool);
+        if packer.packed().len() >= PIECE {
+            append(packer.packed())?;
+            packer.taken();
+        }
+    }
+    packer.end()?;
+    append(packer.packed())?;
+    packer.taken();
+    Ok(())
 }
 
 fn open_or_create(disk: &dyn Disk, path: &Path, mode: u32) -> io::Result<Box<dyn DiskFile>> {

@@ -6,12 +6,15 @@
 //! Invariants: every entry is fdatasynced before anything builds on it. After a failed append nothing is appended any more: what that
 //! append left is unknown, so the whole journal is written anew under its name before the next entry, and before any file is cut.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::entry::{self, Entry, FORMAT, FileLine, Header, PLAIN_FORMAT, PlaceLine};
+use super::entry::{
+    self, BegunLine, Entry, FORMAT, FileLine, FinishLine, FinishedLine, Header, PLAIN_FORMAT,
+    PlaceLine,
+};
 use super::places::Places;
 use crate::disk::{
     Disk, DiskFile, Open, advice, create_afresh, create_dirs, parent_of, with_suffix,
@@ -28,13 +31,15 @@ const MODE: u32 = 0o640;
 const DIR_MODE: u32 = 0o700;
 
 /// What the journal knows of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     pub id: u64,
     /// Durable length, in bytes; for a file that was never synced the length it was found with.
     pub len: u64,
     /// Whether a sync of the output covered it. Then its name is durable too.
     pub synced: bool,
+    /// Present when it is to be finished some day.
+    pub begun: Option<BegunLine>,
     /// Grows with every entry; tells which files were changed last.
     touched: u64,
 }
@@ -53,7 +58,13 @@ pub struct Journal {
     /// What stands behind `len` is unknown, or the name may be another file's.
     broken: bool,
     at_home: bool,
+    /// The lowest format that a reader must know.
+    format: u32,
     files: HashMap<PathBuf, Known>,
+    /// Files that are about to get their other names.
+    finishing: Vec<FinishLine>,
+    /// Those that have them, oldest first.
+    finished: VecDeque<FinishedLine>,
     entries: u64,
     places: Arc<Places>,
     /// Present when transactions decide about lengths.
@@ -73,6 +84,8 @@ pub struct Exactly {
 /// Why a journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
+    #[error("the output {output} cannot compress: {error}")]
+    Packer { output: String, error: io::Error },
     #[error("cannot open the output's journal {}: {error}{}", path.display(), advice(error))]
     Io { path: PathBuf, error: io::Error },
     #[error(
@@ -158,7 +171,10 @@ impl Journal {
             new_len: 0,
             broken: false,
             at_home: header.inode == inode,
+            format: header.format,
             files: HashMap::new(),
+            finishing: Vec::new(),
+            finished: VecDeque::new(),
             entries: 0,
             places: Arc::new(Places::new(header.id)),
             exactly: None,
@@ -177,7 +193,10 @@ impl Journal {
         let places = Arc::new(Places::new(id.clone()));
         let whole = Whole {
             id: &id,
+            format: PLAIN_FORMAT,
             files: &files,
+            finishing: &[],
+            finished: &VecDeque::new(),
             places: &places,
             exactly: None,
         };
@@ -191,7 +210,10 @@ impl Journal {
             new_len: len,
             broken: false,
             at_home: true,
+            format: PLAIN_FORMAT,
             files,
+            finishing: Vec::new(),
+            finished: VecDeque::new(),
             entries: 0,
             places,
             exactly: None,
@@ -214,15 +236,55 @@ impl Journal {
     }
 
     /// What it knows of a file.
-    pub fn known(&self, path: &Path) -> Option<Known> {
-        self.files.get(path).copied()
+    pub fn known(&self, path: &Path) -> Option<&Known> {
+        self.files.get(path)
     }
 
-    /// All files that it knows.
-    pub fn files(&self) -> impl Iterator<Item = (&Path, Known)> {
+    /// All files that it knows and that are not finished.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &Known)> {
         self.files
             .iter()
-            .map(|(path, known)| (path.as_path(), *known))
+            .map(|(path, known)| (path.as_path(), known))
+    }
+
+    /// Files that are finished, and may not have their names yet.
+    pub fn finishing(&self) -> &[FinishLine] {
+        &self.finishing
+    }
+
+    /// Files that have their names, oldest first.
+    pub fn finished(&self) -> impl Iterator<Item = &FinishedLine> {
+        self.finished.iter()
+    }
+
+    /// From now on files are finished: a program that does not know of this may not read the journal.
+    ///
+    /// # Errors
+    /// Then it is to be done again.
+    pub fn allow_finishing(&mut self) -> io::Result<()> {
+        if self.format >= FORMAT {
+            return Ok(());
+        }
+        self.format = FORMAT;
+        self.rewrite()
+    }
+
+    /// These files are about to get their other names. A later word about the same file counts.
+    ///
+    /// # Errors
+    /// Then [`Journal::repair`] comes before anything else.
+    pub fn finish(&mut self, files: Vec<FinishLine>) -> io::Result<()> {
+        self.append(&Entry::Finish { files })
+    }
+
+    /// All of [`Journal::finishing`] have their names, durably, but for those at `gone`, which nobody finds any more. Nothing is written: who
+    /// reads the journal looks.
+    pub fn named(&mut self, gone: &[usize]) {
+        for (at, line) in self.finishing.drain(..).enumerate() {
+            if !gone.contains(&at) {
+                self.finished.push_back(line.into());
+            }
+        }
     }
 
     /// How far the partitions are durable.
@@ -372,7 +434,10 @@ impl Journal {
         self.broken = true;
         let whole = Whole {
             id: &self.id,
+            format: self.format,
             files: &self.files,
+            finishing: &self.finishing,
+            finished: &self.finished,
             places: &self.places,
             exactly: self.exactly.as_ref(),
         };
@@ -386,6 +451,8 @@ impl Journal {
     /// Forgets the files that were changed longest ago, but no unsynced one: its tail is known only by its intent. Where transactions decide,
     /// what the journal does not know does not count, so it forgets nothing.
     fn drop_oldest(&mut self) {
+        let surplus = self.finished.len().saturating_sub(KEPT_FILES);
+        self.finished.drain(..surplus);
         if self.exactly.is_some() {
             return;
         }
@@ -424,6 +491,22 @@ impl Journal {
                 self.committed();
                 (files, false)
             }
+            Entry::Finish { files } => {
+                self.committed();
+                for line in files {
+                    self.finishing.retain(|known| known.id != line.id);
+                    let is_same = |known: &Known| known.id == line.id;
+                    if self.files.get(&line.path).is_some_and(is_same) {
+                        self.files.remove(&line.path);
+                    }
+                    self.finishing.push(line.clone());
+                }
+                return;
+            }
+            Entry::Finished { files } => {
+                self.finished.extend(files.iter().cloned());
+                return;
+            }
             Entry::Sync { files, places } => {
                 for line in places {
                     let place = Place {
@@ -440,15 +523,26 @@ impl Journal {
 
     fn learn_files(&mut self, files: &[FileLine], synced: bool) {
         for line in files {
+            // A name is used again only when the file that had it has its other one.
+            if let Some(at) = self.finishing.iter().position(|it| it.path == line.path) {
+                let line = self.finishing.remove(at);
+                self.finished.push_back(line.into());
+            }
             self.entries += 1;
-            let known = Known {
+            let mut known = Known {
                 id: line.id,
                 len: line.len,
                 synced,
+                begun: line.begun.clone(),
                 touched: self.entries,
             };
             match self.files.get_mut(&line.path) {
-                Some(file) => *file = known,
+                Some(file) => {
+                    if known.begun.is_none() && file.id == known.id {
+                        known.begun = file.begun.take();
+                    }
+                    *file = known;
+                }
                 None => drop(self.files.insert(line.path.clone(), known)),
             }
         }
@@ -458,7 +552,10 @@ impl Journal {
 /// What a whole journal says.
 struct Whole<'a> {
     id: &'a str,
+    format: u32,
     files: &'a HashMap<PathBuf, Known>,
+    finishing: &'a [FinishLine],
+    finished: &'a VecDeque<FinishedLine>,
     places: &'a Places,
     exactly: Option<&'a Exactly>,
 }
@@ -473,7 +570,7 @@ fn write_new(
     let fresh = with_suffix(path, ".new");
     let file = create_afresh(disk, &fresh, MODE)?;
     let header = Header {
-        format: whole.exactly.map_or(PLAIN_FORMAT, |_| FORMAT),
+        format: whole.exactly.map_or(whole.format, |_| FORMAT),
         id: whole.id.to_owned(),
         inode: file.metadata()?.inode,
     };
@@ -489,6 +586,7 @@ fn write_new(
                 path: (*path).clone(),
                 id: known.id,
                 len: known.len,
+                begun: known.begun.clone(),
             })
             .collect()
     };
@@ -509,6 +607,14 @@ fn write_new(
     }
     if !intended.is_empty() {
         Entry::Intent { files: intended }.push_line(&mut bytes);
+    }
+    if !whole.finished.is_empty() {
+        let files = whole.finished.iter().cloned().collect();
+        Entry::Finished { files }.push_line(&mut bytes);
+    }
+    if !whole.finishing.is_empty() {
+        let files = whole.finishing.to_vec();
+        Entry::Finish { files }.push_line(&mut bytes);
     }
     if let Some(Exactly { last, prepared }) = whole.exactly {
         let last = last.clone().map(Into::into);
@@ -547,6 +653,7 @@ mod tests {
 
     fn file(path: &str, len: u64) -> FileLine {
         FileLine {
+            begun: None,
             path: PathBuf::from(path),
             id: 7,
             len,

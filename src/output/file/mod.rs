@@ -6,7 +6,7 @@
 //!            └─ receipts settled ◄─ journal: lengths and offsets ◄─┘      recover: at start, back to the journal
 //! ```
 //!
-//! Reading order: `writer` (the order of a sync), `files`, `chunks`, `journal`, `recover`, `path`. `confined` is the disk that data cannot lead out
+//! Reading order: `writer` (the order of a sync), `files`, `chunks`, `journal`, `recover`, `rotate`, `path`. `confined` is the disk that data cannot lead out
 //! of the output's folder.
 //!
 //! Invariant: what is settled is durable and in the journal. A file that cannot be written pauses its output, and only that one: it takes
@@ -21,11 +21,13 @@ pub mod folder;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod journal;
+pub mod pack;
 pub mod path;
 pub mod places;
 pub mod recover;
 pub mod repair;
 pub mod resume;
+pub mod rotate;
 pub mod settings;
 pub mod trouble;
 pub mod writer;
@@ -38,9 +40,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::files::Files;
+use self::files::{Files, Names};
 use self::journal::{Journal, JournalError};
+use self::pack::Packer;
 use self::path::PathMaker;
+use self::rotate::{Clock, Naming, Rotation};
 use self::settings::{Delivery, FileOutputSettings};
 use self::trouble::{Fault, Trouble};
 use self::writer::{Parts, Refuse, Writer};
@@ -48,10 +52,7 @@ use super::books::OutputBooks;
 use super::codec::Codec;
 use crate::disk::Disk;
 use crate::flow::{Backoff, Bell, Durable, Fetched, Received, Receiver, Ring, Stop};
-use crate::template::PathTemplate;
-
-/// What the names of files end with that transactions decide about.
-pub const PART: &str = ".part";
+use crate::template::{PathPart, PathTemplate};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -77,6 +78,7 @@ pub struct Setup {
     /// When the batches that wait for a sync have taken this many bytes from the budget, they are synced at once: well below what the
     /// pipeline can be sure of, or its consumer would stand still until the next sync.
     pub hold: u64,
+    pub clock: Clock,
 }
 
 /// An output that is ready to run.
@@ -87,6 +89,10 @@ pub struct FileOutput {
     files: Arc<dyn Disk>,
     books: Arc<OutputBooks>,
     hold: u64,
+    clock: Clock,
+    rotation: Rotation,
+    /// Files that Kafka keeps lengths of, and that are not written any more: it is to forget them before others have their names.
+    untold: Vec<PathBuf>,
     writer: Writer,
     durable: Arc<dyn Durable>,
 }
@@ -103,7 +109,12 @@ impl FileOutput {
     /// When the journal cannot be opened or is damaged; then this output does not start.
     pub fn open(setup: Setup) -> Result<Self, JournalError> {
         let path = journal_path(&setup.data_dir, &setup.name);
-        let journal = Journal::open(setup.disk, &path, &now())?;
+        let packer =
+            Packer::new(setup.settings.compression).map_err(|error| JournalError::Packer {
+                output: setup.name.clone(),
+                error,
+            })?;
+        let mut journal = Journal::open(setup.disk, &path, &now())?;
         let durable: Arc<dyn Durable> = journal.places().clone();
         if setup.settings.delivery == Delivery::AtLeastOnce && journal.exactly().is_some() {
             return Err(JournalError::Undecided {
@@ -111,19 +122,44 @@ impl FileOutput {
                 output: setup.name,
             });
         }
+        let rotate = setup.settings.rotate;
+        if rotate.is_on() {
+            let allowed = journal.allow_finishing();
+            allowed.map_err(|error| JournalError::Io { path, error })?;
+        }
         let folder = PathBuf::from(setup.template.literal_folder());
-        let paths = PathMaker::new(setup.template);
+        let ending = setup.settings.compression.codec.ending();
+        let suffix = setup.settings.suffix().to_owned();
+        let uses = |part| setup.template.uses(part);
+        // A path that says it itself is not told twice.
+        let written = match setup.template.ends_with(ending) {
+            true => "",
+            false => ending,
+        };
+        let naming = rotate.is_on().then(|| Naming {
+            by_offset: uses(PathPart::Topic) && uses(PathPart::Partition),
+            suffix: suffix.clone(),
+            ending: ending.to_owned(),
+            clock: setup.clock.clone(),
+        });
+        let tag = if rotate.is_on() {
+            rotate::LONGEST_TAG
+        } else {
+            0
+        };
+        let paths = PathMaker::new(setup.template, ending.len() + suffix.len().max(tag));
         let files = Files::new(
             setup.files.clone(),
             &folder,
             setup.settings.mode,
             setup.settings.max_open_files,
             paths.by_key(),
-            match setup.settings.delivery {
-                Delivery::AtLeastOnce => "",
-                Delivery::ExactlyOnce { .. } => PART,
+            Names {
+                suffix: written.to_owned() + &suffix,
+                naming,
+                packer,
+                strict: setup.settings.delivery != Delivery::AtLeastOnce,
             },
-            setup.settings.delivery != Delivery::AtLeastOnce,
         );
         let writer = Writer::new(Parts {
             journal,
@@ -132,6 +168,7 @@ impl FileOutput {
             codec: Codec::from(setup.settings.format),
             refuse: setup.refuse,
             books: setup.books.clone(),
+            full_size: rotate.size,
         });
         Ok(Self {
             name: setup.name,
@@ -140,6 +177,9 @@ impl FileOutput {
             files: setup.files,
             books: setup.books,
             hold: setup.hold,
+            clock: setup.clock,
+            rotation: Rotation::new(rotate),
+            untold: Vec::new(),
             writer,
             durable,
         })
@@ -159,6 +199,7 @@ impl FileOutput {
     /// Brings the files to what the journal says.
     fn recover(&mut self) -> Result<(), Trouble> {
         let longest = self.longest();
+        rotate::name_all(&*self.files, self.writer.journal())?;
         let found = recover::recover(
             &*self.files,
             self.writer.journal(),
@@ -182,11 +223,46 @@ impl FileOutput {
     fn until_due(&self) -> Option<Duration> {
         let since = self.writer.since()?;
         let full = self.writer.window_bytes() >= self.settings.sync.bytes
-            || self.writer.charged() >= self.hold;
+            || self.writer.charged() >= self.hold
+            || self.writer.is_full();
         if full {
             return Some(Duration::ZERO);
         }
         Some(self.settings.sync.every.saturating_sub(since.elapsed()))
+    }
+
+    /// How long there is nothing to do unless the bell rings.
+    fn rest(&self) -> Duration {
+        let boundary = self.rotation.until_due((self.clock)());
+        let due = self.until_due().unwrap_or(IDLE);
+        boundary.map_or(due, |boundary| boundary.min(due))
+    }
+
+    /// Whether files may have to be finished.
+    fn is_rotation_due(&self) -> bool {
+        self.rotation.is_due((self.clock)())
+    }
+
+    /// Finishes what is to be finished, between two windows.
+    fn rotate(&mut self) -> Result<(), Trouble> {
+        let now = (self.clock)();
+        if self.writer.take_full() {
+            self.rotation.look();
+        }
+        if !self.rotation.is_due(now) {
+            return Ok(());
+        }
+        let journal = self.writer.journal();
+        let free = self.rotation.rotate(&*self.files, journal, now)?;
+        if !free.is_empty() {
+            self.writer.let_go(&free);
+            self.books
+                .change(|entries| entries.finished_files += free.len() as u64);
+            if self.settings.delivery != Delivery::AtLeastOnce {
+                self.untold.extend(free);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -237,7 +313,7 @@ pub fn run(mut output: FileOutput, from: &Receiver<Fetched>, bell: &Arc<Bell>, s
             Received::Item(Fetched::Flush) => sync_now = true,
             Received::Closed => closed = true,
             Received::Empty => {
-                bell.wait(output.until_due().unwrap_or(IDLE));
+                bell.wait(output.rest());
             }
         }
     }
@@ -268,10 +344,15 @@ enum Step {
 }
 
 fn step(output: &mut FileOutput, sync_now: bool) -> Result<Step, Fault> {
+    if output.writer.is_empty() {
+        output.rotate()?;
+    }
     output.writer.begin_again()?;
     output.writer.encode()?;
-    if sync_now || output.until_due().is_some_and(|left| left.is_zero()) {
+    let due = output.until_due().is_some_and(|left| left.is_zero());
+    if sync_now || due || output.is_rotation_due() {
         output.writer.sync()?;
+        output.rotate()?;
         return Ok(Step::Synced);
     }
     Ok(Step::Idle)
@@ -320,6 +401,11 @@ impl Pause {
             self.books.change(|entries| entries.paused = None);
         }
     }
+}
+
+/// The clock of this machine.
+pub fn wall_clock() -> Clock {
+    Arc::new(|| jiff::Timestamp::now().as_millisecond())
 }
 
 /// The time as part of a file's name.

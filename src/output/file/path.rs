@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 
 use crate::flow::RecordView;
-use crate::template::{PathPart, PathRefusal, PathTemplate};
+use crate::template::{LONGEST_NAME, PathPart, PathRefusal, PathTemplate};
 
 /// How many steps of time are remembered per partition.
 const STEPS: usize = 4;
@@ -22,6 +22,7 @@ pub struct PathMaker {
     /// Milliseconds after which the path changes; absent when no time stands in it.
     step_ms: Option<i64>,
     by_key: bool,
+    reserve: usize,
     lanes: Vec<Lane>,
     by_topic: HashMap<String, HashMap<i32, usize>>,
     /// The lane of the record before.
@@ -55,7 +56,8 @@ const NOTHING: Step = Step {
 };
 
 impl PathMaker {
-    pub fn new(template: PathTemplate) -> Self {
+    /// `reserve`: so many bytes can come behind a name.
+    pub fn new(template: PathTemplate, reserve: usize) -> Self {
         let step_ms = template
             .time_step()
             .map(|seconds| i64::try_from(seconds).unwrap_or(1).saturating_mul(1000));
@@ -63,6 +65,7 @@ impl PathMaker {
             by_key: template.uses(PathPart::Key),
             template,
             step_ms,
+            reserve,
             lanes: Vec::new(),
             by_topic: HashMap::new(),
             last: 0,
@@ -113,6 +116,10 @@ impl PathMaker {
             record.timestamp_ms,
             &mut self.path,
         )?;
+        let name = memchr::memrchr(b'/', &self.path).map_or(0, |at| at + 1);
+        if self.path.len() - name + self.reserve > LONGEST_NAME {
+            return Err(PathRefusal::LongName);
+        }
         Ok(&self.path)
     }
 
@@ -211,7 +218,7 @@ mod tests {
     #[test]
     fn records_out_of_order_around_the_hour_go_to_their_hour_without_a_new_path() {
         let template = PathTemplate::parse("/srv/{topic}/{partition}/%Y%m%dT%H.log").unwrap();
-        let (mut maker, mut paths) = (PathMaker::new(template), Paths::default());
+        let (mut maker, mut paths) = (PathMaker::new(template, 0), Paths::default());
         let mut at = |ms: i64| {
             let (path, remembered) = paths.of(&mut maker, &record("web", 3, SEVEN + ms));
             (path.to_owned(), remembered)
@@ -232,7 +239,7 @@ mod tests {
     #[test]
     fn a_path_by_key_is_made_for_every_record() {
         let template = PathTemplate::parse("/srv/{key}.log").unwrap();
-        let (mut maker, mut paths) = (PathMaker::new(template), Paths::default());
+        let (mut maker, mut paths) = (PathMaker::new(template, 0), Paths::default());
         for _ in 0..2 {
             let made = paths.of(&mut maker, &record("web", 3, SEVEN));
             assert_eq!(made, ("/srv/k.log", false));
@@ -247,7 +254,7 @@ mod tests {
             forget in 0..60usize,
         ) {
             let template = PathTemplate::parse(template).unwrap();
-            let (mut maker, mut paths) = (PathMaker::new(template.clone()), Paths::default());
+            let (mut maker, mut paths) = (PathMaker::new(template.clone(), 0), Paths::default());
             for (n, (topic, partition, ms)) in records.into_iter().enumerate() {
                 if n == forget {
                     maker.forget();

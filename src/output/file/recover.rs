@@ -51,7 +51,7 @@ pub fn recover(
     let mut findings = Findings::default();
     let mut corrections = Vec::new();
     let mut tails = Vec::new();
-    let mut files: Vec<_> = journal.files().collect();
+    let mut files: Vec<(&Path, &Known)> = journal.files().collect();
     files.sort_by_key(|(path, _)| *path);
     for (path, known) in files {
         match look(disk, path, known).map_err(Trouble::with("look at", path))? {
@@ -119,7 +119,7 @@ enum Look {
     Other,
 }
 
-fn look(disk: &dyn Disk, path: &Path, known: Known) -> io::Result<Look> {
+fn look(disk: &dyn Disk, path: &Path, known: &Known) -> io::Result<Look> {
     let meta = match disk.metadata(path) {
         Ok(meta) => meta,
         Err(error)

@@ -8,11 +8,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::BATCH_SLACK;
 use super::journal::Journal;
 use super::recover::Findings;
 use super::resume::{NotResumed, Resuming, resume};
+use super::rotate::name_all;
 use super::trouble::Trouble;
-use super::{BATCH_SLACK, PART};
 use crate::disk::{Disk, parent_of, with_suffix};
 use crate::flow::Found;
 
@@ -30,6 +31,8 @@ pub struct Repairing<'a> {
     pub folder: &'a Path,
     /// How much is made durable at once, in bytes.
     pub sync_bytes: u64,
+    /// What the names of files end with until they are finished.
+    pub suffix: &'a str,
     /// Part of names that are made.
     pub now: &'a str,
 }
@@ -56,6 +59,7 @@ pub fn repair(
         };
         repaired.findings = resume(&resuming, journal, found)?;
     }
+    name_all(repairing.files, journal)?;
     let mut forget = Vec::new();
     let mut parts: Vec<PathBuf> = journal
         .files()
@@ -64,14 +68,13 @@ pub fn repair(
     parts.retain(|path| {
         path.as_os_str()
             .as_encoded_bytes()
-            .ends_with(PART.as_bytes())
+            .ends_with(repairing.suffix.as_bytes())
     });
     parts.sort();
     for part in parts {
         match repairing.files.metadata(&part) {
             Ok(meta) => {
-                let name = finish(repairing.files, &part, repairing.now)
-                    .map_err(Trouble::with("rename", &part))?;
+                let name = finish(repairing, &part).map_err(Trouble::with("rename", &part))?;
                 repaired.finished.push((part.clone(), name, meta.len));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -86,10 +89,11 @@ pub fn repair(
     Ok(repaired)
 }
 
-/// Gives a file its name without [`PART`], durably. A name that is taken is left alone.
-fn finish(disk: &dyn Disk, part: &Path, now: &str) -> io::Result<PathBuf> {
+/// Gives a file its name without the suffix, durably. A name that is taken is left alone.
+fn finish(repairing: &Repairing<'_>, part: &Path) -> io::Result<PathBuf> {
+    let (disk, now) = (repairing.files, repairing.now);
     let name = part.as_os_str().as_encoded_bytes();
-    let name = &name[..name.len() - PART.len()];
+    let name = &name[..name.len() - repairing.suffix.len()];
     let plain = PathBuf::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name));
     let mut to = plain.clone();
     let mut again = 0;

@@ -6,13 +6,16 @@
 //!
 //! A mark is a file's path below the output's folder, with its length and inode.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::entry::FileLine;
 use super::journal::Journal;
 use super::recover::{Findings, Trust, recover};
+use super::rotate::name_all;
 use super::trouble::Trouble;
-use crate::disk::Disk;
+use crate::disk::{Disk, parent_of};
 use crate::flow::{Found, Mark, Stamp, Verdict, judge};
 
 /// Why an output cannot begin.
@@ -39,18 +42,52 @@ pub struct Resuming<'a> {
 
 /// The mark of a file.
 pub fn mark(folder: &Path, file: &FileLine) -> Mark {
-    let path = file.path.strip_prefix(folder).unwrap_or(&file.path);
     let line = FileLine {
-        path: path.to_path_buf(),
-        ..file.clone()
+        path: below(folder, &file.path).to_path_buf(),
+        begun: None,
+        ..*file
     };
     Mark {
-        key: path.to_str().map_or_else(
-            || serde_json::to_string(&line.path.as_os_str().as_encoded_bytes()).unwrap_or_default(),
-            str::to_owned,
-        ),
+        key: key_of(&line.path),
         value: serde_json::to_string(&line).ok(),
     }
+}
+
+/// Says that there is no such file any more.
+pub fn gone(folder: &Path, path: &Path) -> Mark {
+    Mark {
+        key: key_of(below(folder, path)),
+        value: None,
+    }
+}
+
+fn below<'a>(folder: &Path, path: &'a Path) -> &'a Path {
+    path.strip_prefix(folder).unwrap_or(path)
+}
+
+fn key_of(path: &Path) -> String {
+    path.to_str().map_or_else(
+        || serde_json::to_string(path.as_os_str().as_encoded_bytes()).unwrap_or_default(),
+        str::to_owned,
+    )
+}
+
+/// Files that Kafka knows the lengths of, and the journal does not: they are finished, or gone.
+///
+/// # Errors
+/// When Kafka's words cannot be understood.
+pub fn not_written(
+    folder: &Path,
+    journal: &Journal,
+    found: &Found,
+) -> Result<Vec<PathBuf>, NotResumed> {
+    let mut paths = Vec::new();
+    for mark in &found.marks {
+        let file = file_of(folder, mark).map_err(NotResumed::Refused)?;
+        let path = file.map(|file| file.path);
+        paths.extend(path.filter(|path| journal.known(path).is_none()));
+    }
+    Ok(paths)
 }
 
 /// The file of a mark.
@@ -104,6 +141,7 @@ pub fn resume(
         }
         Verdict::Aborted => copies(resuming, journal),
         Verdict::Rival(stamp) => {
+            make_names_durable(resuming, &found.marks)?;
             let files = by_marks(resuming, &found.marks)?;
             if known.last.is_some() || !files.is_empty() {
                 tracing::warn!(
@@ -115,6 +153,7 @@ pub fn resume(
         }
         Verdict::Lost => return Err(NotResumed::Refused(lost(known.last.as_ref()))),
     };
+    name_all(resuming.disk, journal)?;
     let settled = journal.settle(Some(found.stamp.clone()), files);
     settled.map_err(Trouble::with("write the journal", journal.path()))?;
     let findings = recover(
@@ -151,6 +190,7 @@ fn copies(resuming: &Resuming<'_>, journal: &Journal) -> (Vec<FileLine>, Trust) 
                 path: path.to_path_buf(),
                 id: meta.inode,
                 len: known.len,
+                begun: known.begun.clone(),
             });
         }
     }
@@ -159,6 +199,26 @@ fn copies(resuming: &Resuming<'_>, journal: &Journal) -> (Vec<FileLine>, Trust) 
         false => Trust::Nobody,
     };
     (copies, trust)
+}
+
+/// A file may have got its other name just before the journal was lost, and not durably. Kafka must not forget the old one before.
+fn make_names_durable(resuming: &Resuming<'_>, marks: &[Mark]) -> Result<(), NotResumed> {
+    let mut folders = BTreeSet::new();
+    for mark in marks {
+        let file = file_of(resuming.folder, mark).map_err(NotResumed::Refused)?;
+        folders.extend(file.map(|file| parent_of(&file.path)));
+    }
+    for folder in folders {
+        match resuming.disk.fsync_dir(&folder) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) => {}
+            result => result.map_err(Trouble::with("sync the folder", &folder))?,
+        }
+    }
+    Ok(())
 }
 
 /// The files that Kafka knows, as they are found: a folder that was copied or restored has other inodes.

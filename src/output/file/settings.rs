@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// What the names of files end with that transactions decide about.
+pub const PART: &str = ".part";
+
 /// The keys of an output's `to:` with `type: file`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileOutputSettings {
@@ -14,6 +17,65 @@ pub struct FileOutputSettings {
     /// Permission bits of new files.
     pub mode: u32,
     pub delivery: Delivery,
+    pub compression: Compression,
+    pub rotate: Rotate,
+    /// What names of files end with until they are finished.
+    pub part_suffix: Option<String>,
+}
+
+impl FileOutputSettings {
+    /// What the names of files end with that are written to.
+    pub fn suffix(&self) -> &str {
+        match (&self.part_suffix, self.delivery) {
+            (Some(suffix), _) => suffix,
+            (None, Delivery::AtLeastOnce) => "",
+            (None, Delivery::ExactlyOnce { .. }) => PART,
+        }
+    }
+}
+
+/// How files are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Compression {
+    pub codec: Codec,
+    /// The codec's own scale; absent: what the codec does by itself.
+    pub level: Option<u32>,
+}
+
+/// What files can be compressed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Codec {
+    #[default]
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Codec {
+    /// What names of files end with.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Gzip => ".gz",
+            Self::Zstd => ".zst",
+        }
+    }
+}
+
+/// When a file is finished and gets another name: whichever comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rotate {
+    /// When it has so many bytes.
+    pub size: Option<u64>,
+    /// At multiples of this time since 1970 in UTC.
+    pub every: Option<Duration>,
+}
+
+impl Rotate {
+    /// Whether files are ever finished.
+    pub fn is_on(self) -> bool {
+        self.size.is_some() || self.every.is_some()
+    }
 }
 
 /// What a record's offset and its bytes have to do with each other.

@@ -16,7 +16,7 @@
 //! the bytes that were kept, and the rest of the window is encoded again from the records that are still held.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,8 @@ pub struct Parts {
     pub codec: Codec,
     pub refuse: Refuse,
     pub books: Arc<OutputBooks>,
+    /// At which size a file is finished, in bytes.
+    pub full_size: Option<u64>,
 }
 
 /// The writer of one output.
@@ -77,6 +79,8 @@ pub struct Writer {
     charged: u64,
     since: Option<Instant>,
     failed: bool,
+    /// Whether some file has reached the size at which it is finished.
+    full: bool,
     /// How long it took to make durable what waits for its transaction.
     preparing: Duration,
 }
@@ -133,12 +137,18 @@ impl Writer {
             charged: 0,
             since: None,
             failed: false,
+            full: false,
             preparing: Duration::ZERO,
         }
     }
 
     pub fn journal(&mut self) -> &mut Journal {
         &mut self.parts.journal
+    }
+
+    /// These names are free again: what has them next is another file.
+    pub fn let_go(&mut self, paths: &[PathBuf]) {
+        self.parts.files.let_go(paths);
     }
 
     /// Takes a batch into the window. [`Writer::encode`] does the work.
@@ -167,6 +177,16 @@ impl Writer {
         self.since
     }
 
+    /// Some file has reached the size at which it is finished.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// The same, told once.
+    pub fn take_full(&mut self) -> bool {
+        std::mem::take(&mut self.full)
+    }
+
     /// Bytes of the window, as they are in the files.
     pub fn window_bytes(&self) -> u64 {
         self.tally.file_bytes
@@ -189,6 +209,8 @@ impl Writer {
             }
             self.next += 1;
             self.release();
+            let size = self.parts.full_size;
+            self.full |= size.is_some_and(|size| self.parts.files.have_reached(size));
         }
         let unreleased = self.tally.file_bytes - self.point.tally.file_bytes;
         if self.released < self.next && unreleased > MOST_UNRELEASED {
@@ -197,7 +219,7 @@ impl Writer {
             prepared?;
             self.release();
         }
-        if self.tally.buffered > MOST_BUFFERED {
+        if self.tally.buffered > MOST_BUFFERED && !self.parts.files.waits_for_sync() {
             return self.write_buffers();
         }
         Ok(())
@@ -300,6 +322,7 @@ impl Writer {
             codec,
             refuse,
             books,
+            ..
         } = &mut self.parts;
         let held = &mut self.held[self.next];
         held.refused_count = Count::default();
@@ -313,14 +336,14 @@ impl Writer {
             count += count_of(&record);
             let lane = paths.lane(record.topic, record.partition);
             let refusal = match file_of(files, paths, lane, &record) {
-                Ok(file) => match files.buffer(file) {
+                Ok(file) => match files.buffer(file, record.offset) {
                     Ok(buffer) => {
                         let before = buffer.len();
                         codec.append(records, index, record.value, buffer);
                         tally.file_bytes += (buffer.len() - before) as u64;
                         tally.nulls += u64::from(record.value.is_none());
                         if buffer.len() >= FULL {
-                            files.write(file, journal)?;
+                            files.full(file, journal)?;
                         }
                         None
                     }
@@ -440,8 +463,14 @@ impl Writer {
     }
 
     fn make_prepared(&mut self, stamp: Stamp) -> Result<Vec<FileLine>, Fault> {
-        let Parts { journal, files, .. } = &mut self.parts;
+        let Parts {
+            journal,
+            files,
+            full_size,
+            ..
+        } = &mut self.parts;
         let changed = files.sync(journal)?;
+        self.full |= full_size.is_some_and(|size| files.have_reached(size));
         let written = journal.prepare(stamp, changed.clone());
         written.map_err(Trouble::with("write the journal", journal.path()))?;
         Ok(changed)
@@ -452,9 +481,11 @@ impl Writer {
             journal,
             files,
             paths,
+            full_size,
             ..
         } = &mut self.parts;
         let changed = files.sync(journal)?;
+        self.full |= full_size.is_some_and(|size| files.have_reached(size));
         let places = self.lanes.iter().map(|lane| {
             let (topic, partition) = paths.partition_of(*lane);
             PlaceLine {
@@ -480,11 +511,12 @@ impl Writer {
             written += held.count;
             written -= held.refused_count;
         }
-        let (tally, open) = (self.tally, self.parts.files.open_files());
+        let (tally, files) = (self.tally, &self.parts.files);
+        let (grown, open) = (files.grown(), files.open_files());
         self.parts.books.change(|entries| {
             entries.written += written;
             entries.refused += refused;
-            entries.file_bytes += tally.file_bytes;
+            entries.file_bytes += grown;
             entries.nulls += tally.nulls;
             entries.syncs += 1;
             entries.sync_time += took;
