@@ -341,6 +341,8 @@ fn route(to: &Fields<'_>) -> Route {
             .unwrap_or_else(|| Spanned::new(0, to.span())),
         delivery: delivery(to),
         on_refused: to.word("on_refused", on_refused).unwrap_or_default(),
+        dead_letter_after: (to.table_if_present("on_missing_topic", keys::MISSING_TOPIC))
+            .and_then(|missing| missing.spanned_duration("dead_letter_after")),
         format: format(to),
         event_time: is("timestamp", "event"),
         timestamp_range: to.has("timestamp_range").then(|| range.span()),

@@ -467,6 +467,16 @@ pub(super) const TIMESTAMP_RANGE: &[Key] = &[
     ),
 ];
 
+pub(super) const MISSING_TOPIC: &[Key] = &[Key::required(
+    "dead_letter_after",
+    Shape::Duration {
+        least: 0,
+        most: 365 * 24 * HOUR,
+        word: None,
+    },
+    "So long a topic may be missing, from the broker's first word of it on. The time in which no broker answers does not count.",
+)];
+
 pub(super) const MAX_LINE: &[Key] = &[
     Key::default(
         "size",
@@ -668,7 +678,12 @@ pub(super) const INPUT_TO: &[Key] = &[
         Shape::Names(&Shape::TextOrEmpty),
         "With format: json: texts that are added to each object.",
     ),
-    Key::later("on_missing_topic", &["wait"]),
+    Key::default(
+        "on_missing_topic",
+        Shape::WordOrTable(&[word("wait")], MISSING_TOPIC),
+        "wait",
+        "Of topics that data name. wait: lines for one that does not exist wait, others flow while memory is left. { dead_letter_after: TIME }: they are set aside then.",
+    ),
 ];
 
 const PARTITIONERS: &[Word] = &[

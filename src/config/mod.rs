@@ -203,6 +203,8 @@ pub struct Route {
     pub max_record: Spanned<u64>,
     pub delivery: Spanned<Delivery>,
     pub on_refused: OnRefused,
+    /// `on_missing_topic`
+    pub dead_letter_after: Option<Spanned<Duration>>,
     pub format: RecordFormat,
     /// `timestamp: event`
     pub event_time: Spanned<bool>,

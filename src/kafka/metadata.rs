@@ -11,6 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::errors::is_missing_topic;
 use super::native::{Kind as ClientKind, Native};
 use super::trouble::{Kind, Trouble};
 use crate::flow::{Bell, Ring, Stop};
@@ -19,6 +20,8 @@ use crate::flow::{Bell, Ring, Stop};
 const QUESTION: Duration = Duration::from_secs(2);
 /// How often a topic that is missing or has a partition without leader is asked for again.
 const SOON: Duration = Duration::from_secs(1);
+/// When a topic that is missing was asked for so long ago, nobody answered in between.
+const OUTAGE: Duration = Duration::from_secs(10);
 /// How often a topic that is well is asked for again.
 const REGULAR: Duration = Duration::from_secs(60);
 
@@ -51,6 +54,8 @@ struct State {
     last_error: Option<String>,
     /// Why the cluster is not reached, as far as that was said.
     told: HashSet<Kind>,
+    /// Topics that do not exist: for how long brokers say so, and when one said it last.
+    missing: HashMap<Arc<str>, (Duration, Instant)>,
     /// Of each topic's partitions: how many of how many replicas are in sync.
     replicas: HashMap<Arc<str>, Vec<(usize, usize)>>,
 }
@@ -90,12 +95,18 @@ impl Metadata {
         self.lock().asked.get(topic).copied()
     }
 
+    /// For how long brokers say that `topic` does not exist. Time in which nobody answers does not count.
+    pub fn missing_for(&self, topic: &str) -> Option<Duration> {
+        self.lock().missing.get(topic).map(|(missing, _)| *missing)
+    }
+
     /// Nobody sends to `topic` any more: it is not asked for until somebody does.
     pub fn forget(&self, topic: &str) {
         let mut known = self.lock();
         known.topics.remove(topic);
         known.asked.remove(topic);
         known.replicas.remove(topic);
+        known.missing.remove(topic);
     }
 
     /// What is known of `topic` may be wrong: ask again now.
@@ -313,6 +324,18 @@ impl Metadata {
         };
         if let (Some(topic), Some(TopicState::Known(_))) = (topic, &answer) {
             state.asked.insert(topic.clone(), begun);
+        }
+        match (topic, &answer) {
+            (Some(topic), Some(TopicState::Refused(code))) if is_missing_topic(*code) => {
+                let missing = state.missing.entry(topic.clone());
+                let (missing, last) = missing.or_insert((Duration::ZERO, now));
+                let since = now - std::mem::replace(last, now);
+                *missing += Some(since)
+                    .filter(|since| *since < OUTAGE)
+                    .unwrap_or_default();
+            }
+            (Some(topic), Some(_)) => drop(state.missing.remove(topic)),
+            _ => {}
         }
         // What was doubted while it was being asked for is asked for again.
         let known = topic

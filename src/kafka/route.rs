@@ -175,6 +175,11 @@ impl Route {
         })
     }
 
+    /// Whether data name topics here: there may be any.
+    pub fn names_topics(&self) -> bool {
+        self.topic.constant().is_none()
+    }
+
     /// The topic of a run's records, where the input did not make it.
     pub fn topic(&mut self, run: &Run) -> Arc<str> {
         if let Some(topic) = self.topics.get(&run.origin) {

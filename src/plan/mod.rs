@@ -247,6 +247,7 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
             .filter(|_| !is_syslog && dress.is_none())
             .map(|place| place.source()),
         on_refused: to.on_refused,
+        dead_letter_after: to.dead_letter_after.as_ref().map(|after| after.value),
     };
     let max_record = to.max_record.value;
     let producer = ProducerSettings {

@@ -29,6 +29,7 @@ mod harness;
 mod kafka_to_file;
 mod layers;
 mod logrotate;
+mod missing_topics;
 mod once;
 mod outage;
 mod partitioners;

@@ -55,6 +55,15 @@ const ROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "data name a topic that does not exist",
+        &[
+            "lines_for_a_topic_that_data_name_wait_for_it_while_others_flow",
+            "lines_for_a_topic_that_stays_away_are_set_aside_after_the_time_that_was_given",
+            "exactly_once_sets_lines_for_a_missing_topic_aside_once",
+            "while_nobody_answers_no_topic_is_missing",
+        ],
+    ),
+    (
         "a record is too large",
         &[
             "a_record_that_kafka_refuses_is_set_aside_and_holds_up_no_other",

@@ -303,6 +303,7 @@ impl Wiring<'_> {
             batches,
             route,
             on_refused: plan.route.on_refused,
+            dead_letter_after: plan.route.dead_letter_after,
             books,
             admit: Box::new(move |cluster| {
                 if keeps {

@@ -4,6 +4,7 @@
 //! must be hungry. Until then its batch is held here and nothing more is taken from its pipe, which is what makes its source wait.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::refuse::Refusals;
 use super::{Pipeline, ProducerState, Running};
@@ -87,6 +88,7 @@ impl Running {
     fn has_room(&mut self, at: usize) -> bool {
         let way = &mut self.pipelines[at];
         let Some(batch) = &way.held else { return false };
+        let is_made = !batch.extras.topics.is_empty() || way.pipeline.route.names_topics();
         for name in names(batch, &mut way.pipeline.route) {
             let way = &mut self.pipelines[at];
             let state = self.producer.metadata.topic(&name);
@@ -95,6 +97,10 @@ impl Running {
                 TopicState::Unknown => return false,
                 TopicState::Refused(code) => {
                     self.waits.refused(&name, code);
+                    if self.may_park(at, &name, is_made) {
+                        self.missing.meet(&name, Instant::now());
+                        continue;
+                    }
                     return false;
                 }
             };

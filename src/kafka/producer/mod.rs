@@ -8,7 +8,7 @@
 //!
 //! This file has what a producer is made of and its loop; each step that is an idea of its own has its own file: `intake` (taking batches
 //! while there is room), `assign` (records to lanes; `spread` picks the one for those without a key, `topics` knows whose lane is which),
-//! `land` (what came back), `refuse` (what Kafka refuses for its own sake), `waits` (what is waited for, said once), `rehome` (partitions that
+//! `land` (what came back), `missing` (what waits for topics that do not exist), `refuse` (what Kafka refuses for its own sake), `waits` (what is waited for, said once), `rehome` (partitions that
 //! are gone), `renew` (a new client). `view` is what others may know of it. With `delivery: exactly_once` everything happens within
 //! transactions: `transact` begins, commits and aborts them, `establish` is how one gets there, at the start and out of doubt.
 //!
@@ -19,6 +19,7 @@ mod assign;
 mod establish;
 mod intake;
 mod land;
+mod missing;
 mod refuse;
 mod rehome;
 mod renew;
@@ -38,6 +39,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use self::intake::Way;
 use self::land::Back;
+use self::missing::Missing;
 use self::topics::Topics;
 use self::transact::Transactions;
 pub use self::transact::instance;
@@ -93,6 +95,8 @@ pub struct Pipeline {
     pub batches: Receiver<Batch>,
     pub route: Route,
     pub on_refused: OnRefused,
+    /// After so long records for a topic that does not exist are set aside. Absent: they wait.
+    pub dead_letter_after: Option<Duration>,
     pub books: Arc<Books>,
     /// Asked once, with the cluster's id: may this pipeline's positions be kept for that cluster?
     pub admit: Admit,
@@ -159,6 +163,7 @@ struct Running {
     /// When it was last looked whether the cluster is silent.
     listened: Instant,
     waits: Waits,
+    missing: Missing,
     /// The broker refuses the login.
     is_refused: bool,
     /// How many batches were taken.
@@ -207,6 +212,7 @@ impl Running {
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
             listened: Instant::now(),
             waits: Waits::default(),
+            missing: Missing::default(),
             is_refused: false,
             taken: 0,
             seldom: Seldom::default(),
@@ -242,6 +248,7 @@ impl Running {
             self.build_anew(&why);
         }
         self.rehome();
+        self.house(Instant::now());
         self.assign_rest(Instant::now());
         self.take_batches();
         self.send_waves();
@@ -381,6 +388,7 @@ impl Running {
             self.producer.metadata.doubt_all();
             self.look_at_overdue(now);
         }
+        self.look_at_missing(now, topics::UNUSED);
         // Closing changes the numbers of topics, which what waits for them is remembered by.
         let may_close = self.unassigned.is_empty() && self.topics.held().is_empty();
         if let Some(since) = now.checked_sub(topics::UNUSED).filter(|_| may_close) {

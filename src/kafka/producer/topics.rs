@@ -46,6 +46,10 @@ impl Topics {
         self.by_name.get(name).copied()
     }
 
+    pub fn names(&self) -> Vec<Arc<str>> {
+        self.known.iter().map(|topic| topic.name.clone()).collect()
+    }
+
     /// The number of a topic, which is opened when it was not yet.
     ///
     /// # Errors

@@ -39,6 +39,11 @@ impl Waits {
         self.say(topic, why, &format!("{why} ({code})"));
     }
 
+    /// Nobody waits for it any more.
+    pub fn forget(&mut self, topic: &Arc<str>) {
+        self.0.remove(topic);
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
