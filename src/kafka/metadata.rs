@@ -175,7 +175,7 @@ impl Metadata {
 
     /// Asks until `stop` is soft and nobody but this thread holds the metadata, or `stop` is hard. Answers ring `listener`.
     ///
-    /// `config` makes the client's properties, reading secrets anew: it is asked again when a login is refused.
+    /// `config` makes the client's properties, reading secrets anew: it is asked again when a login or a certificate is refused.
     ///
     /// # Errors
     /// When no client can be made of `config`.
@@ -186,11 +186,14 @@ impl Metadata {
         stop: &Stop,
         over: &dyn Fn() -> bool,
     ) -> Result<(), String> {
-        let native = Native::new(&config()?, ClientKind::Producer)?;
+        let mut native = Native::new(&config()?, ClientKind::Producer)?;
         let mut trouble = Trouble::default();
         stop.rings(&(self.bell.clone() as Arc<dyn Ring>));
         while !stop.is_hard() && !over() {
             hear(&native, config, &mut trouble);
+            if trouble.kind() == Some(Kind::Tls) {
+                renew(&mut native, config);
+            }
             match self.next_due() {
                 Ok(topic) => {
                     self.ask(&native, &topic, config, &mut trouble);
@@ -365,6 +368,15 @@ impl Metadata {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Certificates that do not do may have been replaced meanwhile: only a new client reads them. As long as none can be made the old one stays.
+fn renew(native: &mut Native, config: &dyn Fn() -> Result<ClientConfig, String>) {
+    let changed = config().ok().filter(|config| native.is_outdated(config));
+    let new = changed.and_then(|config| Native::new(&config, ClientKind::Producer).ok());
+    if let Some(new) = new {
+        *native = new;
     }
 }
 

@@ -24,7 +24,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn of(code: RDKafkaErrorCode, text: &str) -> Self {
+    pub fn of(code: RDKafkaErrorCode, text: &str) -> Self {
         match code {
             RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
                 Self::Login

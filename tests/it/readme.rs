@@ -45,6 +45,7 @@ const ROWS: &[(&str, &[&str])] = &[
         &[
             "credentials_that_are_refused_at_first_are_tried_until_broker_or_file_have_the_right_ones",
             "a_certificate_that_does_not_do_is_said_to_be_so_in_clear_words",
+            "certificates_that_are_replaced_are_taken_without_a_restart",
         ],
     ),
     (

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::command::logferry;
 use crate::support::daemon::Daemon;
 use crate::support::eventually::{eventually, pause};
 use crate::support::kafka::secured::{Of, Right, Secured};
@@ -363,4 +364,144 @@ fn a_denied_group_is_told_and_joined_when_it_is_allowed() {
     eventually(LONG, "the group's lag is 0", || {
         kafka.group_lag(&group, &topic) == 0
     });
+}
+
+#[test]
+fn certificates_that_are_replaced_are_taken_without_a_restart() {
+    let _turn = turn();
+    let Some(kafka) = Secured::shared() else {
+        return;
+    };
+    let scene = scene(kafka);
+    let (topic, archived, group) = (
+        kafka.topic("replaced", 1),
+        kafka.topic("kept", 1),
+        unique("group"),
+    );
+    for topic in [&topic, &archived] {
+        let rights = &[Right::Read, Right::Write, Right::Describe];
+        kafka.allow("one", Of::Topic(topic), rights);
+    }
+    kafka.allow("one", Of::Group(&group), &[Right::Read, Right::Describe]);
+    kafka.produce(&archived, 100, |number| {
+        (None, number.to_string().into_bytes())
+    });
+    fs::write(scene.path("ca.pem"), &kafka.stranger).expect("to write a certificate");
+    let at = [("main", kafka.login_at("localhost"), &*login("one", "PLAIN"))];
+    let pipelines = format!(
+        "inputs:\n{}outputs:\n  archive:\n    from: {{ topics: [{archived}], group: {group} }}\n    to: {{ type: file, path: DIR/out.log }}\n",
+        input("app", &format!("topic: {topic}"))
+    );
+    LineWriter::create(scene.path("logs/app.log"), "app", SHORT).append(100);
+    let daemon = scene.launch(&yaml(&scene, &at, &pipelines)).start();
+    complains(&daemon, &["\"cluster\":\"main\"", "signed by nobody"]);
+    complains(&daemon, &["\"output\":\"archive\"", "signed by nobody"]);
+
+    fs::write(scene.path("ca.pem"), &kafka.ca).expect("to write a certificate");
+    delivered(&daemon, "app", 100);
+    exact(kafka, &topic, "app", 100);
+    eventually(LONG, "every record is in the file", || {
+        lines_of(&scene.path("out.log")).len() == 100
+    });
+}
+
+/// Everything in files under `dir`, as text.
+fn everything(dir: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(dir).expect("to list a folder") {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => text.push_str(&everything(&path)),
+            false => text.push_str(&String::from_utf8_lossy(
+                &fs::read(path).unwrap_or_default(),
+            )),
+        }
+    }
+    text
+}
+
+#[test]
+fn no_secret_is_told_by_anything() {
+    let _turn = turn();
+    let Some(kafka) = Secured::shared() else {
+        return;
+    };
+    let secrets = ["inline-5ba17e", "of-a-file-5ba17e", "sesame-5ba17e"];
+    let scene = scene(kafka);
+    fs::create_dir(scene.path("secrets")).expect("to make a folder");
+    let put = |name: &str, text: &str| {
+        fs::write(scene.path("secrets").join(name), text).expect("to write a secret");
+    };
+    put("password", secrets[1]);
+    put("client.pem", &kafka.client.0);
+    put("key.pem", &kafka.client.1);
+    let inline = login("one", "SCRAM-SHA-256")
+        .replace("password: secret", &format!("password: {}", secrets[0]));
+    let in_file = login("two", "PLAIN").replace(
+        "password: secret",
+        "password: { file: DIR/secrets/password }",
+    );
+    let locked = format!(
+        "tls: {{ ca_file: DIR/ca.pem, cert_file: DIR/secrets/client.pem, key_file: DIR/secrets/key.pem, key_password: {} }}",
+        secrets[2]
+    );
+    let clusters = [
+        ("inline", kafka.login_at("localhost"), &*inline),
+        ("file", kafka.login_at("localhost"), &*in_file),
+        ("locked", kafka.certificates(), &*locked),
+    ];
+    let inputs: String = clusters
+        .iter()
+        .map(|(name, ..)| input(name, &format!("cluster: {name}, topic: none")))
+        .collect();
+    // librdkafka says all that it can.
+    let yaml = yaml(&scene, &clusters, &format!("inputs:\n{inputs}"))
+        .replace("brokers: [", "options: { debug: \"all\" }, brokers: [");
+    let yaml = yaml.replace("log: { format", "log: { level: trace, format");
+    for (name, ..) in &clusters {
+        fs::write(scene.path(&format!("logs/{name}.log")), "line\n").expect("to write a line");
+    }
+    let daemon = scene.launch(&yaml).start();
+    for cluster in ["inline", "file"] {
+        complains(
+            &daemon,
+            &[
+                &format!("\"cluster\":\"{cluster}\""),
+                "the login is refused",
+            ],
+        );
+    }
+    let config = scene.path("logferry.yaml").display().to_string();
+    let mut told = vec![daemon.stderr(), everything(&scene.path("state"))];
+    for page in ["/status", "/metrics", "/ready", "/"] {
+        told.push(daemon.get(page).expect("an answer").1);
+    }
+    for command in [
+        "check -c CONFIG",
+        "status -c CONFIG --json",
+        "topics list -c CONFIG --cluster inline",
+        "topics list -c CONFIG --cluster file",
+        "groups list -c CONFIG --cluster locked --json",
+        "dead-letters list -c CONFIG",
+        "checkpoints list -c CONFIG",
+    ] {
+        let ran = logferry(&command.replace("CONFIG", &config));
+        told.extend([ran.out, ran.err]);
+    }
+    // A wrong configuration shows the line that is wrong, without what is secret on it.
+    let broken = scene.path("broken.yaml");
+    fs::write(
+        &broken,
+        yaml.replace("mechanism: SCRAM-SHA-256", "mechanism: SIMPLE"),
+    )
+    .expect("to write");
+    let ran = logferry(&format!("check -c {}", broken.display()));
+    assert_eq!(ran.code, Some(78), "{}", ran.err);
+    told.extend([ran.out, ran.err]);
+    for text in told {
+        for secret in secrets {
+            let found = text.lines().find(|line| line.contains(secret));
+            assert_eq!(found, None);
+        }
+    }
 }

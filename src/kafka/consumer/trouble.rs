@@ -8,6 +8,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::Worker;
 use super::session::Session;
 use crate::kafka::cluster::client_config;
+use crate::kafka::tls_files::TLS_CHANGED;
 use crate::kafka::trouble::{Kind, Trouble};
 
 impl Worker {
@@ -66,9 +67,9 @@ impl Worker {
             .change(|status| status.last_error = Some(text));
     }
 
-    /// When the login is refused, the next try takes what the secrets are by now.
-    pub(super) fn log_in(&self, session: &Session) {
-        if session.heard.kind() != Some(Kind::Login) {
+    /// When the login or a certificate is refused, the next try takes what the secrets are by now.
+    pub(super) fn log_in(&self, session: &mut Session) {
+        if session.heard.kind() < Some(Kind::Tls) {
             return;
         }
         let consumer = &self.consumer;
@@ -78,7 +79,11 @@ impl Worker {
             &consumer.client_id,
         );
         if let Ok(config) = config {
-            session.member.native().log_in_as(&config);
+            let native = session.member.native();
+            native.log_in_as(&config);
+            if native.is_outdated(&config) {
+                session.fatal.get_or_insert_with(|| TLS_CHANGED.to_owned());
+            }
         }
     }
 }

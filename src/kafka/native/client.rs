@@ -14,6 +14,7 @@ use rdkafka_sys as rdsys;
 use super::certificate;
 use super::event::Event;
 use crate::flow::Ring;
+use crate::kafka::tls_files::TlsFiles;
 
 /// What a client is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Native {
     queue: ManuallyDrop<Queue>,
     client: ManuallyDrop<Client<DefaultClientContext>>,
     kind: Kind,
+    /// What it read of certificates.
+    tls: TlsFiles,
 }
 
 /// A counted reference to one of librdkafka's queues.
@@ -67,6 +70,8 @@ impl Native {
     /// # Errors
     /// librdkafka's text when a property is unknown, has a bad value, or contradicts another one.
     pub fn new(config: &ClientConfig, kind: Kind) -> Result<Self, String> {
+        // Before the client reads them: what changes in between is found to be new.
+        let tls = TlsFiles::of(config);
         let native = config
             .create_native_config()
             .map_err(|err| err.to_string())?;
@@ -103,6 +108,7 @@ impl Native {
             queue: ManuallyDrop::new(queue),
             client: ManuallyDrop::new(client),
             kind,
+            tls,
         })
     }
 
@@ -121,6 +127,11 @@ impl Native {
     /// The id of the cluster if it is known within `timeout`.
     pub fn cluster_id(&self, timeout: Duration) -> Option<String> {
         self.client.fetch_cluster_id(timeout)
+    }
+
+    /// Whether `config` names other certificates than those that this client read: only a new one takes them.
+    pub fn is_outdated(&self, config: &ClientConfig) -> bool {
+        self.tls.differ(config)
     }
 
     /// Logs in from now on with the user and the password of `config`, where it has them: the next try takes them.

@@ -53,6 +53,8 @@ use super::partition::deal::Dealer;
 use super::properties::{RECORD_WIRE_OVERHEAD, WAVE_RECORDS};
 use super::route::Route;
 use super::settings::{Linger, OnRefused, ProducerSettings};
+use super::tls_files::TLS_CHANGED;
+use super::trouble::Kind as Trouble;
 use crate::flow::{Backoff, Batch, Books, Marks, Received, Receiver, Seldom, Stop};
 
 /// The longest sleep of the thread: what nobody rang for is noticed by then.
@@ -164,7 +166,7 @@ struct Running {
     listened: Instant,
     waits: Waits,
     missing: Missing,
-    /// The broker refuses the login.
+    /// The broker refuses the login, or one of us the other's certificate.
     is_refused: bool,
     /// How many batches were taken.
     taken: u64,
@@ -281,7 +283,7 @@ impl Running {
                 text, fatal: true, ..
             } => self.renew = Some(text),
             EventKind::Error { code, text, .. } => {
-                self.is_refused |= code == RDKafkaErrorCode::Authentication;
+                self.is_refused |= Trouble::of(code, &text) >= Trouble::Tls;
                 if code == RDKafkaErrorCode::AllBrokersDown {
                     self.producer.metadata.doubt_all();
                 } else {
@@ -398,12 +400,16 @@ impl Running {
         }
     }
 
-    /// When the login is refused, the next try takes what the secrets are by now.
-    fn log_in(&self) {
+    /// When the login or a certificate is refused, the next try takes what the secrets are by now.
+    fn log_in(&mut self) {
         if self.is_refused
             && let Ok(config) = (self.producer.config)()
         {
-            self.flight.native().log_in_as(&config);
+            let native = self.flight.native();
+            native.log_in_as(&config);
+            if native.is_outdated(&config) {
+                self.renew.get_or_insert_with(|| TLS_CHANGED.to_owned());
+            }
         }
     }
 
