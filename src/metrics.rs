@@ -175,6 +175,10 @@ pub struct OutputSnapshot {
     pub open_files: u64,
     /// Files that got their other name because nothing more is written into them.
     pub finished_files: u64,
+    /// Those that retention removed.
+    pub removed_files: u64,
+    /// Files that somebody else moved, removed or changed.
+    pub missing_files: u64,
     /// Partitions that this member holds.
     pub assigned: u64,
     /// Absent without `delivery: exactly_once`.
@@ -289,6 +293,8 @@ pub(crate) mod sample {
                 lag: vec![("web".to_owned(), 0, 11), ("web".to_owned(), 1, 0)],
                 open_files: 2,
                 finished_files: 5,
+                removed_files: 1,
+                missing_files: 0,
                 assigned: 2,
                 transactions: Some(TransactionsSnapshot {
                     committed: 6,

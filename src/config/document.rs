@@ -4,8 +4,8 @@
 
 use super::fields::Fields;
 use super::{
-    Cluster, Config, Consume, FileInput, FileOutput, From, Input, Lines, Log, LogFormat, Multiline,
-    Output, Property, RecordFormat, Route, ServerTls, SyslogInput, keys,
+    Cluster, Config, Consume, FileFormat, FileInput, FileOutput, From, Input, Lines, Log,
+    LogFormat, Multiline, Output, Property, RecordFormat, Route, ServerTls, SyslogInput, keys,
 };
 use crate::input::dress::settings::TimestampRange;
 use crate::input::file::settings::{HoldDeleted, StartAt, Watch};
@@ -16,8 +16,8 @@ use crate::kafka::settings::{
     OutOfRange, Partitioner, SaslSettings, TlsSettings,
 };
 use crate::output::file::settings::{
-    Codec as FileCodec, Compression as FileCompression, Delivery as OutputDelivery, OutputFormat,
-    Rotate, Sync,
+    Codec as FileCodec, Compression as FileCompression, Delivery as OutputDelivery,
+    OnRefused as FileOnRefused, Retention, Rotate, Sync,
 };
 use crate::spool::settings::{self as spool, SpoolSettings};
 use crate::value::parse_duration;
@@ -495,7 +495,11 @@ fn output(entry: &Entry) -> Output {
             let sync = to.table("sync", keys::SYNC);
             Some(FileOutput {
                 path: to.text("path"),
-                format: to.word("format", output_format).unwrap_or_default(),
+                format: output_format(&to),
+                time_zone: to
+                    .text("time_zone")
+                    .map_or_else(String::new, |zone| zone.value),
+                on_refused: to.word("on_refused", file_on_refused).unwrap_or_default(),
                 sync: Sync {
                     every: sync.duration("every").unwrap_or_default(),
                     bytes: sync.size("bytes").map_or(0, |size| size.value),
@@ -512,6 +516,16 @@ fn output(entry: &Entry) -> Output {
                     Spanned::new(when, rotate.span())
                 }),
                 part_suffix: to.text("part_suffix"),
+                retention: to
+                    .table_if_present("retention", keys::RETENTION)
+                    .map(|retention| {
+                        let kept = Retention {
+                            files: retention.parsed("files").map(|files| files.value),
+                            age: retention.duration("age"),
+                            total_size: retention.size("total_size").map(|size| size.value),
+                        };
+                        Spanned::new(kept, retention.span())
+                    }),
             })
         }
         None => None,
@@ -577,10 +591,20 @@ fn isolation(word: &str) -> Option<Isolation> {
     })
 }
 
-fn output_format(word: &str) -> Option<OutputFormat> {
+fn output_format(to: &Fields<'_>) -> FileFormat {
+    let table = to.table_if_present("format", keys::LINE_FORMAT);
+    if let Some(template) = table.and_then(|table| table.text("template")) {
+        return FileFormat::Template(template);
+    }
+    let is_json = |text: &str| (text == "json").then_some(FileFormat::Json);
+    to.word("format", is_json).unwrap_or(FileFormat::Raw)
+}
+
+fn file_on_refused(word: &str) -> Option<FileOnRefused> {
     Some(match word {
-        "raw" => OutputFormat::Raw,
-        "json" => OutputFormat::Json,
+        "dead_letter" => FileOnRefused::DeadLetter,
+        "stop" => FileOnRefused::Stop,
+        "drop" => FileOnRefused::Drop,
         _ => return None,
     })
 }

@@ -850,13 +850,19 @@ const OUTPUT_FILE: &[Key] = &[
     Key::required(
         "path",
         Shape::Text,
-        "Template of the file's path: {topic} {partition} {key} {id} {host} and strftime of the record's time in UTC.",
+        "Template of the file's path: {topic} {partition} {key} {header.NAME} {id} {host} and strftime of the record's time.",
     ),
     Key::default(
         "format",
-        Shape::Word(&[word("raw"), word("json"), later("template")]),
+        Shape::WordOrTable(&[word("raw"), word("json")], LINE_FORMAT),
         "raw",
-        "raw: the value and a line feed. json: one lossless object a line.",
+        "raw: the value and a line feed. json: one lossless object a line. { template: TEXT }: what it makes, line ends included.",
+    ),
+    Key::default(
+        "time_zone",
+        Shape::Text,
+        "UTC",
+        "Of strftime in path and template: UTC, local, or a name like Europe/Berlin.",
     ),
     Key::optional(
         "sync",
@@ -895,9 +901,9 @@ const OUTPUT_FILE: &[Key] = &[
     ),
     Key::default(
         "on_refused",
-        Shape::Word(&[word("dead_letter"), later("stop"), later("drop")]),
+        Shape::Word(&[word("dead_letter"), word("stop"), word("drop")]),
         "dead_letter",
-        "What becomes of a record whose path cannot be made.",
+        "What becomes of a record whose path cannot be made. stop: the output takes nothing more. drop: it is counted.",
     ),
     Key::optional(
         "rotate",
@@ -909,8 +915,47 @@ const OUTPUT_FILE: &[Key] = &[
         Shape::Text,
         "What names of files end with until they are finished, like .part; without it they have it under exactly_once only.",
     ),
-    Key::later("retention", &[]),
+    Key::optional(
+        "retention",
+        Shape::Table(RETENTION),
+        "Which finished files are kept; only what this output finished and has in its journal is ever removed.",
+    ),
 ];
+
+pub(super) const RETENTION: &[Key] = &[
+    Key::optional(
+        "files",
+        Shape::Count {
+            least: 1,
+            most: 1_000_000,
+        },
+        "The newest so many of the output.",
+    ),
+    Key::optional(
+        "age",
+        Shape::Duration {
+            least: MINUTE,
+            most: 3650 * 24 * HOUR,
+            word: None,
+        },
+        "Those that were finished so long ago, or later.",
+    ),
+    Key::optional(
+        "total_size",
+        Shape::Size {
+            least: 1,
+            most: 1024 * 1024 * GIB,
+        },
+        "The newest that have so many bytes together.",
+    ),
+];
+
+pub(super) const LINE_FORMAT: &[Key] = &[Key::required(
+    "template",
+    Shape::TextOrEmpty,
+    "Template with {topic} {partition} {offset} {key} {value} {timestamp} {header.NAME} {id} {host} and strftime of the record's time. What is missing \
+     is left out.",
+)];
 
 const FILE_CODECS: &[Word] = &[word("none"), word("gzip"), word("zstd")];
 

@@ -24,8 +24,8 @@ use crate::kafka::settings::{
     Partitioner, SaslSettings, TlsSettings,
 };
 use crate::output::file::settings::{
-    Codec as FileCodec, Compression as FileCompression, Delivery as OutputDelivery, OutputFormat,
-    Rotate, Sync,
+    Codec as FileCodec, Compression as FileCompression, Delivery as OutputDelivery,
+    OnRefused as FileOnRefused, Retention, Rotate, Sync,
 };
 use crate::spool::settings::SpoolSettings;
 use crate::yaml::{Problem, Source, Span, Spanned, parse};
@@ -260,7 +260,9 @@ pub struct Consume {
 #[derive(Debug, Clone)]
 pub struct FileOutput {
     pub path: Option<Spanned<String>>,
-    pub format: OutputFormat,
+    pub format: FileFormat,
+    pub time_zone: String,
+    pub on_refused: FileOnRefused,
     pub sync: Sync,
     pub max_open_files: usize,
     pub mode: u32,
@@ -269,6 +271,15 @@ pub struct FileOutput {
     /// Absent: files are never finished.
     pub rotate: Option<Spanned<Rotate>>,
     pub part_suffix: Option<Spanned<String>>,
+    pub retention: Option<Spanned<Retention>>,
+}
+
+/// How a consumed record becomes bytes.
+#[derive(Debug, Clone)]
+pub enum FileFormat {
+    Raw,
+    Json,
+    Template(Spanned<String>),
 }
 
 impl FileOutput {

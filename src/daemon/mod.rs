@@ -227,7 +227,11 @@ impl Daemon {
                 self.begin_drain(Why::Asked);
             }
             Signal::Report => self.wired.look.log_books(),
-            Signal::Reload | Signal::Reopen => {}
+            Signal::Reopen => {
+                tracing::info!("SIGUSR2: outputs open their files again");
+                self.wired.reopen.call();
+            }
+            Signal::Reload => {}
         }
         if let Some(text) = signal.not_built_yet() {
             tracing::warn!("{text}");

@@ -408,6 +408,18 @@ fn outputs_of(families: &mut Families, outputs: &[OutputSnapshot]) {
         Some("files"),
         each(|output| output.finished_files),
     );
+    families.counter(
+        "output_removed",
+        "Finished files that retention removed",
+        Some("files"),
+        each(|output| output.removed_files),
+    );
+    families.counter(
+        "output_missing",
+        "Moved, removed or changed by somebody else while the output had them",
+        Some("files"),
+        each(|output| output.missing_files),
+    );
     let lag = outputs.iter().flat_map(|output| {
         output.lag.iter().map(|(topic, partition, lag)| {
             (

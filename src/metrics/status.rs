@@ -5,7 +5,8 @@
 //!  "inputs": {"NAME": {"state": "running", "books": {...}, "truncated": 0, "resent": 0, "rebuilds": 0, "files": 3, "expired_positions": 0,
 //!             "ignored_files": 0, "oldest_unread_seconds": 1.5, "transactions": {"committed": 0, "aborted": 0, "in_doubt": 0, "last_commit": 1795246090.25}}},
 //!  "outputs": {"NAME": {"state": "running", "consumed": C, "written": C, "synced": C, "committed": C, "syncs": 0, "refused": 0, "null_values": 0,
-//!              "skipped": 0, "open_files": 2, "finished_files": 5, "assigned": 2, "total_lag": 11, "lag": [{"topic": "web", "partition": 0, "lag": 11}],
+//!              "skipped": 0, "open_files": 2, "finished_files": 5, "removed_files": 1, "missing_files": 0,
+//!              "assigned": 2, "total_lag": 11, "lag": [{"topic": "web", "partition": 0, "lag": 11}],
 //!              "transactions": {"committed": 0, "aborted": 0, "in_doubt": 0, "last_commit": 1795246090.25}}},
 //!  "producers": [{"cluster": "main", "producer": "main-1", "connected": true, "outstanding": C, "requests": 0, "rtt_ms": 2.5}],
 //!  "budget": {"capacity": 67108864, "used": 0}}
@@ -163,6 +164,8 @@ fn output_json(output: &OutputSnapshot) -> Value {
         "skipped": output.skipped,
         "open_files": output.open_files,
         "finished_files": output.finished_files,
+        "removed_files": output.removed_files,
+        "missing_files": output.missing_files,
         "assigned": output.assigned,
         "total_lag": output.lag.iter().fold(0u64, |sum, (_, _, lag)| sum.saturating_add(*lag)),
         "lag": lag,

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::config::LogFormat;
-use crate::config::{self, Config};
+use crate::config::{self, Config, FileFormat};
 use crate::input::dress::settings::DressSettings;
 use crate::input::file::settings::FileSettings;
 use crate::input::frame::settings::LineSettings;
@@ -26,7 +26,7 @@ use crate::kafka::settings::{
     Brokers, ClusterSettings, ConsumerSettings, Delivery, ExactlyOnce, ProducerSettings,
     RouteSettings,
 };
-use crate::output::file::settings::FileOutputSettings;
+use crate::output::file::settings::{FileOutputSettings, OutputFormat};
 use crate::spool::settings::SpoolSettings;
 use crate::yaml::Problem;
 use names::Names;
@@ -305,7 +305,15 @@ fn output_plan(names: &Names<'_>, output: &config::Output) -> Option<OutputPlan>
         },
         to: FileOutputSettings {
             path: names.output_path(to).ok()??.source(),
-            format: to.format,
+            format: match &to.format {
+                FileFormat::Raw => OutputFormat::Raw,
+                FileFormat::Json => OutputFormat::Json,
+                FileFormat::Template(text) => {
+                    OutputFormat::Template(names.line(text).ok()?.source())
+                }
+            },
+            time_zone: to.time_zone.clone(),
+            on_refused: to.on_refused,
             sync: to.sync,
             max_open_files: to.max_open_files,
             mode: to.mode,
@@ -315,6 +323,10 @@ fn output_plan(names: &Names<'_>, output: &config::Output) -> Option<OutputPlan>
                 .rotate
                 .as_ref()
                 .map_or_else(Default::default, |rotate| rotate.value),
+            retention: to
+                .retention
+                .as_ref()
+                .map_or_else(Default::default, |retention| retention.value),
             part_suffix: to.part_suffix.as_ref().map(|suffix| suffix.value.clone()),
         },
     })

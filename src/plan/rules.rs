@@ -34,7 +34,10 @@ use files::{
 use lines::{
     encodings_are_known, expressions_are_regular, groups_have_one_rule, line_ends_can_be_found,
 };
-use outputs::{files_are_what_their_names_say, rotation_has_a_reason, suffixes_are_parts_of_names};
+use outputs::{
+    files_are_what_their_names_say, lines_are_templates, retention_has_files_to_keep,
+    rotation_has_a_reason, suffixes_are_parts_of_names,
+};
 use partitions::{manual_goes_with_a_partition, partitions_can_be_numbers, places_are_templates};
 use syslog::{listeners_are_addresses, listeners_do_not_meet, tls_has_its_certificate};
 use texts::{
@@ -74,6 +77,8 @@ pub(super) const RULES: &[Rule] = &[
     rotation_has_a_reason,
     suffixes_are_parts_of_names,
     files_are_what_their_names_say,
+    lines_are_templates,
+    retention_has_files_to_keep,
     inputs_do_not_read_what_outputs_write,
     data_dir_is_left_alone,
     outputs_do_not_share_files,

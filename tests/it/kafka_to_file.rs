@@ -247,6 +247,96 @@ fn sigterm_leaves_the_group_where_the_files_end() {
 }
 
 #[test]
+fn a_file_that_is_moved_before_sigusr2_is_whole_and_the_next_begins_where_it_ends() {
+    let _turn = turn();
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let scene = Scene::new();
+    let (topic, group) = (kafka.topic("moved", 1), unique("group"));
+    let yaml = output(&scene, kafka, &topic, &group, "");
+    let mut daemon = scene.launch(&yaml).start();
+    let out = folder(&scene, &topic);
+    let (file, kept) = (out.join("0.log"), scene.path("kept"));
+    fs::create_dir(&kept).expect("a folder");
+    std::thread::scope(|scope| {
+        scope.spawn(|| produce(kafka, &topic, 0, 60_000));
+        for round in 0..5 {
+            eventually(LONG, "the file grows", || size(&out) > 0);
+            fs::rename(&file, kept.join(round.to_string())).expect("to move it");
+            daemon.signal(rustix::process::Signal::USR2);
+            eventually(LONG, "the file is there again", || {
+                file.exists() || kafka.group_lag(&group, &topic) == 0
+            });
+            if !file.exists() {
+                break;
+            }
+        }
+    });
+    eventually(LONG, "the group's lag is 0", || {
+        kafka.group_lag(&group, &topic) == 0
+    });
+    let mut found = Vec::new();
+    for round in 0..5 {
+        found.extend(lines_of(&kept.join(round.to_string())));
+    }
+    found.extend(lines_of(&file));
+    let expected = expected(kafka, &topic).remove(&0).expect("records");
+    assert!(found == expected, "{} lines", found.len());
+    daemon.sigterm();
+    assert_eq!(daemon.wait_code(LONG), 0);
+}
+
+#[test]
+fn a_template_says_what_is_written_and_a_header_where_and_what_has_none_is_set_aside() {
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let scene = Scene::new();
+    let (topic, group) = (kafka.topic("template", 1), unique("group"));
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", kafka.brokers())
+        .create()
+        .unwrap();
+    for tenant in [Some("acme"), Some("../acme"), None, Some("acme")] {
+        let tenant = tenant.map(|value| Header {
+            key: "tenant",
+            value: Some(value),
+        });
+        let headers = tenant.map_or_else(OwnedHeaders::new, |it| OwnedHeaders::new().insert(it));
+        let record = BaseRecord::<[u8], [u8]>::to(&topic)
+            .partition(0)
+            .timestamp(1_795_246_085_401)
+            .key(b"k".as_slice())
+            .payload(b"v".as_slice())
+            .headers(headers);
+        assert!(producer.send(record).is_ok());
+    }
+    producer.flush(LONG).unwrap();
+
+    let yaml = output(&scene, kafka, &topic, &group, "").replace(
+        "{partition}.log\"",
+        "{header.tenant}-%Y-%m-%dT%H.log\"
+      format: { template: \"%H:%M {timestamp} {partition}/{offset} {key}={value} {header.tenant}\\n\" }
+      time_zone: Asia/Kathmandu",
+    );
+    let mut daemon = scene.launch(&yaml).start();
+    eventually(LONG, "the group's lag is 0", || {
+        kafka.group_lag(&group, &topic) == 0
+    });
+    let text = fs::read_to_string(folder(&scene, &topic).join("acme-2026-11-21T13.log"));
+    assert_eq!(
+        text.expect("the file"),
+        "13:13 2026-11-21T07:28:05.401Z 0/0 k=v acme\n13:13 2026-11-21T07:28:05.401Z 0/3 k=v acme\n"
+    );
+    let files = fs::read_dir(folder(&scene, &topic)).expect("the folder");
+    assert_eq!(files.count(), 1);
+    assert_eq!(daemon.status()["outputs"]["archive"]["refused"], 2);
+    daemon.sigterm();
+    assert_eq!(daemon.wait_code(LONG), 0);
+}
+
+#[test]
 fn json_keeps_nulls_bytes_and_headers() {
     let Some(kafka) = RealKafka::shared() else {
         return;

@@ -279,6 +279,13 @@ const ROWS: &[(&str, &[&str])] = &[
         &["compressed_files_are_readable_up_to_the_last_sync_after_each_kill"],
     ),
     (
+        "an output's file is moved, removed or truncated",
+        &[
+            "a_file_that_is_moved_away_gets_nothing_more_and_everything_stands_once",
+            "a_file_that_is_moved_before_sigusr2_is_whole_and_the_next_begins_where_it_ends",
+        ],
+    ),
+    (
         "data_dir's positions are damaged",
         &[
             "positions_that_a_power_cut_made_empty_or_zeros_stop_the_start_and_nothing_is_sent_again",

@@ -147,6 +147,8 @@ impl Look {
                 .collect(),
             open_files: entries.open_files as u64,
             finished_files: entries.finished_files,
+            removed_files: entries.removed_files,
+            missing_files: entries.missing_files,
             assigned: consumer.partitions.len() as u64,
             transactions: consumer.transactions.map(transactions),
         }

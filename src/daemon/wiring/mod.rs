@@ -25,7 +25,7 @@ use super::saver::{self, Collect, Finish, Saver, SharedStore};
 use super::tasks::{Ended, Part, Tasks};
 use crate::checkpoint::Store;
 use crate::disk::{Disk, RealDisk};
-use crate::flow::{Bell, Budget, Stop};
+use crate::flow::{Bell, Budget, Call, Stop};
 use crate::input::file::rotate::Timing;
 use crate::kafka::embedded::Embedded;
 use crate::kafka::metadata::Metadata;
@@ -37,6 +37,8 @@ pub struct Wired {
     pub tasks: Tasks,
     pub told: Told<Ended>,
     pub stop: Stop,
+    /// Output files are to be opened again.
+    pub reopen: Call,
     pub look: Arc<Look>,
     pub finish: Arc<Finish>,
     /// Turns true when `once` outputs may end.
@@ -69,7 +71,7 @@ pub fn wire(plan: &Plan, host: &str, once: bool) -> Result<Wired, StartError> {
     let (budget, shares) = Budget::split(plan.buffer_memory, pipelines);
     let mut shares = shares.into_iter();
     let (tasks, told) = Tasks::new(pipelines * 2 + plan.producers.len() * 2 + 1);
-    let stop = Stop::new();
+    let (stop, reopen) = (Stop::new(), Call::new());
     let mut wiring = Wiring {
         plan,
         host,
@@ -78,6 +80,7 @@ pub fn wire(plan: &Plan, host: &str, once: bool) -> Result<Wired, StartError> {
         store,
         aside,
         stop: stop.clone(),
+        reopen: reopen.clone(),
         timing: Timing::default(),
         tasks,
     };
@@ -131,6 +134,7 @@ pub fn wire(plan: &Plan, host: &str, once: bool) -> Result<Wired, StartError> {
         tasks,
         told,
         stop,
+        reopen,
         look: Arc::new(look),
         finish,
         may_end,
@@ -149,6 +153,7 @@ struct Wiring<'a> {
     store: SharedStore,
     aside: Aside,
     stop: Stop,
+    reopen: Call,
     /// One for all inputs, so that they wake their producer together.
     timing: Timing,
     tasks: Tasks,

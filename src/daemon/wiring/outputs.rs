@@ -18,7 +18,7 @@ use crate::kafka::settings::{Brokers, ExactlyOnce};
 use crate::output::books::OutputBooks;
 use crate::output::file::confined::ConfinedDisk;
 use crate::output::file::folder::{self, Folder, FolderError};
-use crate::output::file::settings::{Delivery, OutputFormat};
+use crate::output::file::settings::Delivery;
 use crate::output::file::{
     self as file_output, FileOutput, Setup, journal_path, run_exactly_once, wall_clock,
 };
@@ -63,7 +63,7 @@ impl Wiring<'_> {
                 .remove(&journal_path(&self.plan.data_dir, &plan.name));
         }
         let template = PathTemplate::parse(&plan.to.path).map_err(|error| error.to_string())?;
-        let with_time = template.time_step().is_some() || plan.to.format == OutputFormat::Json;
+        let with_time = template.time_step().is_some() || plan.to.format.uses_time();
         let files: Arc<dyn Disk> =
             Arc::new(ConfinedDisk::new(Path::new(template.literal_folder())));
         let to_writer = Arc::new(Bell::new());
@@ -90,6 +90,7 @@ impl Wiring<'_> {
             books,
             hold: share.guaranteed() / 4,
             clock: wall_clock(),
+            reopen: self.reopen.clone(),
         };
         let output = match FileOutput::open(setup) {
             Ok(output) => output,

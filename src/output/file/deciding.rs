@@ -28,6 +28,7 @@ pub fn run_exactly_once(
 ) {
     let ring: Arc<dyn Ring> = bell.clone();
     stop.rings(&ring);
+    output.listen(&ring);
     let mut pause = Pause::new(&output);
     let Some(writer) = begin(&mut output, proposer, &mut pause, bell, stop) else {
         return;
@@ -168,7 +169,7 @@ impl Run<'_> {
             Heard::Nothing => {}
         }
         if self.output.writer.is_empty() {
-            self.output.rotate()?;
+            self.output.between()?;
         }
         // Nothing is written under a name that Kafka knows the length of for another file.
         if !self.output.untold.is_empty() {
@@ -178,7 +179,12 @@ impl Run<'_> {
         self.output.writer.begin_again()?;
         self.output.writer.encode()?;
         let due = self.output.until_due().is_some_and(|left| left.is_zero());
-        if due || self.sync_now || self.closed || self.output.is_rotation_due() {
+        if due
+            || self.sync_now
+            || self.closed
+            || self.output.is_rotation_due()
+            || self.output.is_called()
+        {
             if self.propose()? {
                 return Ok(Next::Wait);
             }

@@ -51,6 +51,8 @@ pub enum Entry {
     Finish { files: Vec<FinishLine> },
     /// These files have their names, in the order in which they were finished.
     Finished { files: Vec<FinishedLine> },
+    /// These finished files were removed, or are not this output's any more.
+    Removed { files: Vec<RemovedLine> },
 }
 
 /// What a journal says of itself.
@@ -103,6 +105,14 @@ pub struct FinishLine {
     pub ending: String,
     /// When it was finished, in milliseconds since 1970.
     pub at: i64,
+}
+
+/// A finished file that is not kept track of any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedLine {
+    #[serde(serialize_with = "path_to_json", deserialize_with = "path_from_json")]
+    pub path: PathBuf,
+    pub id: u64,
 }
 
 impl From<FinishLine> for FinishedLine {

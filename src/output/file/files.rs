@@ -42,7 +42,7 @@ pub struct Files {
     mode: u32,
     most_open: usize,
     /// Whether names come from data, so that what is wrong with them is the record's fault.
-    by_key: bool,
+    by_data: bool,
     /// What the names of files end with that are written to.
     suffix: String,
     /// Present when files are finished some day.
@@ -51,6 +51,8 @@ pub struct Files {
     packer: Option<Packer>,
     /// How many bytes the files got in the last window that counts.
     grown: u64,
+    /// How often a file turned out to be moved, removed or changed by somebody else.
+    disturbed: u64,
     /// Whether only what the journal knows may stand in a file: anything else is moved aside.
     strict: bool,
     files: Vec<OutputFile>,
@@ -110,13 +112,13 @@ struct Found {
 }
 
 impl Files {
-    /// `folder`: what no path leaves. `by_key`: whether data other than topics makes names.
+    /// `folder`: what no path leaves. `by_data`: whether data other than topics makes names.
     pub fn new(
         disk: Arc<dyn Disk>,
         folder: &Path,
         mode: u32,
         most_open: usize,
-        by_key: bool,
+        by_data: bool,
         names: Names,
     ) -> Self {
         Self {
@@ -124,11 +126,12 @@ impl Files {
             folder: folder.to_path_buf(),
             mode,
             most_open: most_open.max(1),
-            by_key,
+            by_data,
             suffix: names.suffix,
             naming: names.naming,
             packer: names.packer,
             grown: 0,
+            disturbed: 0,
             strict: names.strict,
             files: Vec::new(),
             by_path: HashMap::new(),
@@ -297,7 +300,9 @@ impl Files {
             let Some(found) = entry.found.filter(|_| entry.written) else {
                 continue;
             };
-            still_there(&*self.disk, &entry.path, found)?;
+            let same = still_there(&*self.disk, &entry.path, found);
+            self.disturbed += u64::from(same.is_err());
+            same?;
             if let (true, Some(handle)) = (entry.unsynced, &entry.handle) {
                 handle
                     .sync_data()
@@ -377,10 +382,10 @@ impl Files {
         for file in &self.changed {
             let entry = &mut self.files[*file];
             entry.chunks.take_back();
-            entry.handle = None;
+            let handle = entry.handle.take();
             self.open.retain(|open| open != file);
             if let Some(found) = entry.found.filter(|_| entry.written) {
-                cut(&*self.disk, &entry.path, found)
+                cut(&*self.disk, &entry.path, found, handle.as_deref())
                     .map_err(Trouble::with("cut back", &entry.path))?;
             }
             entry.found = None;
@@ -419,6 +424,18 @@ impl Files {
             let waits = entry.chunks.waiting_bytes();
             len + if self.packer.is_some() { 0 } else { waits } >= size
         })
+    }
+
+    /// How often a file was found disturbed since this was asked last.
+    pub fn take_disturbed(&mut self) -> u64 {
+        std::mem::take(&mut self.disturbed)
+    }
+
+    /// Closes all files, between two windows: each is looked for under its name when it is written again.
+    pub fn close(&mut self) {
+        for file in self.open.drain(..) {
+            self.files[file].handle = None;
+        }
     }
 
     /// These names are free again: what has them next is another file.
@@ -487,6 +504,7 @@ impl Files {
                 None => Ok(()),
             };
             let Err(trouble) = same else { return Ok(()) };
+            self.disturbed += 1;
             tracing::warn!(path = %entry.path.display(), error = %trouble.error, "an output file is opened again");
             entry.handle = None;
             self.open.retain(|open| *open != file);
@@ -498,7 +516,7 @@ impl Files {
         let (meta, handle) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                let may_refuse = self.by_key && entry.chunks.released() == 0;
+                let may_refuse = self.by_data && entry.chunks.released() == 0;
                 if let Some(refusal) = Refusal::from_error(&error).filter(|_| may_refuse) {
                     entry.refused = Some(refusal);
                     return Err(Fault::Refused);
@@ -623,15 +641,22 @@ fn changed_by_others(path: &Path) -> Trouble {
     Trouble::with("go on with", path)(error)
 }
 
-/// Cuts what the window wrote, if the file is still the one that it wrote to.
-fn cut(disk: &dyn Disk, path: &Path, found: Found) -> io::Result<()> {
+/// Cuts what the window wrote off the file that it wrote to: also when somebody gave that another name, since it is written again under this one.
+fn cut(
+    disk: &dyn Disk,
+    path: &Path,
+    found: Found,
+    handle: Option<&dyn DiskFile>,
+) -> io::Result<()> {
     let file = match disk.open(path, Open::Existing) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        result => result?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        result => Some(result?),
     };
-    let meta = file.metadata()?;
-    if meta.inode == found.id && meta.len > found.base {
-        file.truncate(found.base)?;
+    for file in file.as_deref().into_iter().chain(handle) {
+        let meta = file.metadata()?;
+        if meta.inode == found.id && meta.len > found.base {
+            file.truncate(found.base)?;
+        }
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::entry::{
     self, BegunLine, Entry, FORMAT, FileLine, FinishLine, FinishedLine, Header, PLAIN_FORMAT,
-    PlaceLine,
+    PlaceLine, RemovedLine,
 };
 use super::places::Places;
 use crate::disk::{
@@ -65,6 +65,7 @@ pub struct Journal {
     finishing: Vec<FinishLine>,
     /// Those that have them, oldest first.
     finished: VecDeque<FinishedLine>,
+    keeps_finished: bool,
     entries: u64,
     places: Arc<Places>,
     /// Present when transactions decide about lengths.
@@ -84,8 +85,8 @@ pub struct Exactly {
 /// Why a journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    #[error("the output {output} cannot compress: {error}")]
-    Packer { output: String, error: io::Error },
+    #[error("the output {output} cannot do what it is told: {why}")]
+    Settings { output: String, why: String },
     #[error("cannot open the output's journal {}: {error}{}", path.display(), advice(error))]
     Io { path: PathBuf, error: io::Error },
     #[error(
@@ -175,6 +176,7 @@ impl Journal {
             files: HashMap::new(),
             finishing: Vec::new(),
             finished: VecDeque::new(),
+            keeps_finished: false,
             entries: 0,
             places: Arc::new(Places::new(header.id)),
             exactly: None,
@@ -214,6 +216,7 @@ impl Journal {
             files,
             finishing: Vec::new(),
             finished: VecDeque::new(),
+            keeps_finished: false,
             entries: 0,
             places,
             exactly: None,
@@ -253,7 +256,7 @@ impl Journal {
     }
 
     /// Files that have their names, oldest first.
-    pub fn finished(&self) -> impl Iterator<Item = &FinishedLine> {
+    pub fn finished(&self) -> impl DoubleEndedIterator<Item = &FinishedLine> {
         self.finished.iter()
     }
 
@@ -275,6 +278,21 @@ impl Journal {
     /// Then [`Journal::repair`] comes before anything else.
     pub fn finish(&mut self, files: Vec<FinishLine>) -> io::Result<()> {
         self.append(&Entry::Finish { files })
+    }
+
+    /// Finished files are kept track of however many there are.
+    pub fn keep_finished(&mut self) {
+        self.keeps_finished = true;
+    }
+
+    /// These finished files are gone.
+    ///
+    /// # Errors
+    /// Then [`Journal::repair`] comes before anything else.
+    pub fn removed(&mut self, files: Vec<RemovedLine>) -> io::Result<()> {
+        self.append(&Entry::Removed { files })?;
+        self.tidy();
+        Ok(())
     }
 
     /// All of [`Journal::finishing`] have their names, durably, but for those at `gone`, which nobody finds any more. Nothing is written: who
@@ -452,7 +470,9 @@ impl Journal {
     /// what the journal does not know does not count, so it forgets nothing.
     fn drop_oldest(&mut self) {
         let surplus = self.finished.len().saturating_sub(KEPT_FILES);
-        self.finished.drain(..surplus);
+        if !self.keeps_finished {
+            self.finished.drain(..surplus);
+        }
         if self.exactly.is_some() {
             return;
         }
@@ -501,6 +521,14 @@ impl Journal {
                     }
                     self.finishing.push(line.clone());
                 }
+                return;
+            }
+            Entry::Removed { files } => {
+                let is_kept = |path: &Path, id: u64| {
+                    !files.iter().any(|line| line.id == id && line.path == path)
+                };
+                self.finished.retain(|it| is_kept(&it.path, it.id));
+                self.finishing.retain(|it| is_kept(&it.to, it.id));
                 return;
             }
             Entry::Finished { files } => {

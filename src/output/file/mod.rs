@@ -27,6 +27,7 @@ pub mod places;
 pub mod recover;
 pub mod repair;
 pub mod resume;
+pub mod retain;
 pub mod rotate;
 pub mod settings;
 pub mod trouble;
@@ -51,8 +52,11 @@ use self::writer::{Parts, Refuse, Writer};
 use super::books::OutputBooks;
 use super::codec::Codec;
 use crate::disk::Disk;
-use crate::flow::{Backoff, Bell, Durable, Fetched, Received, Receiver, Ring, Stop};
+use crate::flow::{
+    Backoff, Bell, Call, Durable, Fetched, Listener, Received, Receiver, Ring, Stop,
+};
 use crate::template::{PathPart, PathTemplate};
+use crate::value::zone;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -79,6 +83,8 @@ pub struct Setup {
     /// pipeline can be sure of, or its consumer would stand still until the next sync.
     pub hold: u64,
     pub clock: Clock,
+    /// Files are to be closed, and opened again by their names.
+    pub reopen: Call,
 }
 
 /// An output that is ready to run.
@@ -91,6 +97,12 @@ pub struct FileOutput {
     hold: u64,
     clock: Clock,
     rotation: Rotation,
+    /// When retention is looked at next, in milliseconds since 1970.
+    retain_at: i64,
+    /// Retention does not succeed, and that was said.
+    retain_failed: bool,
+    reopen: Call,
+    listener: Option<Listener>,
     /// Files that Kafka keeps lengths of, and that are not written any more: it is to forget them before others have their names.
     untold: Vec<PathBuf>,
     writer: Writer,
@@ -109,11 +121,16 @@ impl FileOutput {
     /// When the journal cannot be opened or is damaged; then this output does not start.
     pub fn open(setup: Setup) -> Result<Self, JournalError> {
         let path = journal_path(&setup.data_dir, &setup.name);
+        let refused = |why: String| JournalError::Settings {
+            output: setup.name.clone(),
+            why,
+        };
+        let zone = zone(&setup.settings.time_zone).map_err(refused)?;
+        let codec = Codec::new(&setup.settings.format, &zone)
+            .map_err(|error| refused(error.to_string()))?;
+        let template = setup.template.in_zone(zone);
         let packer =
-            Packer::new(setup.settings.compression).map_err(|error| JournalError::Packer {
-                output: setup.name.clone(),
-                error,
-            })?;
+            Packer::new(setup.settings.compression).map_err(|error| refused(error.to_string()))?;
         let mut journal = Journal::open(setup.disk, &path, &now())?;
         let durable: Arc<dyn Durable> = journal.places().clone();
         if setup.settings.delivery == Delivery::AtLeastOnce && journal.exactly().is_some() {
@@ -127,12 +144,15 @@ impl FileOutput {
             let allowed = journal.allow_finishing();
             allowed.map_err(|error| JournalError::Io { path, error })?;
         }
-        let folder = PathBuf::from(setup.template.literal_folder());
+        if setup.settings.retention.is_on() {
+            journal.keep_finished();
+        }
+        let folder = PathBuf::from(template.literal_folder());
         let ending = setup.settings.compression.codec.ending();
         let suffix = setup.settings.suffix().to_owned();
-        let uses = |part| setup.template.uses(part);
+        let uses = |part| template.uses(part);
         // A path that says it itself is not told twice.
-        let written = match setup.template.ends_with(ending) {
+        let written = match template.ends_with(ending) {
             true => "",
             false => ending,
         };
@@ -147,13 +167,13 @@ impl FileOutput {
         } else {
             0
         };
-        let paths = PathMaker::new(setup.template, ending.len() + suffix.len().max(tag));
+        let paths = PathMaker::new(template, ending.len() + suffix.len().max(tag));
         let files = Files::new(
             setup.files.clone(),
             &folder,
             setup.settings.mode,
             setup.settings.max_open_files,
-            paths.by_key(),
+            paths.by_data(),
             Names {
                 suffix: written.to_owned() + &suffix,
                 naming,
@@ -165,7 +185,8 @@ impl FileOutput {
             journal,
             files,
             paths,
-            codec: Codec::from(setup.settings.format),
+            codec,
+            on_refused: setup.settings.on_refused,
             refuse: setup.refuse,
             books: setup.books.clone(),
             full_size: rotate.size,
@@ -179,6 +200,10 @@ impl FileOutput {
             hold: setup.hold,
             clock: setup.clock,
             rotation: Rotation::new(rotate),
+            retain_at: i64::MIN,
+            retain_failed: false,
+            reopen: setup.reopen,
+            listener: None,
             untold: Vec::new(),
             writer,
             durable,
@@ -235,7 +260,66 @@ impl FileOutput {
     fn rest(&self) -> Duration {
         let boundary = self.rotation.until_due((self.clock)());
         let due = self.until_due().unwrap_or(IDLE);
-        boundary.map_or(due, |boundary| boundary.min(due))
+        let due = boundary.map_or(due, |boundary| boundary.min(due));
+        match self.settings.retention.age {
+            Some(_) => due.min(retain::LOOK),
+            None => due,
+        }
+    }
+
+    /// The bell is rung by calls to open files again, too.
+    fn listen(&mut self, bell: &Arc<dyn Ring>) {
+        self.listener = Some(self.reopen.listen(bell));
+    }
+
+    fn is_called(&self) -> bool {
+        self.listener.as_ref().is_some_and(Listener::is_called)
+    }
+
+    /// What is done with files between two windows.
+    fn between(&mut self) -> Result<(), Trouble> {
+        self.rotate()?;
+        if self.is_called() {
+            self.listener.iter_mut().for_each(Listener::done);
+            self.writer.close_files();
+            tracing::info!(
+                output = self.name,
+                "all files are closed; each is opened by its name when it is written again"
+            );
+        }
+        self.retain();
+        Ok(())
+    }
+
+    /// Removes finished files that are too old or too many. When that fails it is tried again, and holds nothing up.
+    fn retain(&mut self) {
+        let (retention, now) = (self.settings.retention, (self.clock)());
+        if !retention.is_on() || now < self.retain_at {
+            return;
+        }
+        self.retain_at = now.saturating_add(retain::LOOK.as_millis() as i64);
+        match retain::retain(&*self.files, self.writer.journal(), retention, now) {
+            Ok(removed) => {
+                self.retain_failed = false;
+                if removed.more {
+                    self.retain_at = now;
+                }
+                if removed.files > 0 {
+                    tracing::info!(
+                        output = self.name,
+                        files = removed.files,
+                        bytes = removed.bytes,
+                        "removed finished files, as `retention` says"
+                    );
+                    self.books
+                        .change(|entries| entries.removed_files += removed.files);
+                }
+            }
+            Err(trouble) if !std::mem::replace(&mut self.retain_failed, true) => {
+                tracing::error!(output = self.name, error = %trouble, "finished files cannot be removed; it is tried again every minute");
+            }
+            Err(_) => {}
+        }
     }
 
     /// Whether files may have to be finished.
@@ -256,6 +340,7 @@ impl FileOutput {
         let free = self.rotation.rotate(&*self.files, journal, now)?;
         if !free.is_empty() {
             self.writer.let_go(&free);
+            self.retain_at = i64::MIN;
             self.books
                 .change(|entries| entries.finished_files += free.len() as u64);
             if self.settings.delivery != Delivery::AtLeastOnce {
@@ -274,6 +359,7 @@ pub use deciding::run_exactly_once;
 pub fn run(mut output: FileOutput, from: &Receiver<Fetched>, bell: &Arc<Bell>, stop: &Stop) {
     let ring: Arc<dyn Ring> = bell.clone();
     stop.rings(&ring);
+    output.listen(&ring);
     let mut pause = Pause::new(&output);
     let mut recovered = false;
     let mut sync_now = false;
@@ -345,14 +431,14 @@ enum Step {
 
 fn step(output: &mut FileOutput, sync_now: bool) -> Result<Step, Fault> {
     if output.writer.is_empty() {
-        output.rotate()?;
+        output.between()?;
     }
     output.writer.begin_again()?;
     output.writer.encode()?;
     let due = output.until_due().is_some_and(|left| left.is_zero());
-    if sync_now || due || output.is_rotation_due() {
+    if sync_now || due || output.is_rotation_due() || output.is_called() {
         output.writer.sync()?;
-        output.rotate()?;
+        output.between()?;
         return Ok(Step::Synced);
     }
     Ok(Step::Idle)

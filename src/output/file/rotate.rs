@@ -278,9 +278,14 @@ fn name(disk: &dyn Disk, line: &FinishLine) -> io::Result<Named> {
 fn meta_of(disk: &dyn Disk, path: &Path) -> io::Result<Option<Meta>> {
     match disk.metadata(path) {
         Ok(meta) => Ok(Some(meta)),
-        Err(error) if is_nothing(&error) || is_link(&error) => Ok(None),
+        Err(error) if is_no_file(&error) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// There is no file of ours under that name.
+pub(super) fn is_no_file(error: &io::Error) -> bool {
+    is_nothing(error) || is_link(error)
 }
 
 fn is_nothing(error: &io::Error) -> bool {

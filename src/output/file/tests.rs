@@ -14,8 +14,8 @@ use rustix::io::Errno;
 use super::confined::ConfinedDisk;
 use super::settings::{OutputFormat, Sync};
 use super::*;
-use crate::disk::RealDisk;
 use crate::disk::model::{Fate, ModelDisk, Random};
+use crate::disk::{Open, RealDisk};
 use crate::flow::{
     Books, Budget, Consumed, Place, Receipt, RecordView, SourceId, TimestampKind, Tracker, TrySend,
     pipe,
@@ -73,6 +73,8 @@ fn setup(template: &str, most_open: usize, disk: Arc<dyn Disk>, files: Arc<dyn D
         settings: FileOutputSettings {
             path: template.to_owned(),
             format: OutputFormat::Raw,
+            time_zone: "UTC".to_owned(),
+            on_refused: settings::OnRefused::DeadLetter,
             sync: Sync {
                 every: Duration::from_secs(3600),
                 bytes: u64::MAX,
@@ -82,6 +84,7 @@ fn setup(template: &str, most_open: usize, disk: Arc<dyn Disk>, files: Arc<dyn D
             delivery: settings::Delivery::AtLeastOnce,
             compression: settings::Compression::default(),
             rotate: settings::Rotate::default(),
+            retention: settings::Retention::default(),
             part_suffix: None,
         },
         template: PathTemplate::parse(template).unwrap(),
@@ -92,6 +95,7 @@ fn setup(template: &str, most_open: usize, disk: Arc<dyn Disk>, files: Arc<dyn D
         books: Arc::new(OutputBooks::new()),
         hold: u64::MAX,
         clock: Arc::new(|| SEVEN),
+        reopen: Call::new(),
     }
 }
 
@@ -468,6 +472,124 @@ fn at_each_full_interval_files_are_finished_also_when_nothing_comes() {
     assert_eq!(names(), ["0.log.7", "0.log.8", "0.log.8.1", "1.log.3"]);
 }
 
+#[test]
+fn retention_removes_what_this_output_finished_and_nothing_else() {
+    let disk = ModelDisk::new();
+    let as_disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let time = Arc::new(AtomicI64::new(SEVEN));
+    let open = |files| {
+        let now = time.clone();
+        let mut setup = setup(
+            "/srv/{topic}/{partition}.log",
+            2,
+            as_disk.clone(),
+            as_disk.clone(),
+        );
+        setup.settings.rotate.every = Some(Duration::from_millis(HOUR as u64));
+        setup.settings.retention.files = files;
+        setup.clock = Arc::new(move || now.load(Ordering::Relaxed));
+        let books = setup.books.clone();
+        let mut output = FileOutput::open(setup).unwrap();
+        output.recover().unwrap();
+        (output, books)
+    };
+    let names = || -> Vec<String> {
+        let names = disk.list(Path::new("/srv/web")).unwrap_or_default();
+        names
+            .into_iter()
+            .map(|name| name.into_string().unwrap())
+            .collect()
+    };
+    let ledgers = Ledgers::new(&[0, 0, 0]);
+    let (mut output, _) = open(None);
+    for offset in 1..5 {
+        take(&mut output, &ledgers, vec![record(0, offset)]);
+        step(&mut output, true).unwrap();
+        time.fetch_add(HOUR, Ordering::Relaxed);
+        step(&mut output, false).unwrap();
+    }
+    drop(output);
+    // Others have put files there, one of them under the name of a finished one.
+    for foreign in ["0.log.0", "9.log.1"] {
+        let path = Path::new("/srv/web").join(foreign);
+        disk.open(&path, Open::New { mode: 0o600 }).unwrap();
+    }
+    disk.remove(Path::new("/srv/web/0.log.2")).unwrap();
+    disk.open(Path::new("/srv/web/0.log.2"), Open::New { mode: 0o600 })
+        .unwrap();
+    let (mut output, books) = open(Some(2));
+    take(&mut output, &ledgers, vec![record(0, 5)]);
+    step(&mut output, true).unwrap();
+    let left = [
+        "0.log", "0.log.0", "0.log.2", "0.log.3", "0.log.4", "9.log.1",
+    ];
+    assert_eq!(names(), left);
+    assert_eq!(books.entries().removed_files, 1);
+    // What it does not know any more it does not look for again, also after a start.
+    drop(output);
+    let (mut output, books) = open(Some(2));
+    time.fetch_add(HOUR, Ordering::Relaxed);
+    step(&mut output, false).unwrap();
+    let left = ["0.log.0", "0.log.2", "0.log.4", "0.log.5", "9.log.1"];
+    assert_eq!(names(), left);
+    assert_eq!(books.entries().removed_files, 1);
+}
+
+#[test]
+fn a_file_that_is_moved_away_gets_nothing_more_and_everything_stands_once() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("srv");
+    let template = format!("{}/all.log", folder.display());
+    let confined = Arc::new(ConfinedDisk::new(&folder));
+    let mut setup = setup(&template, 2, Arc::new(RealDisk), confined);
+    setup.data_dir = home.path().join("data");
+    let (books, reopen) = (setup.books.clone(), setup.reopen.clone());
+    let mut output = FileOutput::open(setup).unwrap();
+    output.recover().unwrap();
+    let bell: Arc<dyn Ring> = Arc::new(Bell::new());
+    output.listen(&bell);
+    let ledgers = Ledgers::new(&[0]);
+    let (file, moved) = (folder.join("all.log"), folder.join("moved"));
+    let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let sync = |output: &mut FileOutput| {
+        // What is written is taken back once when it is noticed.
+        eventually(|| step(output, true).is_ok());
+    };
+    take(&mut output, &ledgers, vec![keyed(0, b"")]);
+    sync(&mut output);
+
+    // Between two windows, with a call.
+    std::fs::rename(&file, &moved).unwrap();
+    reopen.call();
+    step(&mut output, false).unwrap();
+    assert!(!output.is_called());
+    take(&mut output, &ledgers, vec![keyed(1, b"")]);
+    sync(&mut output);
+    assert_eq!((text(&moved), text(&file)), ("0\n".into(), "1\n".into()));
+
+    // In the middle of one, without.
+    take(&mut output, &ledgers, vec![keyed(2, b"")]);
+    step(&mut output, false).unwrap();
+    output.writer.write_buffers().unwrap();
+    std::fs::rename(&file, &moved).unwrap();
+    assert_eq!(text(&moved), "1\n2\n");
+    take(&mut output, &ledgers, vec![keyed(3, b"")]);
+    sync(&mut output);
+    assert_eq!((text(&moved), text(&file)), ("1\n".into(), "2\n3\n".into()));
+
+    // Truncated and deleted: what was there is gone, what comes is not.
+    std::fs::write(&file, "").unwrap();
+    take(&mut output, &ledgers, vec![keyed(4, b"")]);
+    sync(&mut output);
+    assert_eq!(text(&file), "4\n");
+    std::fs::remove_file(&file).unwrap();
+    take(&mut output, &ledgers, vec![keyed(5, b"")]);
+    sync(&mut output);
+    assert_eq!(text(&file), "5\n");
+    assert_eq!(ledgers.settled(0), 6);
+    assert_eq!(books.entries().missing_files, 3);
+}
+
 /// Whether a name says that nothing more is written there.
 fn is_finished(path: &Path) -> bool {
     let name = path.file_name().unwrap().to_str().unwrap();
@@ -741,6 +863,40 @@ fn piped(batches: Vec<(Vec<Made>, Receipt)>, bell: &Arc<Bell>) -> Receiver<Fetch
         assert!(matches!(sender.try_send(Fetched::Flush), TrySend::Sent));
     }
     receiver
+}
+
+#[test]
+fn a_refused_record_is_dropped_and_counted_or_stops_the_output_as_it_is_told() {
+    for on_refused in [settings::OnRefused::Drop, settings::OnRefused::Stop] {
+        let disk: Arc<dyn Disk> = Arc::new(ModelDisk::new());
+        let mut setup = setup("/srv/{key}.log", 8, disk.clone(), disk.clone());
+        setup.settings.on_refused = on_refused;
+        setup.refuse = Box::new(|_| panic!("nothing is set aside"));
+        let books = setup.books.clone();
+        let mut output = FileOutput::open(setup).unwrap();
+        output.recover().unwrap();
+        let ledgers = Ledgers::new(&[0]);
+        let records = vec![keyed(0, b"a"), keyed(1, b"../a"), keyed(2, b"a")];
+        take(&mut output, &ledgers, records);
+        let synced = step(&mut output, true);
+        if on_refused == settings::OnRefused::Drop {
+            synced.unwrap();
+            assert_eq!(ledgers.settled(0), 3);
+            let entries = ledgers.0.books().entries();
+            assert_eq!(entries.acked.lines, 2);
+            assert_eq!(entries.dropped["path_refused"].lines, 1);
+            assert_eq!(books.entries().refused.lines, 1);
+        } else {
+            let told = synced.unwrap_err().to_string();
+            assert!(
+                told.contains("offset 1") && told.contains("`on_refused` is `stop`"),
+                "{told}"
+            );
+            assert!(step(&mut output, true).is_err());
+            assert_eq!(ledgers.settled(0), 0);
+            output.writer.forgo();
+        }
+    }
 }
 
 #[test]

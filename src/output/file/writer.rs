@@ -25,6 +25,7 @@ use super::entry::{FileLine, PlaceLine};
 use super::files::Files;
 use super::journal::Journal;
 use super::path::PathMaker;
+use super::settings::OnRefused;
 use super::trouble::{Fault, Refusal, Trouble};
 use crate::flow::{
     Charge, Consumed, Count, EntryId, Outcome, Receipt, RecordView, SourceId, Stamp,
@@ -55,7 +56,9 @@ pub struct Parts {
     pub files: Files,
     pub paths: PathMaker,
     pub codec: Codec,
+    /// Asked when records are set aside.
     pub refuse: Refuse,
+    pub on_refused: OnRefused,
     pub books: Arc<OutputBooks>,
     /// At which size a file is finished, in bytes.
     pub full_size: Option<u64>,
@@ -144,6 +147,12 @@ impl Writer {
 
     pub fn journal(&mut self) -> &mut Journal {
         &mut self.parts.journal
+    }
+
+    /// Closes all files, between two windows.
+    pub fn close_files(&mut self) {
+        self.parts.files.close();
+        self.parts.books.change(|entries| entries.open_files = 0);
     }
 
     /// These names are free again: what has them next is another file.
@@ -321,6 +330,7 @@ impl Writer {
             paths,
             codec,
             refuse,
+            on_refused,
             books,
             ..
         } = &mut self.parts;
@@ -335,7 +345,7 @@ impl Writer {
             let record = records.get(index);
             count += count_of(&record);
             let lane = paths.lane(record.topic, record.partition);
-            let refusal = match file_of(files, paths, lane, &record) {
+            let refusal = match file_of(files, paths, lane, records, index, &record) {
                 Ok(file) => match files.buffer(file, record.offset) {
                     Ok(buffer) => {
                         let before = buffer.len();
@@ -353,15 +363,21 @@ impl Writer {
             };
             if let Some(reason) = refusal {
                 if let Err(at) = held.refused.binary_search(&index) {
-                    let set_aside = refuse(Refused {
-                        records,
-                        index,
-                        reason,
-                    });
-                    set_aside.map_err(Trouble::with(
-                        "set aside a record in",
-                        Path::new("the dead letters"),
-                    ))?;
+                    match on_refused {
+                        OnRefused::DeadLetter => {
+                            let set_aside = refuse(Refused {
+                                records,
+                                index,
+                                reason,
+                            });
+                            set_aside.map_err(Trouble::with(
+                                "set aside a record in",
+                                Path::new("the dead letters"),
+                            ))?;
+                        }
+                        OnRefused::Stop => return Err(stopped(&record, reason).into()),
+                        OnRefused::Drop => {}
+                    }
                     held.refused.insert(at, index);
                 }
                 held.refused_count += count_of(&record);
@@ -511,8 +527,9 @@ impl Writer {
             written += held.count;
             written -= held.refused_count;
         }
-        let (tally, files) = (self.tally, &self.parts.files);
+        let (tally, files) = (self.tally, &mut self.parts.files);
         let (grown, open) = (files.grown(), files.open_files());
+        let disturbed = files.take_disturbed();
         self.parts.books.change(|entries| {
             entries.written += written;
             entries.refused += refused;
@@ -521,15 +538,19 @@ impl Writer {
             entries.syncs += 1;
             entries.sync_time += took;
             entries.open_files = open;
+            entries.missing_files += disturbed;
         });
         for held in held {
             let mut acked = held.count;
             acked -= held.refused_count;
-            held.receipt.settle(&Outcome {
-                acked,
-                dead_lettered: held.refused_count,
-                ..Outcome::default()
-            });
+            let mut outcome = Outcome::acked(acked);
+            match self.parts.on_refused {
+                OnRefused::Drop if held.refused_count.lines > 0 => {
+                    outcome.dropped.push(("path_refused", held.refused_count));
+                }
+                _ => outcome.dead_lettered = held.refused_count,
+            }
+            held.receipt.settle(&outcome);
             drop(held.records);
             drop(held.charge);
         }
@@ -557,14 +578,28 @@ fn file_of(
     files: &mut Files,
     paths: &mut PathMaker,
     lane: usize,
+    records: &dyn Consumed,
+    index: usize,
     record: &RecordView<'_>,
 ) -> Result<usize, Refusal> {
     if let Some(file) = paths.remembered(lane, record.timestamp_ms) {
         return Ok(file);
     }
-    let file = files.at(paths.make(record)?);
+    let file = files.at(paths.make(records, index)?);
     paths.remember(lane, record.timestamp_ms, file);
     Ok(file)
+}
+
+/// A record that stops the output.
+fn stopped(record: &RecordView<'_>, reason: Refusal) -> Trouble {
+    let path = format!(
+        "a file of topic {}, partition {}, offset {}",
+        record.topic, record.partition, record.offset
+    );
+    let error = std::io::Error::other(format!(
+        "{reason}. `on_refused` is `stop`: nothing more is taken; change it to `dead_letter` or `drop`, or the path, and start again"
+    ));
+    Trouble::with("write to", Path::new(&path))(error)
 }
 
 /// What a record counts for: itself, and the bytes of its key and value.

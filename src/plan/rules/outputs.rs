@@ -1,11 +1,24 @@
 //! Rules about the files of outputs.
 
+use super::texts::of_template_error;
+use crate::config::FileFormat;
 use crate::output::file::settings::Codec;
 use crate::plan::names::Names;
 use crate::yaml::Problem;
 
 /// More than anybody means, in bytes; names have 255.
 const LONGEST_SUFFIX: usize = 32;
+
+pub(super) fn lines_are_templates(names: &Names<'_>, problems: &mut Vec<Problem>) {
+    let outputs = names.config.outputs.iter();
+    for to in outputs.filter_map(|output| output.to.as_ref()) {
+        if let FileFormat::Template(text) = &to.format
+            && let Err(error) = names.line(text)
+        {
+            problems.push(of_template_error(text, error));
+        }
+    }
+}
 
 pub(super) fn rotation_has_a_reason(names: &Names<'_>, problems: &mut Vec<Problem>) {
     let outputs = names.config.outputs.iter();
@@ -66,6 +79,30 @@ pub(super) fn files_are_what_their_names_say(names: &Names<'_>, problems: &mut V
                     format!("a file called `*{other}` would not be one"),
                 )
                 .hint("the name is made of `path` and what `compression` puts behind it"),
+            );
+        }
+    }
+}
+
+pub(super) fn retention_has_files_to_keep(names: &Names<'_>, problems: &mut Vec<Problem>) {
+    let outputs = names.config.outputs.iter();
+    for to in outputs.filter_map(|output| output.to.as_ref()) {
+        let Some(retention) = &to.retention else {
+            continue;
+        };
+        if !retention.value.is_on() {
+            problems.push(
+                Problem::new(retention.span, "`retention` does not say what is kept")
+                    .hint("for example `retention: { files: 30, age: 30d, total_size: 100GiB }`; any of them will do"),
+            );
+        }
+        if to.rotate.is_none() {
+            problems.push(
+                Problem::new(
+                    retention.span,
+                    "`retention` removes finished files, and none is ever finished",
+                )
+                .hint("for example `rotate: { every: 1d }`"),
             );
         }
     }

@@ -1,7 +1,6 @@
 //! Exactly once, on disks that crash: whatever a transaction's end was, the files hold what is committed and nothing else.
 
 use super::*;
-use crate::disk::Open;
 use crate::flow::{Found, Mark, Stamp};
 use crate::output::file::repair::{Repairing, repair};
 use crate::output::file::resume::{NotResumed, Resuming, gone, mark, not_written, resume};
