@@ -45,6 +45,8 @@ pub struct DeadLetter {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<Header>,
+    /// What its partition was to be made from, where that is not the key: the text of its route's `partition`.
+    pub place: Option<Vec<u8>>,
     /// The record's own time, where it has one that is not that of sending: milliseconds since 1970.
     pub timestamp_ms: Option<i64>,
     pub source: Source,
@@ -322,6 +324,10 @@ struct Line<'a> {
     value_base64: Option<String>,
     headers: Vec<HeaderLine<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     timestamp_ms: Option<i64>,
     source: SourceLine<'a>,
     reason: &'a str,
@@ -380,6 +386,7 @@ impl<'a> From<&'a DeadLetter> for Line<'a> {
     fn from(letter: &'a DeadLetter) -> Self {
         let (key, key_base64) = optional_text(&letter.key);
         let (value, value_base64) = optional_text(&letter.value);
+        let (place, place_base64) = optional_text(&letter.place);
         let headers = letter.headers.iter().map(|header| {
             let (value, value_base64) = optional_text(&header.value);
             HeaderLine {
@@ -416,6 +423,8 @@ impl<'a> From<&'a DeadLetter> for Line<'a> {
             value,
             value_base64,
             headers: headers.collect(),
+            place,
+            place_base64,
             timestamp_ms: letter.timestamp_ms,
             source,
             reason: &letter.reason,

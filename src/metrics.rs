@@ -86,12 +86,33 @@ pub struct InputSnapshot {
     pub expired: u64,
     /// Files that are not read because they are older than `ignore_older`.
     pub ignored: u64,
+    /// Of inputs with a spool.
+    pub spool: Option<SpoolSnapshot>,
     /// Of syslog inputs.
     pub syslog: Option<SyslogSnapshot>,
     /// Age of the oldest line that is not settled; `None`: there is none.
     pub oldest_unread_seconds: Option<f64>,
     /// With `delivery: exactly_once`.
     pub transactions: Option<TransactionsSnapshot>,
+}
+
+/// What of an input is on disk. How many lines are there and not under way is in the books.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct SpoolSnapshot {
+    /// What the segments take that hold anything that is not acknowledged.
+    pub bytes: u64,
+    pub max_bytes: u64,
+    pub segments: u64,
+    /// Age of the oldest that is not acknowledged; `None`: there is none.
+    pub oldest_seconds: Option<f64>,
+    /// What was there at the start; it is among the read.
+    pub found: Count,
+    /// Segments in which something was damaged.
+    pub damaged: u64,
+    /// Bytes at the start in which nothing could be read.
+    pub unreadable_bytes: u64,
+    /// Bytes at the start of a block that a crash had interrupted.
+    pub cut_bytes: u64,
 }
 
 /// How the transactions of an input or an output ended.
@@ -232,6 +253,15 @@ pub(crate) mod sample {
                         accepted: 9,
                         kernel_drops: 4,
                         ..SyslogSnapshot::default()
+                    }),
+                    spool: Some(SpoolSnapshot {
+                        bytes: 70_000,
+                        max_bytes: 1 << 30,
+                        segments: 2,
+                        oldest_seconds: Some(2.5),
+                        found: count(7),
+                        damaged: 1,
+                        ..SpoolSnapshot::default()
                     }),
                     oldest_unread_seconds: Some(1.5),
                     transactions: Some(TransactionsSnapshot {

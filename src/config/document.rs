@@ -19,6 +19,8 @@ use crate::output::file::settings::{
     Codec as FileCodec, Compression as FileCompression, Delivery as OutputDelivery,
     OnRefused as FileOnRefused, Retention, Rotate, Sync,
 };
+use crate::spool::settings::{self as spool, SpoolSettings};
+use crate::value::parse_duration;
 use crate::yaml::{Entry, Node, Spanned};
 
 pub(super) fn document(root: &Node) -> Config {
@@ -141,6 +143,7 @@ fn input(entry: &Entry) -> Input {
         Some(("stdin", from)) => Some(From::Stdin {
             span: from.span(),
             lines: lines(&from),
+            spool: spool(&from),
         }),
         Some(("syslog", from)) => Some(From::Syslog(Box::new(syslog(&from)))),
         _ => None,
@@ -182,7 +185,27 @@ fn syslog(from: &Fields<'_>) -> SyslogInput {
         idle_timeout: from.duration("idle_timeout"),
         receive_buffer: from.size("receive_buffer").map(|size| size.value),
         mode: from.mode("mode").unwrap_or_default(),
+        spool: spool(from),
     }
+}
+
+fn spool(from: &Fields<'_>) -> Option<SpoolSettings> {
+    let spool = from.table_if_present("spool", keys::SPOOL)?;
+    let sync = |text: &str| match text {
+        "always" => Some(spool::Sync::Always),
+        "none" => Some(spool::Sync::Never),
+        text => parse_duration(text).ok().map(spool::Sync::Every),
+    };
+    let mode = |text: &str| match text {
+        "always" => Some(spool::Mode::Always),
+        "overflow" => Some(spool::Mode::Overflow),
+        _ => None,
+    };
+    Some(SpoolSettings {
+        mode: spool.word("mode", mode).unwrap_or_default(),
+        max_size: spool.size("max_size").map_or(0, |size| size.value),
+        sync: spool.word("sync", sync).unwrap_or(spool::Sync::Always),
+    })
 }
 
 fn framing(word: &str) -> Option<Framing> {
@@ -318,6 +341,8 @@ fn route(to: &Fields<'_>) -> Route {
             .unwrap_or_else(|| Spanned::new(0, to.span())),
         delivery: delivery(to),
         on_refused: to.word("on_refused", on_refused).unwrap_or_default(),
+        dead_letter_after: (to.table_if_present("on_missing_topic", keys::MISSING_TOPIC))
+            .and_then(|missing| missing.spanned_duration("dead_letter_after")),
         format: format(to),
         event_time: is("timestamp", "event"),
         timestamp_range: to.has("timestamp_range").then(|| range.span()),

@@ -299,7 +299,41 @@ const INPUT_STDIN: &[Key] = &[
     PARTIAL_LINE_TIMEOUT,
     MULTILINE_KEY,
     FILTER_KEY,
-    Key::later("spool", &[]),
+    SPOOL_KEY,
+];
+
+const SPOOL_KEY: Key = Key::optional(
+    "spool",
+    Shape::Table(SPOOL),
+    "What was read waits on disk for Kafka, under data_dir. Left out: in memory alone.",
+);
+
+pub(super) const SPOOL: &[Key] = &[
+    Key::default(
+        "mode",
+        Shape::Word(&[word("always"), word("overflow")]),
+        "always",
+        "always: everything is written before it is sent. overflow: what memory has no room for.",
+    ),
+    Key::default(
+        "max_size",
+        Shape::Size {
+            least: MIB,
+            most: 1 << 50,
+        },
+        "1GiB",
+        "What is not acknowledged may take so much of the disk. Past it senders wait, and the kernel drops datagrams.",
+    ),
+    Key::default(
+        "sync",
+        Shape::DurationOrWords {
+            least: 1,
+            most: HOUR,
+            words: &["always", "none"],
+        },
+        "1s",
+        "What a power cut may take: what was written in so long (a duration), nothing (always), or what the kernel had not written back (none).",
+    ),
 ];
 
 pub(super) const HOLD_DELETED: &[Key] = &[
@@ -393,7 +427,7 @@ const INPUT_SYSLOG: &[Key] = &[
         "0660",
         "Permission bits of unix sockets, octal.",
     ),
-    Key::later("spool", &[]),
+    SPOOL_KEY,
 ];
 
 pub(super) const SERVER_TLS: &[Key] = &[
@@ -432,6 +466,16 @@ pub(super) const TIMESTAMP_RANGE: &[Key] = &[
         "And so far ahead.",
     ),
 ];
+
+pub(super) const MISSING_TOPIC: &[Key] = &[Key::required(
+    "dead_letter_after",
+    Shape::Duration {
+        least: 0,
+        most: 365 * 24 * HOUR,
+        word: None,
+    },
+    "So long a topic may be missing, from the broker's first word of it on. The time in which no broker answers does not count.",
+)];
 
 pub(super) const MAX_LINE: &[Key] = &[
     Key::default(
@@ -634,7 +678,12 @@ pub(super) const INPUT_TO: &[Key] = &[
         Shape::Names(&Shape::TextOrEmpty),
         "With format: json: texts that are added to each object.",
     ),
-    Key::later("on_missing_topic", &["wait"]),
+    Key::default(
+        "on_missing_topic",
+        Shape::WordOrTable(&[word("wait")], MISSING_TOPIC),
+        "wait",
+        "Of topics that data name. wait: lines for one that does not exist wait, others flow while memory is left. { dead_letter_after: TIME }: they are set aside then.",
+    ),
 ];
 
 const PARTITIONERS: &[Word] = &[

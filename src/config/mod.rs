@@ -27,6 +27,7 @@ use crate::output::file::settings::{
     Codec as FileCodec, Compression as FileCompression, Delivery as OutputDelivery,
     OnRefused as FileOnRefused, Retention, Rotate, Sync,
 };
+use crate::spool::settings::SpoolSettings;
 use crate::yaml::{Problem, Source, Span, Spanned, parse};
 pub use schema::schema;
 
@@ -101,6 +102,7 @@ pub enum From {
         /// Where `type: stdin` stands.
         span: Span,
         lines: Lines,
+        spool: Option<SpoolSettings>,
     },
     Syslog(Box<SyslogInput>),
 }
@@ -167,6 +169,7 @@ pub struct SyslogInput {
     pub idle_timeout: Option<Duration>,
     pub receive_buffer: Option<u64>,
     pub mode: u32,
+    pub spool: Option<SpoolSettings>,
 }
 
 /// `tls:` of an input.
@@ -200,6 +203,8 @@ pub struct Route {
     pub max_record: Spanned<u64>,
     pub delivery: Spanned<Delivery>,
     pub on_refused: OnRefused,
+    /// `on_missing_topic`
+    pub dead_letter_after: Option<Spanned<Duration>>,
     pub format: RecordFormat,
     /// `timestamp: event`
     pub event_time: Spanned<bool>,
@@ -449,10 +454,43 @@ outputs:
             assert_eq!(input(off), [], "{off}");
         }
         let (_, problems) = read_text(
-            "inputs: { a: { from: { type: stdin, spool: { mode: always } }, to: { topic: t } } }",
+            "include: [b.yaml]\ninputs: { a: { from: { type: stdin }, to: { topic: t } } }",
         );
         assert_eq!(problems.len(), 1);
         assert!(problems[0].message.ends_with("is not built yet"));
+    }
+
+    #[test]
+    fn a_spool_that_is_asked_for_has_its_defaults() {
+        use crate::spool::settings::{Mode, Sync};
+
+        let of = |spool: &str| {
+            let text = format!(
+                "inputs: {{ a: {{ from: {{ type: stdin, {spool} }}, to: {{ topic: t }} }} }}"
+            );
+            let (config, problems) = read_text(&text);
+            assert_eq!(problems, []);
+            match config.inputs.into_iter().next().unwrap().from {
+                Some(From::Stdin { spool, .. }) => spool,
+                _ => panic!(),
+            }
+        };
+        assert_eq!(of(""), None);
+        let default = SpoolSettings {
+            mode: Mode::Always,
+            max_size: 1 << 30,
+            sync: Sync::Every(Duration::from_secs(1)),
+        };
+        assert_eq!(of("spool: {}"), Some(default));
+        let other = SpoolSettings {
+            mode: Mode::Overflow,
+            max_size: 2 << 20,
+            sync: Sync::Never,
+        };
+        let asked = "spool: { mode: overflow, max_size: 2MiB, sync: none }";
+        assert_eq!(of(asked), Some(other));
+        let always = of("spool: { sync: always }").unwrap();
+        assert_eq!(always.sync, Sync::Always);
     }
 
     #[test]

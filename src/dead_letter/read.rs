@@ -28,6 +28,8 @@ pub struct Letter {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<Header>,
+    /// What its partition was to be made from, where that is not the key.
+    pub place: Option<Vec<u8>>,
     pub timestamp_ms: Option<i64>,
     /// As it stands in the file.
     pub source: serde_json::Value,
@@ -56,6 +58,8 @@ struct Line {
     value_base64: Option<String>,
     #[serde(default)]
     headers: Vec<HeaderLine>,
+    place: Option<String>,
+    place_base64: Option<String>,
     timestamp_ms: Option<i64>,
     #[serde(default)]
     source: serde_json::Value,
@@ -111,6 +115,7 @@ impl Letter {
             key: bytes(line.key, line.key_base64)?,
             value: bytes(line.value, line.value_base64)?,
             headers,
+            place: bytes(line.place, line.place_base64)?,
             timestamp_ms: line.timestamp_ms,
             source: line.source,
             reason: line.reason,

@@ -18,6 +18,7 @@ pub(super) fn letter(pipeline: &str, value: &str) -> DeadLetter {
         key: None,
         value: Some(value.into()),
         headers: Vec::new(),
+        place: None,
         timestamp_ms: None,
         source: Source::Stdin { offset: 0 },
         reason: "the record is larger than the topic takes".into(),
@@ -60,6 +61,7 @@ fn a_letter_is_a_json_line_with_the_exact_bytes() {
             header("raw", Some(b"\xfe")),
             header("none", None),
         ],
+        place: Some(b"7".to_vec()),
         source: Source::File {
             path: "/var/log/a.log".into(),
             offset: 30,
@@ -94,6 +96,7 @@ fn a_letter_is_a_json_line_with_the_exact_bytes() {
             {"name": "raw", "value": "\u{fffd}", "value_base64": "/g=="},
             {"name": "none", "value": null},
         ],
+        "place": "7",
         "source": {"path": "/var/log/a.log", "offset": 30},
         "reason": "the record is larger than the topic takes",
         "code": "MSG_SIZE_TOO_LARGE",

@@ -9,6 +9,8 @@
 //! | `logferry_input_truncated_lines_total` | input | lines of which only the beginning was kept |
 //! | `logferry_input_open_connections`, `logferry_input_{accepted,refused,timed_out,broken}_connections_total` | input | of syslog |
 //! | `logferry_input_{unparsed,torn,event_time_out_of_range}_messages_total`, `logferry_input_kernel_dropped_datagrams_total` | input | of syslog |
+//! | `logferry_input_spool_{size,capacity}_bytes`, `logferry_input_spool_segments`, `logferry_input_spool_oldest_seconds` | input | of inputs with a spool |
+//! | `logferry_input_spool_damaged_segments_total`, `logferry_input_spool_found_lines_total` | input | of inputs with a spool; what was found at the start is among the read |
 //! | `logferry_input_transactions_total` | input, outcome | committed, aborted; in_doubt: nobody heard how it ended until it was found out, and it counts as one of the others too |
 //! | `logferry_input_last_commit_seconds` | input | since 1970 |
 //! | `logferry_output_{consumed,written,synced,committed}_{records,bytes}_total` | output | |
@@ -28,8 +30,8 @@ use prometheus_client::registry::Registry;
 
 use super::family::{Families, Labels, Values, added};
 use super::{
-    Count, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot, SyslogSnapshot,
-    TransactionsSnapshot,
+    Count, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot, SpoolSnapshot,
+    SyslogSnapshot, TransactionsSnapshot,
 };
 
 /// The text of `/metrics`, with `# EOF` at its end.
@@ -250,6 +252,7 @@ fn inputs_of(families: &mut Families, inputs: &[InputSnapshot]) {
     for (name, help, unit, value) in counters {
         families.counter(name, help, Some(unit), syslog(value));
     }
+    spools_of(families, inputs);
     let transactions = inputs.iter().flat_map(|input| {
         let counts = input.transactions.into_iter();
         counts.flat_map(|counts| ends_of("input", &input.name, counts))
@@ -283,6 +286,52 @@ fn inputs_of(families: &mut Families, inputs: &[InputSnapshot]) {
         "Files that are followed",
         "files",
         each(|input| input.files),
+    );
+}
+
+fn spools_of(families: &mut Families, inputs: &[InputSnapshot]) {
+    let spool = |value: fn(&SpoolSnapshot) -> u64| {
+        inputs.iter().filter_map(move |input| {
+            Some((label("input", &input.name), value(input.spool.as_ref()?)))
+        })
+    };
+    families.gauge(
+        "input_spool_size",
+        "What the spool takes of the disk for what is not acknowledged",
+        "bytes",
+        spool(|it| it.bytes),
+    );
+    families.gauge(
+        "input_spool_capacity",
+        "What it may take",
+        "bytes",
+        spool(|it| it.max_bytes),
+    );
+    families.gauge(
+        "input_spool",
+        "Files of the spool",
+        "segments",
+        spool(|it| it.segments),
+    );
+    families.measure(
+        "input_spool_oldest",
+        "Age of the oldest in the spool that is not acknowledged",
+        "seconds",
+        inputs
+            .iter()
+            .filter_map(|input| Some((label("input", &input.name), input.spool?.oldest_seconds?))),
+    );
+    families.counter(
+        "input_spool_damaged",
+        "Files of the spool in which something was damaged",
+        Some("segments"),
+        spool(|it| it.damaged),
+    );
+    families.counter(
+        "input_spool_found",
+        "Were in the spool at the start",
+        Some("lines"),
+        spool(|it| it.found.lines),
     );
 }
 
@@ -627,7 +676,8 @@ mod tests {
         assert!(
             !samples
                 .iter()
-                .any(|sample| sample.name.contains("oldest") || sample.name.contains("round_trip"))
+                .any(|sample| sample.name.contains("oldest_unread")
+                    || sample.name.contains("round_trip"))
         );
     }
 

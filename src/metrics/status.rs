@@ -18,6 +18,9 @@
 //! Inputs of the type `syslog` have `"syslog": {"connections": 2, "accepted": 9, "refused": 0, "timed_out": 0, "broken": 0, "unparsed": 0,
 //! "torn": 0, "out_of_range": 0, "kernel_drops": 0}` too.
 //!
+//! Inputs with a spool have `"spool": {"bytes": 0, "max_bytes": 1073741824, "segments": 1, "oldest_seconds": null, "found": C,
+//! "damaged_segments": 0, "unreadable_bytes": 0, "cut_bytes": 0}` too. `found` was there at the start, and is among the `read`.
+//!
 //! Lines that nobody can count are `null`: those of `unread` when there are unread bytes, of `lost` where only bytes are known, and then of `seen`.
 //!
 //! `transactions` is `null` without `delivery: exactly_once`; `last_commit` is in seconds since 1970, `null` before the first one.
@@ -78,6 +81,18 @@ fn input_json(input: &InputSnapshot) -> Value {
             "torn": syslog.torn,
             "out_of_range": syslog.out_of_range,
             "kernel_drops": syslog.kernel_drops,
+        });
+    }
+    if let Some(spool) = &input.spool {
+        object["spool"] = json!({
+            "bytes": spool.bytes,
+            "max_bytes": spool.max_bytes,
+            "segments": spool.segments,
+            "oldest_seconds": spool.oldest_seconds,
+            "found": count_json(spool.found),
+            "damaged_segments": spool.damaged,
+            "unreadable_bytes": spool.unreadable_bytes,
+            "cut_bytes": spool.cut_bytes,
         });
     }
     object

@@ -27,6 +27,7 @@ use crate::kafka::settings::{
     RouteSettings,
 };
 use crate::output::file::settings::{FileOutputSettings, OutputFormat};
+use crate::spool::settings::SpoolSettings;
 use crate::yaml::Problem;
 use names::Names;
 pub use notes::notes;
@@ -99,6 +100,18 @@ pub enum SourceSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StdinSettings {
     pub lines: LineSettings,
+    pub spool: Option<SpoolSettings>,
+}
+
+impl SourceSettings {
+    /// Where what was read waits on disk, if that was asked for.
+    pub fn spool(&self) -> Option<SpoolSettings> {
+        match self {
+            Self::File(_) => None,
+            Self::Stdin(stdin) => stdin.spool,
+            Self::Syslog(syslog) => syslog.spool,
+        }
+    }
 }
 
 /// One output.
@@ -208,9 +221,12 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
             hold_deleted: file.hold_deleted,
             lines: lines(&file.lines),
         }),
-        config::From::Stdin { lines: of, .. } => {
-            SourceSettings::Stdin(StdinSettings { lines: lines(of) })
-        }
+        config::From::Stdin {
+            lines: of, spool, ..
+        } => SourceSettings::Stdin(StdinSettings {
+            lines: lines(of),
+            spool: *spool,
+        }),
         config::From::Syslog(syslog) => {
             SourceSettings::Syslog(syslog::settings(names, input, syslog, to)?)
         }
@@ -231,6 +247,7 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
             .filter(|_| !is_syslog && dress.is_none())
             .map(|place| place.source()),
         on_refused: to.on_refused,
+        dead_letter_after: to.dead_letter_after.as_ref().map(|after| after.value),
     };
     let max_record = to.max_record.value;
     let producer = ProducerSettings {

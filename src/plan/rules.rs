@@ -25,7 +25,7 @@ use amounts::{
 use delivery::{exactly_once_has_what_it_needs, outputs_exactly_once_have_what_they_need};
 use dress::{
     fields_are_of_json, fields_of_lines_are_few, headers_and_values_are_templates,
-    times_come_from_events,
+    missing_topics_are_named_by_data, times_come_from_events,
 };
 use files::{
     data_dir_is_left_alone, globs_are_globs, inputs_do_not_read_what_outputs_write,
@@ -94,6 +94,7 @@ pub(super) const RULES: &[Rule] = &[
     manual_goes_with_a_partition,
     partitions_can_be_numbers,
     headers_and_values_are_templates,
+    missing_topics_are_named_by_data,
     fields_of_lines_are_few,
     times_come_from_events,
     fields_are_of_json,

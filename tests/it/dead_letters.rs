@@ -115,3 +115,43 @@ fn what_is_to_be_sent_again_is_said_and_without_kafka_it_stays() {
     assert_eq!(list.json()["count"], 2);
     assert_eq!(files(&scene).len(), 1);
 }
+
+#[test]
+fn a_record_goes_to_the_partition_that_its_line_names_also_when_it_is_sent_again() {
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let scene = Scene::new();
+    let small = unique("small");
+    kafka.create_topic_with(&small, 4, &[("max.message.bytes", "3000")]);
+    let large = kafka.topic("large", 4);
+    let line = |p: u32| format!("{{\"p\":{p},\"t\":\"{}\"}}\n", "x".repeat(5_000));
+    fs::write(scene.path("logs/a.log"), [line(3), line(1)].concat()).unwrap();
+    let yaml = scene.input_yaml(kafka.brokers(), &small);
+    let route = format!("topic: {small}, partitioner: manual, partition: \"{{json.p}}\"");
+    let yaml = yaml.replace(&format!("topic: {small}"), &route);
+    let daemon = scene.launch(&yaml).start();
+    eventually(LONG, "both are set aside", || {
+        books(&daemon, "app").is_ok_and(|books| books["dead_lettered"]["lines"] == 2)
+    });
+    let config = config(&scene);
+    let sent = logferry(&format!(
+        "dead-letters resend -c {config} --all --topic {large}"
+    ));
+    assert_eq!(sent.code, Some(0), "{}", sent.err);
+    let brokers = kafka.brokers();
+    let told = logferry(&format!(
+        "consume -b {brokers} -t {large} --json --until end"
+    ));
+    assert_eq!(told.code, Some(0), "{}", told.err);
+    let mut places: Vec<_> = (told.out.lines())
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|record| {
+            let value = record["value"].as_str().unwrap().to_owned();
+            (record["partition"].as_u64().unwrap(), value)
+        })
+        .collect();
+    places.sort();
+    let expected = [1, 3].map(|p| (u64::from(p), line(p).trim_end().to_owned()));
+    assert_eq!(places, expected);
+}

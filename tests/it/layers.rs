@@ -56,7 +56,7 @@ const LAYERS: &[Layer] = &[
     layer("yaml", &[&["value"]]),
     layer("template", &[&["value"]]),
     layer("checkpoint", &[BOTTOM, TEXT, FUZZING]),
-    layer("spool", &[BOTTOM, TEXT]),
+    layer("spool", &[BOTTOM, TEXT, FUZZING]),
     layer("dead_letter", &[BOTTOM, TEXT]),
     layer("envelope", &[BOTTOM, TEXT]),
     layer("kafka", &[BOTTOM, TEXT, RECORDS]),

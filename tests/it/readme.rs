@@ -14,11 +14,55 @@ const ROWS: &[(&str, &[&str])] = &[
         &[
             "a_partition_without_a_leader_is_passed_over",
             "without_any_leader_records_wait_in_some_lane",
+            "lines_with_a_key_wait_for_their_own_partition_while_others_flow",
         ],
     ),
     (
         "the topic does not exist",
-        &["faults_of_the_topic_wait_and_lose_nothing"],
+        &[
+            "faults_of_the_topic_wait_and_lose_nothing",
+            "a_denied_topic_holds_up_its_own_input_alone_until_it_is_allowed",
+        ],
+    ),
+    (
+        "brokers die one after the other",
+        &["two_hundred_thousand_lines_arrive_in_order_while_their_leaders_are_killed"],
+    ),
+    (
+        "fewer replicas are in sync",
+        &["too_few_replicas_are_waited_for_and_that_is_said_once"],
+    ),
+    (
+        "the topic is deleted and made again",
+        &[
+            "a_topic_that_is_made_again_with_other_partitions_gets_every_line_that_the_old_one_did_not",
+            "lines_wait_for_a_topic_that_is_away_for_a_while_within_the_budget",
+            "exactly_once_goes_on_in_a_topic_that_is_made_again",
+        ],
+    ),
+    (
+        "a login is refused",
+        &[
+            "credentials_that_are_refused_at_first_are_tried_until_broker_or_file_have_the_right_ones",
+            "a_certificate_that_does_not_do_is_said_to_be_so_in_clear_words",
+            "certificates_that_are_replaced_are_taken_without_a_restart",
+        ],
+    ),
+    (
+        "the same, with a `spool`",
+        &[
+            "nothing_that_was_accepted_is_missing_after_twelve_kills",
+            "an_outage_of_twenty_seconds_under_load_fills_the_spool_and_no_memory",
+        ],
+    ),
+    (
+        "data name a topic that does not exist",
+        &[
+            "lines_for_a_topic_that_data_name_wait_for_it_while_others_flow",
+            "lines_for_a_topic_that_stays_away_are_set_aside_after_the_time_that_was_given",
+            "exactly_once_sets_lines_for_a_missing_topic_aside_once",
+            "while_nobody_answers_no_topic_is_missing",
+        ],
     ),
     (
         "a record is too large",

@@ -376,11 +376,15 @@ impl Resend<'_> {
 fn parcel(arenas: &Arenas, letter: &Letter, line: u64, now: bool) -> Parcel {
     let value = letter.value.as_deref();
     let key = letter.key.as_deref();
+    let place = letter.place.as_deref();
     let headers = letter.headers.iter();
     let names: usize = headers
         .map(|it| it.name.len() + it.value.as_ref().map_or(0, Vec::len))
         .sum();
-    let size = value.map_or(0, <[u8]>::len) + key.map_or(0, <[u8]>::len) + names;
+    let size = value.map_or(0, <[u8]>::len)
+        + key.map_or(0, <[u8]>::len)
+        + place.map_or(0, <[u8]>::len)
+        + names;
     let mut parcel = Parcel::new(arenas.take(size.max(1)), Arc::from(Vec::new()));
     let mut put = |bytes: &[u8]| {
         let arena = parcel.arena_mut();
@@ -393,7 +397,7 @@ fn parcel(arenas: &Arenas, letter: &Letter, line: u64, now: bool) -> Parcel {
     let made = Made {
         value: value.map(&mut put),
         key: key.map(&mut put),
-        place: None,
+        place: place.map(&mut put),
         line,
     };
     let headers = letter.headers.iter();

@@ -29,7 +29,8 @@ use crate::flow::{Bell, Budget, Call, Stop};
 use crate::input::file::rotate::Timing;
 use crate::kafka::embedded::Embedded;
 use crate::kafka::metadata::Metadata;
-use crate::plan::Plan;
+use crate::plan::{InputPlan, Plan};
+use crate::spool;
 
 /// What runs.
 pub struct Wired {
@@ -59,6 +60,12 @@ pub fn wire(plan: &Plan, host: &str, once: bool) -> Result<Wired, StartError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let store = open_store(&disk, &plan.data_dir)?;
     let aside = Aside::new(disk.clone(), &plan.data_dir, plan.dead_letters_max_size);
+    let with_spool = |input: &&InputPlan| input.from.spool().is_some();
+    let spools = plan.inputs.iter().filter(with_spool);
+    let spools: Vec<&str> = spools.map(|input| input.name.as_str()).collect();
+    for path in spool::forgotten(&disk, &plan.data_dir, &spools) {
+        tracing::warn!(path = %path.display(), "nobody sends what is in this spool: its input is gone or has no `spool` any more; give it back, or remove the folder");
+    }
     let brokers = InProcess::start(plan)?;
     let pipelines = plan.inputs.len() + plan.outputs.len();
     let (budget, shares) = Budget::split(plan.buffer_memory, pipelines);

@@ -263,6 +263,7 @@ impl Worker {
             let now = Instant::now();
             if now >= session.tick {
                 session.tick = now + TICK;
+                self.log_in(session);
                 self.look(session, now);
             }
             if let Some(end) = self.is_done(session, now) {

@@ -20,6 +20,7 @@ use crate::flow::durable::metadata;
 use crate::kafka::commit::{self, Commits, Key};
 use crate::kafka::native::{Event, EventKind, Member, PartitionOffset};
 use crate::kafka::rebalance::{Job, Why};
+use crate::kafka::trouble::Trouble;
 
 /// How often a cluster that is away is asked whether it is back.
 const PROBE: Duration = Duration::from_secs(2);
@@ -40,6 +41,8 @@ pub(super) struct Session {
     probe: Instant,
     /// Troubles that were told, so that each is told once.
     pub told: HashSet<(String, i32)>,
+    /// What the client says while nobody answers.
+    pub heard: Trouble,
     /// Why the last broker was not reached.
     pub unreached: Option<String>,
     /// Since when no message lay in the queue.
@@ -65,6 +68,7 @@ impl Session {
             tick: Instant::now(),
             probe: Instant::now() + TICK,
             told: HashSet::new(),
+            heard: Trouble::default(),
             unreached: None,
             idle_since: None,
             once: Once::default(),
@@ -89,7 +93,9 @@ impl Worker {
     }
 
     fn event(&mut self, session: &mut Session, event: &Event) {
-        match event.kind() {
+        let kind = event.kind();
+        session.heard.hear(&kind);
+        match kind {
             EventKind::Error { text, fatal, .. } if fatal => session.fatal = Some(text),
             EventKind::Error { code, text, .. } => self.trouble(session, "", code, &text),
             EventKind::Log {

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod admin;
+mod certificate;
 mod client;
 mod consume;
 mod courier;
