@@ -30,15 +30,15 @@ use crate::input::outlet::Ended;
 impl Follower {
     /// Follows the file at `path`: from its saved position, or as a new one. Without a name it was found beside the patterns.
     pub(super) fn adopt(&mut self, path: PathBuf, name: Option<Name>) -> Result<(), Ended> {
-        self.adopt_as(path, name, false)
+        self.adopt_as(path, name, None)
     }
 
-    /// As [`Follower::adopt`]. `is_later`: compressed, it may hold what was never seen.
+    /// As [`Follower::adopt`]. `is_later`: only if it is compressed, and whether it may hold what was never seen.
     pub(super) fn adopt_as(
         &mut self,
         path: PathBuf,
         name: Option<Name>,
-        is_later: bool,
+        is_later: Option<bool>,
     ) -> Result<(), Ended> {
         let opened = open(&path).and_then(|file| Ok((Look::of(&file)?, file)));
         let (look, file) = match opened {
@@ -91,7 +91,7 @@ impl Follower {
             }
         };
         if let Some(packing) = Packing::of(&first[..got]) {
-            self.adopt_packed(path, name, look, file, packing, is_later);
+            self.adopt_packed(path, name, look, file, packing, is_later == Some(true));
             return Ok(());
         }
         if packed_name(&path).is_some() && Packing::is_open(&first[..got]) {
@@ -101,7 +101,7 @@ impl Follower {
             }
             return Ok(());
         }
-        if is_later {
+        if is_later.is_some() {
             return Ok(());
         }
         let start = match self.start_of(&path, name, &look, &file) {

@@ -47,7 +47,7 @@ pub(super) struct Past {
     pub(super) trace: Trace,
     pub(super) position: Position,
     /// The largest size that was seen.
-    size: u64,
+    pub(super) size: u64,
     /// When it began, in nanoseconds since 1970.
     began: i64,
     pub(super) ledger: SourceId,
@@ -56,6 +56,8 @@ pub(super) struct Past {
     /// It is known from its saved position alone: nothing of it was read by this process.
     pub(super) is_saved: bool,
     is_deleted: bool,
+    /// Compressed files that do not hold it.
+    pub(super) refuted: Vec<Id>,
     /// As [`Source::is_unproven`].
     is_unproven: bool,
     since: Instant,
@@ -86,6 +88,7 @@ impl Past {
             is_saved: false,
             is_unproven: source.is_unproven,
             is_deleted: false,
+            refuted: Vec::new(),
             since: Instant::now(),
         }
     }
@@ -124,6 +127,7 @@ impl Past {
             is_saved: true,
             is_unproven: false,
             is_deleted: false,
+            refuted: Vec::new(),
             since: Instant::now(),
         }
     }
@@ -288,7 +292,7 @@ impl Follower {
     }
 
     /// The name of a file that was found beside the walk, if the patterns find it, too.
-    fn name_of(&self, path: &Path, look: &Look) -> Option<Name> {
+    pub(super) fn name_of(&self, path: &Path, look: &Look) -> Option<Name> {
         self.discover.wants(path).then_some(Name {
             dev: look.id.dev,
             inode: look.id.inode,
@@ -328,12 +332,17 @@ impl Follower {
 
     /// Saved positions whose content is gone from where it was, and for which no copy was met among the names that the patterns find.
     pub(super) fn end_saved_generations(&mut self) -> Result<(), Ended> {
-        let (open, past): (Vec<Past>, Vec<Past>) = std::mem::take(&mut self.pasts)
-            .into_iter()
-            .partition(|past| past.is_open && !self.is_claimed(past.ledger));
-        self.pasts = past.into();
-        for past in open {
-            self.end_generation(past)?;
+        let open = self.pasts.iter().filter(|past| past.is_open);
+        let open: Vec<SourceId> = open.map(|past| past.ledger).collect();
+        for ledger in open {
+            // What is found for one of them may be a copy of another: they are known until it is their turn.
+            let is_it = |past: &Past| past.ledger == ledger && past.is_open;
+            if let Some(at) = self.pasts.iter().position(is_it)
+                && !self.is_claimed(ledger)
+                && let Some(past) = self.pasts.remove(at)
+            {
+                self.end_generation(past)?;
+            }
         }
         Ok(())
     }

@@ -49,6 +49,7 @@ use self::settings::{FileSettings, Watch as Mode};
 use self::sweep::Known;
 use self::tail::Source;
 use self::troubles::Troubles;
+use self::unpacking::may_be_packed;
 use self::watch::Watch;
 use super::frame::framer::{Framer, LinesError};
 use super::outlet::{Ended, Ends, Outlet};
@@ -280,6 +281,13 @@ impl Follower {
         for source in self.sources.values_mut() {
             let unread = source.unread();
             if unread > 0 && matches!(source.standing, Standing::Deleted { .. }) {
+                if may_be_packed(source) {
+                    tracing::info!(
+                        input = %self.name, file = %source.path.display(), unread_bytes = unread,
+                        "the file was deleted before it was read to its end, and the daemon stops; the next start looks for the rest in compressed files"
+                    );
+                    continue;
+                }
                 tracing::warn!(
                     input = %self.name, file = %source.path.display(), lost_bytes = unread,
                     "the file was deleted before it was read to its end, and the daemon stops; the rest is lost"

@@ -69,7 +69,6 @@ impl Follower {
         let now = Instant::now();
         let existed = self.first_start || self.late.remove(&path);
         let is_skipped = existed && self.settings.start_at == StartAt::End;
-        let is_new = claims.is_empty();
         let id = match &known {
             Some((key, _)) => SourceId(key.0),
             None => self.new_id(),
@@ -77,8 +76,11 @@ impl Follower {
         let shared: Arc<Path> = path.as_path().into();
         let mut source = Source::new(id, origin(&self.name, &shared), shared, look, now);
         let (_, most) = Source::block_of(&self.framer);
-        let mut packed = Packed::new(packing, most, claims);
+        // What it is is decided at its turn: what was opened before it may be followed by then, and be what it was made of.
+        let is_open = known.is_none() && !is_skipped;
+        let mut packed = Packed::new(packing, most, is_open.then_some(claims));
         packed.is_done = is_skipped;
+        packed.is_wanted = name.is_some() || is_later;
         if name.is_none() {
             source.standing = Standing::Named.out_of_sight(look.links, now);
         }
@@ -87,14 +89,16 @@ impl Follower {
         source.sweep = self.sweeps;
         if let Some((key, entry)) = known {
             packed.is_done = entry.packed == Some(look.size);
-            source.know(&position(&entry), Trace::of(&entry));
+            if entry.offset > 0 {
+                source.know(&position(&entry), Trace::of(&entry));
+            }
             self.saved.take(key);
         }
         let is_done = packed.is_done;
         source.packed = Some(Box::new(packed));
         self.open += 1;
         self.followed += 1;
-        if is_new {
+        if !is_open {
             self.outlet.tracker().add(id, source.position());
             self.facts.add(id, fact(&source), true);
         }
@@ -120,14 +124,19 @@ impl Follower {
         let is_kin = |other: &Path| {
             other.parent() == path.parent() && bases(other).iter().any(|base| kin.contains(base))
         };
+        // Of what nothing was read only the time tells: it was not compressed before it was made.
+        let may_hold = |entry: &Entry| {
+            is_kin(&entry.path) && (entry.offset > 0 || entry.birth <= Some(look.stamp.0))
+        };
         let saved = self.saved.entries();
-        let saved = saved.filter(|(_, entry)| is_same(entry, path, look) || is_kin(&entry.path));
+        let saved = saved.filter(|(_, entry)| is_same(entry, path, look) || may_hold(entry));
         let saved = saved.map(|(key, entry)| Claim {
             of: Of::Saved(key),
             trace: Trace::of(entry),
             position: position(entry),
         });
-        let past = self.pasts.iter().rev().filter(|past| is_kin(&past.path));
+        let past = self.pasts.iter().rev();
+        let past = past.filter(|past| is_kin(&past.path) && !past.refuted.contains(&look.id));
         let past = past.map(|past| Claim {
             of: Of::Past(past.ledger),
             trace: past.trace.clone(),
@@ -140,37 +149,76 @@ impl Follower {
                     first.is_none_or(|first| crc32fast::hash(first) == print.crc)
                 })
             };
-            claim.trace.read() > 0 && head.is_none_or(is_same)
+            match claim.of {
+                Of::Saved(_) => head.is_none_or(is_same),
+                _ => claim.trace.read() > 0 && head.is_none_or(is_same),
+            }
         };
-        saved.chain(past).filter(may_be).collect()
+        let mut claims: Vec<Claim> = saved.chain(past).filter(may_be).collect();
+        // What can be proven comes first.
+        claims.sort_by_key(|claim| claim.trace.read() == 0);
+        claims.into()
     }
 
     /// The followed file that a compressed one was made of, as far as name and beginning tell.
     fn original_of(&self, path: &Path, head: Option<&[u8]>) -> Option<u64> {
         let plain = packed_name(path)?;
         let kin = bases(path);
+        // How many bytes agree, of those that can be compared.
         let begins = |source: &Source| {
             let len = head.map_or(0, |head| head.len().min(HEAD)) as u64;
             let len = u32::try_from(len.min(source.look.size)).unwrap_or(0);
             let first = source.file.as_ref().map(|file| content(file, 0, len));
             match (head, first) {
                 (Some(head), Some(first)) => {
-                    len > 0 && first == Some(crc32fast::hash(&head[..len as usize]))
+                    let is_same = first == Some(crc32fast::hash(&head[..len as usize]));
+                    (len > 0 && is_same).then_some(len)
                 }
-                _ => true,
+                _ => Some(0),
             }
         };
-        let is_original = |source: &Source| {
-            let is_near = *source.path == *plain
-                || (source.standing != Standing::Named
-                    && source.path.parent() == path.parent()
-                    && bases(&source.path).iter().any(|base| kin.contains(base)));
-            is_near && source.packed.is_none() && begins(source)
+        let is_kin = |source: &Source| {
+            source.path.parent() == path.parent()
+                && bases(&source.path).iter().any(|base| kin.contains(base))
         };
-        let mut sources = self.sources.iter();
-        sources
-            .find(|(_, source)| is_original(source))
-            .map(|(slot, _)| *slot)
+        // Since the last walk it may have been renamed, and deleted.
+        let is_elsewhere = |source: &Source| {
+            let at_name = Look::at(&source.path);
+            source.standing != Standing::Named
+                || !at_name.is_ok_and(|look| look.id.is_same(&source.look.id))
+        };
+        let rank = |source: &Source| {
+            let is_plain = *source.path == *plain;
+            let is_near = is_plain || (is_kin(source) && is_elsewhere(source));
+            let agree = (is_near && source.packed.is_none()).then(|| begins(source));
+            Some((is_plain, agree??))
+        };
+        let ranked = self.sources.iter();
+        let ranked = ranked.filter_map(|(slot, source)| Some((rank(source)?, *slot)));
+        ranked.max().map(|(_, slot)| slot)
+    }
+
+    /// A compressed file that nothing is known of waits, if what it was made of is followed by now: that may have been opened before it was
+    /// deleted, and been found a moment later.
+    fn gives_way(&mut self, slot: u64) -> bool {
+        let Some(source) = self.sources.get(&slot) else {
+            return false;
+        };
+        let (Some(packed), Some(file)) = (&source.packed, &source.file) else {
+            return false;
+        };
+        let (path, look) = (source.path.to_path_buf(), source.look);
+        let Ok(head) = packed::head(file, packed.packing()) else {
+            return false;
+        };
+        let Some(original) = self.original_of(&path, head.as_deref()) else {
+            return false;
+        };
+        self.detach(slot);
+        if let Some(name) = self.name_of(&path, &look) {
+            self.wait_for(path, name, look, Some(original));
+        }
+        true
     }
 
     /// Looks into compressed files beside the patterns that may hold what was rotated while nobody looked. Once, at the start.
@@ -180,6 +228,8 @@ impl Follower {
             let folder = base.parent().unwrap_or(Path::new("/")).to_path_buf();
             folders.entry(folder).or_default().insert(base, updated);
         }
+        // Nothing else leads to what was compressed before it was read to its end.
+        let has_lost = !self.saved.is_empty();
         for (folder, known) in folders {
             let names = names_by_inode(&folder).unwrap_or_else(|error| {
                 self.not_now(&folder, &error);
@@ -194,8 +244,10 @@ impl Follower {
                     continue;
                 };
                 // Compressing keeps the time of the last write. File systems keep it coarsely.
-                if Look::at(&path).is_ok_and(|look| look.stamp.0 / 1_000_000 + TICK > updated) {
-                    self.adopt_as(path, None, true)?;
+                let look = Look::at(&path);
+                let is_later = look.is_ok_and(|look| look.stamp.0 / 1_000_000 + TICK > updated);
+                if is_later || has_lost {
+                    self.adopt_as(path, None, Some(is_later))?;
                 }
             }
         }
@@ -299,8 +351,10 @@ impl Follower {
             Of::Own => false,
         };
         if is_taken {
-            // It goes on in another file: this one holds the same, and is another generation.
-            self.refuted_claim(slot, Some(claim))?;
+            // It goes on in another file. When that is not what this one was made of, this is another generation, that holds the same.
+            if !self.gives_way(slot) {
+                self.refuted_claim(slot, Some(claim))?;
+            }
             return Ok(true);
         }
         if let Some(past) = past.map(|at| &self.pasts[at])
@@ -328,6 +382,11 @@ impl Follower {
         source.stand(&place);
         if let Some(packed) = &mut source.packed {
             packed.proof = None;
+            let past = past.filter(|at| self.pasts[*at].is_open);
+            packed.whole = past.map_or((0, 0), |at| {
+                let past = &self.pasts[at];
+                (past.size, past.position.offset)
+            });
         }
         tracing::info!(
             input = %self.name, file = %source.path.display(), read = known,
@@ -390,14 +449,32 @@ impl Follower {
         let Some(source) = self.sources.get_mut(&slot) else {
             return Ok(());
         };
-        let Some(packed) = &mut source.packed else {
+        let Some(packed) = &source.packed else {
             return Ok(());
         };
         let is_last = packed
             .proof
             .as_ref()
             .is_none_or(|proof| proof.claims.is_empty());
-        if is_last {
+        let is_wanted = packed.is_wanted;
+        let (id, of) = (source.look.id, claim.as_ref().map(|claim| claim.of));
+        let mut pasts = self.pasts.iter_mut();
+        if let Some(past) = pasts.find(|past| of == Some(Of::Past(past.ledger))) {
+            // When it is looked for again, this file is not asked again.
+            past.refuted.push(id);
+        }
+        let is_own = claim.as_ref().is_some_and(|claim| claim.of == Of::Own);
+        if is_last && !is_own && self.gives_way(slot) {
+            return Ok(());
+        }
+        if is_last && !is_own && !is_wanted {
+            self.detach(slot);
+            return self.end_saved_generations();
+        }
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return Ok(());
+        };
+        if let Some(packed) = source.packed.as_mut().filter(|_| is_last) {
             packed.proof = None;
         }
         match claim.map(|claim| claim.of) {
@@ -482,9 +559,17 @@ impl Follower {
         }
         packed.is_done = true;
         source.pace.idle = true;
+        let books = self.outlet.tracker().books();
+        let (whole, read) = std::mem::take(&mut packed.whole);
+        let missing = whole.saturating_sub(at.max(read));
         if packed.damaged > 0 {
-            let books = self.outlet.tracker().books();
             books.lost("unreadable", packed.damaged);
+        } else if missing > 0 {
+            tracing::warn!(
+                input = %self.name, file = %source.path.display(), lost_bytes = missing,
+                "the compressed file holds less than the file had that it was made of; the rest is lost"
+            );
+            books.lost("truncated", missing);
         }
         self.facts.is_unpacked(source.id, at, size);
         self.leave_seat(slot);
@@ -507,6 +592,18 @@ impl Follower {
             }
         }
     }
+}
+
+/// Whether a compressed file stands beside a deleted one that may have been made of it.
+pub(super) fn may_be_packed(source: &Source) -> bool {
+    let folder = source.path.parent().unwrap_or(Path::new("/"));
+    let kin = bases(&source.path);
+    let names = names_by_inode(folder).unwrap_or_default();
+    names.into_values().flatten().any(|name| {
+        packed_name(&name).is_some()
+            && bases(&name).iter().any(|base| kin.contains(base))
+            && Look::at(&name).is_ok_and(|look| Some(look.stamp.0) >= source.look.id.birth)
+    })
 }
 
 /// Whether a saved position is this very file's, whatever it holds.

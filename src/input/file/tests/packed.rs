@@ -197,6 +197,82 @@ fn compressed_files_that_were_never_seen_are_read_once_with_all_their_members() 
     assert_eq!(rig.arrived.len(), 300_000);
 }
 
+/// What a stop leaves behind that came before anything was read.
+fn forget_what_was_read(rig: &mut Rig) {
+    for entry in rig.saved.values_mut() {
+        (entry.offset, entry.head, entry.tail, entry.packed) = (0, None, None, None);
+    }
+}
+
+/// As if positions had been saved long after anything was written.
+fn save_later(rig: &mut Rig) {
+    for entry in rig.saved.values_mut() {
+        entry.updated += 3_600_000;
+    }
+}
+
+#[test]
+fn what_is_read_of_a_compressed_file_after_a_restart_is_known_again() {
+    let mut rig = Rig::new(&["*.gz"]);
+    rig.pack(&rig.path("a.gz"), numbers(0..100).as_bytes());
+    rig.start();
+    rig.until_all_read();
+    rig.stop();
+    forget_what_was_read(&mut rig);
+    rig.arrived.clear();
+    rig.start();
+    rig.until_lines(100);
+    rig.until_all_read();
+    rig.stop();
+    let entry = rig.saved.values().next().unwrap();
+    assert!(entry.offset > 0 && entry.head.is_some() && entry.tail.is_some());
+}
+
+#[test]
+fn what_was_compressed_before_it_was_read_to_its_end_is_found_however_long_ago_it_was_written() {
+    for was_read in [false, true] {
+        let mut rig = Rig::new(&["app.log"]);
+        rig.append("app.log", &numbers(0..10));
+        rig.start();
+        rig.until_lines(10);
+        rig.until_read();
+        rig.stop();
+        if !was_read {
+            forget_what_was_read(&mut rig);
+            rig.arrived.clear();
+        }
+        rig.append("app.log", &numbers(10..20));
+        rig.rename("app.log", "app.log.1");
+        rig.compress("app.log.1");
+        rig.append("app.log", &numbers(20..30));
+        save_later(&mut rig);
+        rig.start();
+        rig.until_lines(30);
+        rig.until_all_read();
+        rig.stop();
+        let mut lines = super::copies::arrived(&rig);
+        lines.sort_unstable();
+        assert!(lines.into_iter().eq(0..30), "{was_read}: {:?}", runs(&rig));
+    }
+}
+
+#[test]
+fn a_compressed_file_that_the_patterns_do_not_find_is_not_read_unless_it_holds_what_was_cut() {
+    let mut rig = Rig::new(&["app.log"]);
+    rig.append("app.log", &numbers(0..100));
+    rig.pack(&rig.path("app.log.2.gz"), b"older\n");
+    rig.start();
+    rig.until_lines(100);
+    rig.until_read();
+    let log = OpenOptions::new().write(true).open(rig.path("app.log"));
+    log.unwrap().set_len(0).unwrap();
+    rig.append("app.log", &numbers(100..101));
+    rig.until_lines(101);
+    rig.until_all_read();
+    rig.stop();
+    assert_eq!(runs(&rig), [(0, 101)]);
+}
+
 #[test]
 fn a_file_that_is_still_being_compressed_is_read_as_it_grows() {
     let mut rig = Rig::new(&["*.gz"]);
