@@ -41,7 +41,7 @@ pub struct DeadLetter {
     pub source: Source,
     /// For people.
     pub reason: String,
-    /// For programs: the name of the Kafka error, as in `MSG_SIZE_TOO_LARGE`, or of logferry's own.
+    /// For programs, and for counting: `too_large`, `invalid_record`, `line_too_long` and so on.
     pub code: String,
 }
 

@@ -8,7 +8,6 @@
 
 mod escape;
 mod layer;
-mod seldom;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -16,8 +15,8 @@ use tracing_subscriber::filter::{Directive, EnvFilter, LevelFilter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+pub use crate::flow::Seldom;
 pub use layer::{LogLayer, Style};
-pub use seldom::Seldom;
 
 /// The environment variable whose filter replaces `log.level`, for example `debug` or `info,logferry::kafka=trace`.
 pub const FILTER_VARIABLE: &str = "LOGFERRY_LOG";

@@ -15,6 +15,7 @@
 //! | delay | the same through a slow network | |
 //! | consume | Kafka -> file, all contenders | |
 //! | rate | the share of a processor for 1,000 lines/s | |
+//! | made | JSON around each line, a key per line, a hundred topics, beside lines as they are | 3 times for JSON, twice for the topics |
 //! | rotate | file -> Kafka from rotated files, beside one file | 10 % more processor time or wall clock |
 //! | writer | what an application that writes at full speed loses | 5 % |
 //! | start | from exec to ready and to the first line, 10,000 known files | 1 s |
@@ -37,6 +38,7 @@ mod contenders;
 mod crowd;
 mod idle;
 mod judged;
+mod made;
 mod measure;
 mod notice;
 mod rate;
@@ -73,8 +75,9 @@ const DELAY: Duration = Duration::from_millis(10);
 type Row = (&'static str, fn(&Bench));
 
 /// The rows that measure the daemon alone.
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 7] = [
     ("rate", rate::row),
+    ("made", made::row),
     ("rotate", rotate::row),
     ("writer", writer::row),
     ("start", start::row),

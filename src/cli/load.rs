@@ -462,6 +462,59 @@ outputs: { o: { from: { topics: [t], group: g, options: { fetch.min.bytes: x } }
     }
 
     #[test]
+    fn a_partitioner_that_does_what_is_not_expected_is_noted() {
+        let noted = |to: &str| {
+            let text = format!(
+                "clusters: {{ main: {{ brokers: [k] }} }}\ninputs: {{ a: {{ from: {{ type: stdin }}, to: {{ topic: t, {to} }} }} }}\n"
+            );
+            loaded(&text).unwrap().1.show()
+        };
+        for quiet in [
+            "acks: all",
+            "key: \"{line}\"",
+            "partitioner: round_robin",
+            "partitioner: fnv1a_random",
+        ] {
+            assert_eq!(noted(quiet), "", "{quiet}");
+        }
+        for (to, words) in [
+            (
+                "partitioner: murmur2",
+                "`murmur2` puts all of those into one partition",
+            ),
+            (
+                "partitioner: sarama_reference",
+                "each goes to a partition at random",
+            ),
+            (
+                "partitioner: sticky, key: \"{line}\"",
+                "with `sticky` the key does not choose",
+            ),
+            (
+                "partitioner: murmur2_random, key: \"{line}\"",
+                "partitions that are added to the topic move keys",
+            ),
+            (
+                "partitioner: { hash: crc32, of: \"{line}\" }",
+                "partitions that are added to the topic move keys",
+            ),
+            (
+                "partitioner: { hash: crc32, of: x }",
+                "the same text is hashed for every record",
+            ),
+            (
+                "partitioner: manual, partition: 3",
+                "all records go to one partition",
+            ),
+        ] {
+            let shown = noted(to);
+            assert!(shown.contains(words), "{to}: {shown}");
+            assert_eq!(shown.matches("note: ").count(), 1, "{to}: {shown}");
+        }
+        assert_eq!(noted("partitioner: manual, partition: \"{line}\""), "");
+    }
+
+    #[test]
     fn weak_settings_are_noted() {
         let (_, warnings) = loaded(
             "clusters: { main: { brokers: [k], sasl: { mechanism: PLAIN, username: u, password: hunter2 } } }\ninputs: { a: { from: { type: stdin }, to: { topic: t, acks: 0 } } }\n",

@@ -102,6 +102,7 @@ mod tests {
             "\\-X <KEY=VALUE>",
             "logferry status",
             "logferry schema",
+            "logferry partition-of",
             "EXIT STATUS",
             "\\-\\-once",
         ] {

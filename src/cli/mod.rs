@@ -13,6 +13,7 @@ pub mod exit;
 pub mod kafka;
 pub mod load;
 mod man;
+mod partition_of;
 mod probe;
 mod produce;
 pub mod run;
@@ -67,6 +68,8 @@ enum Command {
     /// Show consumer groups and what they lag behind, and put their offsets elsewhere
     #[command(subcommand)]
     Groups(kafka::groups::GroupsCommand),
+    /// Tell which partition each known hash gives a key
+    PartitionOf(partition_of::PartitionOfArgs),
     /// Print a JSON Schema of the configuration, for editors
     Schema,
     /// Print the manual page
@@ -147,6 +150,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Checkpoints(command) => checkpoints::checkpoints(&command),
         Command::Topics(command) => kafka::topics::topics(&command),
         Command::Groups(command) => kafka::groups::groups(&command),
+        Command::PartitionOf(args) => partition_of::partition_of(&args),
         Command::Schema => schema::schema(),
         Command::Man => man::man(),
         Command::Completions { shell } => completions::completions(shell),
@@ -230,9 +234,9 @@ mod tests {
                     continue;
                 };
                 let line = shown[at..].trim();
-                if !line.starts_with("logferry produce -")
-                    && !line.starts_with("logferry consume -")
-                {
+                let shown = ["produce -", "consume -", "partition-of "];
+                let rest = line.get(9..).unwrap_or_default();
+                if !shown.iter().any(|command| rest.starts_with(command)) {
                     continue;
                 }
                 lines += 1;

@@ -5,13 +5,14 @@
 use super::fields::Fields;
 use super::{
     Cluster, Config, Consume, FileInput, FileOutput, From, Input, Lines, Log, LogFormat, Multiline,
-    Output, Property, Route, ServerTls, SyslogInput, keys,
+    Output, Property, RecordFormat, Route, ServerTls, SyslogInput, keys,
 };
+use crate::input::dress::settings::TimestampRange;
 use crate::input::file::settings::{HoldDeleted, StartAt, Watch};
 use crate::input::frame::settings::{LongLine, MaxLine};
-use crate::input::syslog::settings::{Framing, Protocol, TimestampRange};
+use crate::input::syslog::settings::{Framing, Protocol};
 use crate::kafka::settings::{
-    Acks, Brokers, Codec, Compression, ConsumeFrom, Delivery, Isolation, Linger, OnRefused,
+    Acks, Brokers, Codec, Compression, ConsumeFrom, Delivery, Hash, Isolation, Linger, OnRefused,
     OutOfRange, Partitioner, SaslSettings, TlsSettings,
 };
 use crate::output::file::settings::{OutputFormat, Sync};
@@ -278,9 +279,9 @@ fn route(to: &Fields<'_>) -> Route {
         cluster: to.text("cluster"),
         topic: to.text("topic"),
         key: to.text("key"),
-        partitioner: to
-            .word("partitioner", Partitioner::named)
-            .unwrap_or_default(),
+        partitioner: partitioner(to),
+        hash_of: to.table("partitioner", keys::HASH).text("of"),
+        partition: to.text("partition"),
         acks: to.text("acks").map_or_else(
             || Spanned::new(Acks::All, to.span()),
             |text| text.map(|word| acks(&word)),
@@ -314,23 +315,61 @@ fn route(to: &Fields<'_>) -> Route {
             .unwrap_or_else(|| Spanned::new(0, to.span())),
         delivery: delivery(to),
         on_refused: to.word("on_refused", on_refused).unwrap_or_default(),
-        json: is("format", "json"),
+        format: format(to),
         event_time: is("timestamp", "event"),
         timestamp_range: to.has("timestamp_range").then(|| range.span()),
         range: TimestampRange {
             past: range.duration("past").unwrap_or_default(),
             future: range.duration("future").unwrap_or_default(),
         },
-        headers: named_texts(to, "headers"),
-        fields: named_texts(to, "fields"),
+        headers: headers(to),
+        fields: to
+            .pairs("fields")
+            .into_iter()
+            .map(|(name, value)| Property { name, value })
+            .collect(),
     }
 }
 
-fn named_texts(to: &Fields<'_>, name: &str) -> Vec<Property> {
-    let pairs = to.pairs(name).into_iter();
-    pairs
-        .map(|(name, value)| Property { name, value })
-        .collect()
+fn partitioner(to: &Fields<'_>) -> Option<Spanned<Partitioner>> {
+    if let Some(table) = to.table_if_present("partitioner", keys::HASH) {
+        let hash = table.word("hash", Hash::named)?;
+        return Some(Spanned::new(Partitioner::Hash(hash), table.span()));
+    }
+    let word = to.text("partitioner")?;
+    let named = Partitioner::named(&word.value)?;
+    if named == Partitioner::Manual && to.has("partition") && to.text("partition").is_none() {
+        // What it would need is there, and was reported.
+        return None;
+    }
+    Some(word.map(|_| named))
+}
+
+fn format(to: &Fields<'_>) -> RecordFormat {
+    let table = to.table_if_present("format", keys::FORMAT);
+    if let Some(template) = table.and_then(|table| table.text("template")) {
+        return RecordFormat::Template(template);
+    }
+    let is_json = |text: &str| (text == "json").then_some(RecordFormat::Json);
+    to.word("format", is_json).unwrap_or(RecordFormat::Raw)
+}
+
+/// A name with a list of values stands for a header of each.
+fn headers(to: &Fields<'_>) -> Vec<Property> {
+    let mut headers = Vec::new();
+    for entry in to.named("headers") {
+        let values = match entry.node.text() {
+            Some(_) => std::slice::from_ref(&entry.node),
+            None => entry.node.items(),
+        };
+        for value in values {
+            headers.extend(value.text().map(|text| Property {
+                name: entry.key.clone(),
+                value: Spanned::new(text.to_owned(), value.span),
+            }));
+        }
+    }
+    headers
 }
 
 fn delivery(to: &Fields<'_>) -> Spanned<Delivery> {

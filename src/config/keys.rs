@@ -551,18 +551,23 @@ pub(super) const INPUT_TO: &[Key] = &[
     Key::required(
         "topic",
         Shape::Text,
-        "Template of the topic's name: {id} {host} {input}; {file.name} of files, {syslog.facility} and its like of syslog.",
+        "Template of the topic's name: {id} {host} {input} {file.name} {line} {json.FIELD}; {syslog.facility} and its like of syslog.",
     ),
     Key::optional(
         "key",
         Shape::TextOrEmpty,
-        "Template of the key: {id} {host} {input} {file.path} {file.name} {file.dir} {file.offset} {line}. Left out: no key.",
+        "Template of the key: {id} {host} {input} {file.path} {file.name} {file.dir} {file.offset} {line} {json.FIELD}. Left out, or where a field is missing: no key.",
     ),
     Key::default(
         "partitioner",
-        Shape::Word(PARTITIONERS),
+        Shape::WordOrTable(PARTITIONERS, HASH),
         "murmur2_random",
-        "How a key becomes a partition.",
+        "How a record's partition is chosen: by its key as other clients do it, by turns, by `partition`, or { hash, of }.",
+    ),
+    Key::optional(
+        "partition",
+        Shape::Text,
+        "Of partitioner: manual. A number, or a template like the key that makes one. A record for which it makes none is refused.",
     ),
     Key::default(
         "acks",
@@ -592,9 +597,9 @@ pub(super) const INPUT_TO: &[Key] = &[
     ),
     Key::default(
         "format",
-        Shape::Word(&[word("raw"), word("json"), later("template")]),
+        Shape::WordOrTable(&[word("raw"), word("json")], FORMAT),
         "raw",
-        "raw: the line's bytes, unchanged. json (of syslog): an object with what is known of it.",
+        "raw: the line's bytes, unchanged. json: an object with what is known of it. { template: TEXT }: what the template makes of it.",
     ),
     Key::default(
         "delivery",
@@ -621,15 +626,14 @@ pub(super) const INPUT_TO: &[Key] = &[
     ),
     Key::optional(
         "headers",
-        Shape::Names(&Shape::TextOrEmpty),
-        "Of syslog: headers of each record, by name; templates like the key.",
+        Shape::Names(&Shape::TextOrTexts),
+        "Headers of each record, by name; templates like the key, or a list of them for a name that comes several times.",
     ),
     Key::optional(
         "fields",
         Shape::Names(&Shape::TextOrEmpty),
-        "Of syslog with format: json: texts that are added to each object.",
+        "With format: json: texts that are added to each object.",
     ),
-    Key::later("partition", &[]),
     Key::later("on_missing_topic", &["wait"]),
 ];
 
@@ -640,12 +644,24 @@ const PARTITIONERS: &[Word] = &[
     word("consistent"),
     word("fnv1a_random"),
     word("fnv1a"),
+    word("sarama_reference"),
     word("random"),
+    word("round_robin"),
     word("sticky"),
-    later("sarama_reference"),
-    later("round_robin"),
-    later("manual"),
-    later("hash"),
+    word("manual"),
+];
+
+pub(super) const HASH: &[Key] = &[
+    Key::required(
+        "hash",
+        Shape::Word(&[word("crc32"), word("murmur2"), word("fnv1a")]),
+        "The hash: as consistent, murmur2 and fnv1a have it.",
+    ),
+    Key::required(
+        "of",
+        Shape::TextOrEmpty,
+        "Template of what is hashed, like the key; the key does not count.",
+    ),
 ];
 
 const CODECS: &[Word] = &[
@@ -664,6 +680,12 @@ pub(super) const COMPRESSION: &[Key] = &[
         "The codec's own scale: gzip 0 to 9, lz4 0 to 12, zstd 0 to 12.",
     ),
 ];
+
+pub(super) const FORMAT: &[Key] = &[Key::required(
+    "template",
+    Shape::TextOrEmpty,
+    "Template of the value, with what may stand in the key. What is missing is left out.",
+)];
 
 pub(super) const BATCH: &[Key] = &[
     Key::default(

@@ -15,9 +15,10 @@ pub mod shape;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::input::dress::settings::TimestampRange;
 use crate::input::file::settings::{HoldDeleted, StartAt, Watch};
 use crate::input::frame::settings::MaxLine;
-use crate::input::syslog::settings::{Framing, Protocol, TimestampRange};
+use crate::input::syslog::settings::{Framing, Protocol};
 use crate::kafka::settings::{
     Acks, Brokers, Compression, ConsumeFrom, Delivery, Isolation, Linger, OnRefused, OutOfRange,
     Partitioner, SaslSettings, TlsSettings,
@@ -183,7 +184,11 @@ pub struct Route {
     pub cluster: Option<Spanned<String>>,
     pub topic: Option<Spanned<String>>,
     pub key: Option<Spanned<String>>,
-    pub partitioner: Partitioner,
+    /// Absent: the user wrote one that cannot be read. Where none was written, it stands at `span`.
+    pub partitioner: Option<Spanned<Partitioner>>,
+    /// `of` of a partitioner with `hash`.
+    pub hash_of: Option<Spanned<String>>,
+    pub partition: Option<Spanned<String>>,
     pub acks: Spanned<Acks>,
     pub compression: Spanned<Compression>,
     pub linger: Linger,
@@ -192,8 +197,7 @@ pub struct Route {
     pub max_record: Spanned<u64>,
     pub delivery: Spanned<Delivery>,
     pub on_refused: OnRefused,
-    /// `format: json`
-    pub json: Spanned<bool>,
+    pub format: RecordFormat,
     /// `timestamp: event`
     pub event_time: Spanned<bool>,
     /// Absent: the user wrote none.
@@ -201,6 +205,25 @@ pub struct Route {
     pub range: TimestampRange,
     pub headers: Vec<Property>,
     pub fields: Vec<Property>,
+}
+
+impl Route {
+    /// What decides the partition where the key does not: `partition`, or `of` beside `hash`.
+    pub fn place(&self) -> Option<&Spanned<String>> {
+        match self.partitioner.as_ref()?.value {
+            Partitioner::Manual => self.partition.as_ref(),
+            Partitioner::Hash(_) => self.hash_of.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// `format:` of an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordFormat {
+    Raw,
+    Json,
+    Template(Spanned<String>),
 }
 
 /// An entry of `outputs:`.

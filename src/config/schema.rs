@@ -78,6 +78,9 @@ fn value(shape: &Shape) -> Value {
     match shape {
         Shape::Text => json!({ "type": ["string", "number", "boolean"], "minLength": 1 }),
         Shape::TextOrEmpty => json!({ "type": ["string", "number", "boolean"] }),
+        Shape::TextOrTexts => json!({
+            "anyOf": [value(&Shape::TextOrEmpty), value(&Shape::Texts { least: 1 })],
+        }),
         Shape::Switch => {
             json!({ "anyOf": [{ "type": "boolean" }, { "type": "string", "pattern": EXPANDED }] })
         }

@@ -33,6 +33,8 @@ pub enum Shape {
     Text,
     /// Any scalar.
     TextOrEmpty,
+    /// Any scalar, or a list of texts.
+    TextOrTexts,
     /// `true` or `false`.
     Switch,
     /// A whole number.

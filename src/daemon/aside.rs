@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::dead_letter::{DeadLetter, DeadLetterError, DeadLetters, Header, Source};
 use crate::disk::Disk;
+use crate::input::dress::block;
 use crate::input::{self, LongLine, syslog};
 use crate::kafka::producer::SetAside;
 use crate::output::file::writer::{Refuse, Refused};
@@ -34,7 +35,7 @@ impl Aside {
     }
 
     /// Durable when it returns `Ok`.
-    fn set_aside(&self, letter: DeadLetter) -> Result<(), DeadLetterError> {
+    fn set_aside(&self, aside: &[DeadLetter]) -> Result<(), DeadLetterError> {
         let mut letters = self
             .0
             .letters
@@ -44,7 +45,7 @@ impl Aside {
             Some(open) => open,
             None => DeadLetters::open(self.0.disk.clone(), &self.0.data_dir, self.0.max_size)?,
         };
-        letters.insert(open).set_aside(&[letter])
+        letters.insert(open).set_aside(aside)
     }
 }
 
@@ -65,59 +66,94 @@ pub fn set_aside_message(aside: Aside, pipeline: String) -> syslog::SetAside {
             reason: refused.reason.to_owned(),
             code: refused.code.to_owned(),
         };
-        aside.set_aside(letter).map_err(|error| error.to_string())
+        aside
+            .set_aside(&[letter])
+            .map_err(|error| error.to_string())
     })
 }
 
 /// For an input's records that Kafka refuses.
 pub fn set_aside_input(aside: Aside, pipeline: String, is_syslog: bool) -> SetAside {
     Box::new(move |refused| {
-        let source = match &refused.path {
-            None if is_syslog => Source::Syslog {
-                peer: None,
-                offset: refused.offset,
-            },
-            Some(path) => Source::File {
-                path: path.clone(),
-                offset: refused.offset,
-            },
-            None => Source::Stdin {
-                offset: refused.offset,
-            },
-        };
-        let letter = DeadLetter {
-            time: Timestamp::now(),
-            pipeline: pipeline.clone(),
-            topic: Some(refused.topic.to_owned()),
-            key: refused.key.map(<[u8]>::to_vec),
-            value: Some(refused.value.to_vec()),
-            headers: refused
-                .headers
-                .iter()
-                .map(|(name, value)| Header {
-                    name: name.clone(),
-                    value: Some(value.clone()),
-                })
-                .collect(),
-            source,
-            reason: refused.error.clone(),
-            code: refused.reason.to_owned(),
-        };
-        aside.set_aside(letter).map_err(|error| error.to_string())
+        let time = Timestamp::now();
+        let letters: Vec<_> = refused
+            .iter()
+            .map(|refused| DeadLetter {
+                time,
+                pipeline: pipeline.clone(),
+                topic: Some(refused.topic.to_owned()),
+                key: refused.key.map(<[u8]>::to_vec),
+                value: Some(refused.value.to_vec()),
+                headers: refused
+                    .headers
+                    .iter()
+                    .map(|(name, value)| Header {
+                        name: name.clone(),
+                        value: Some(value.to_vec()),
+                    })
+                    .collect(),
+                source: match refused.path {
+                    None if is_syslog => Source::Syslog {
+                        peer: None,
+                        offset: refused.offset,
+                    },
+                    Some(path) => Source::File {
+                        path: path.to_owned(),
+                        offset: refused.offset,
+                    },
+                    None => Source::Stdin {
+                        offset: refused.offset,
+                    },
+                },
+                reason: refused.error.to_owned(),
+                code: refused.reason.to_owned(),
+            })
+            .collect();
+        aside.set_aside(&letters).map_err(|error| error.to_string())
     })
+}
+
+/// For records that an input does not send.
+pub fn set_aside_records(aside: Aside, pipeline: String) -> block::SetAside {
+    Box::new(move |refused| {
+        let letters = refused.iter().map(|record| {
+            let headers = record.headers.iter();
+            DeadLetter {
+                time: Timestamp::now(),
+                pipeline: pipeline.clone(),
+                topic: record.topic.clone(),
+                key: record.key.clone(),
+                value: Some(record.value.clone()),
+                headers: headers
+                    .map(|(name, value)| Header {
+                        name: name.clone(),
+                        value: Some(value.clone()),
+                    })
+                    .collect(),
+                source: source(record.path.as_deref(), record.offset),
+                reason: record.reason.clone(),
+                code: record.code.to_owned(),
+            }
+        });
+        let letters: Vec<_> = letters.collect();
+        aside.set_aside(&letters).map_err(|error| error.to_string())
+    })
+}
+
+/// Where a line stands.
+fn source(path: Option<&Path>, offset: u64) -> Source {
+    match path {
+        Some(path) => Source::File {
+            path: path.to_owned(),
+            offset,
+        },
+        None => Source::Stdin { offset },
+    }
 }
 
 /// For what lines begin with that are too long for an input.
 pub fn set_aside_long(aside: Aside, pipeline: String) -> input::SetAside {
     Box::new(move |long: &LongLine<'_>| {
-        let offset = long.offset;
-        let source = match long.path {
-            Some(path) => Source::File {
-                path: path.to_owned(),
-                offset,
-            },
-            None => Source::Stdin { offset },
-        };
         let letter = DeadLetter {
             time: Timestamp::now(),
             pipeline: pipeline.clone(),
@@ -125,11 +161,13 @@ pub fn set_aside_long(aside: Aside, pipeline: String) -> input::SetAside {
             key: None,
             value: Some(long.value.to_vec()),
             headers: Vec::new(),
-            source,
+            source: source(long.path, long.offset),
             reason: "the line is longer than max_line.size; this is what it begins with".into(),
             code: "line_too_long".to_owned(),
         };
-        aside.set_aside(letter).map_err(|error| error.to_string())
+        aside
+            .set_aside(&[letter])
+            .map_err(|error| error.to_string())
     })
 }
 
@@ -158,6 +196,6 @@ pub fn refuse_output(aside: Aside, pipeline: String) -> Refuse {
             reason: refused.reason.to_string(),
             code: "path_refused".to_owned(),
         };
-        aside.set_aside(letter).map_err(io::Error::other)
+        aside.set_aside(&[letter]).map_err(io::Error::other)
     })
 }

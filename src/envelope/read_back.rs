@@ -1,6 +1,6 @@
 //! The way back: a line of [`super::consumed`] as the parts of a record.
 //!
-//! Where a record came from (topic, partition, offset) is read over: it goes somewhere else. Parts that are left out are a null key, no
+//! Where a record came from (topic, offset) is read over: it goes somewhere else. Its partition is told, for who wants it in the same one. Parts that are left out are a null key, no
 //! headers, no time; the value has to be there, so that no other JSON is taken for records with null values.
 
 use std::borrow::Cow;
@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 /// Bytes, or null.
 type Bytes<'a> = Option<Cow<'a, [u8]>>;
@@ -21,6 +22,8 @@ pub struct Told<'a> {
     pub headers: Vec<(Cow<'a, [u8]>, Bytes<'a>)>,
     /// Milliseconds since 1970.
     pub timestamp_ms: Option<i64>,
+    /// Whatever stands there.
+    pub partition: Value,
 }
 
 /// Reads one line, without its line end.
@@ -43,6 +46,7 @@ pub fn read_record(line: &[u8]) -> Result<Told<'_>, String> {
         value: bytes(value, form.value_base64, "value_base64")?,
         headers: headers.collect::<Result<_, String>>()?,
         timestamp_ms: form.timestamp_ms,
+        partition: form.partition,
     })
 }
 
@@ -81,8 +85,7 @@ struct Form<'a> {
     #[expect(dead_code, reason = "read over")]
     topic: serde::de::IgnoredAny,
     #[serde(default)]
-    #[expect(dead_code, reason = "read over")]
-    partition: serde::de::IgnoredAny,
+    partition: Value,
     #[serde(default)]
     #[expect(dead_code, reason = "read over")]
     offset: serde::de::IgnoredAny,
@@ -193,6 +196,7 @@ mod tests {
             prop_assert_eq!(told.key.as_deref(), record.key.as_deref());
             prop_assert_eq!(told.value.as_deref(), record.value.as_deref());
             prop_assert_eq!(told.timestamp_ms, record.timestamp);
+            prop_assert_eq!(told.partition, Value::from(1));
             let headers: Vec<_> = told.headers.iter()
                 .map(|(name, value)| (String::from_utf8(name.to_vec()).unwrap(), value.as_ref().map(|value| value.to_vec())))
                 .collect();

@@ -13,7 +13,7 @@ const GIVEN_BACK: u8 = 0xdd;
 
 /// A fixed piece of memory and how much of it is in use. Goes back to its pool on drop.
 pub struct Arena {
-    bytes: Box<[u8]>,
+    bytes: Vec<u8>,
     len: usize,
     pool: Weak<Pool>,
 }
@@ -29,7 +29,7 @@ struct Pool {
 }
 
 struct Free {
-    arenas: Vec<Box<[u8]>>,
+    arenas: Vec<Vec<u8>>,
     /// The fewest that there were since [`Arenas::give_back_unused`].
     least: usize,
 }
@@ -61,7 +61,7 @@ impl Arenas {
     pub fn take(&self, capacity: usize) -> Arena {
         if capacity > ARENA_BYTES {
             return Arena {
-                bytes: vec![0; capacity].into_boxed_slice(),
+                bytes: vec![0; capacity],
                 len: 0,
                 pool: Weak::new(),
             };
@@ -72,7 +72,7 @@ impl Arenas {
             free.least = free.least.min(free.arenas.len());
             bytes
         };
-        let bytes = bytes.unwrap_or_else(|| vec![0; ARENA_BYTES].into_boxed_slice());
+        let bytes = bytes.unwrap_or_else(|| vec![0; ARENA_BYTES]);
         Arena {
             bytes,
             len: 0,
@@ -82,6 +82,15 @@ impl Arenas {
 }
 
 impl Arena {
+    /// One that holds what was made elsewhere, of no pool.
+    pub fn of(made: Vec<u8>) -> Self {
+        Self {
+            len: made.len(),
+            bytes: made,
+            pool: Weak::new(),
+        }
+    }
+
     /// The bytes in use.
     pub fn filled(&self) -> &[u8] {
         &self.bytes[..self.len]

@@ -51,20 +51,27 @@ pub struct Run {
     pub base: u64,
     /// Which of the batch's records.
     pub records: Range<u32>,
-    /// The topic, where the input made it: it differs from record to record.
-    pub topic: Option<Arc<str>>,
 }
 
-/// What an input that reads more out of its records than their bytes makes of them. Each list is empty, or has an item per record.
+/// What an input that makes more of its records than their bytes makes of them. Each list is empty, or has an item per record.
+///
+/// A template that is to be asked for each record once more has its list of spans here, beside the keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extras {
-    /// Keys, in the arena.
-    pub keys: Vec<Span>,
+    /// What keys, places and headers are pieces of.
+    pub text: Vec<u8>,
+    /// Absent: a null key.
+    pub keys: Vec<Option<Span>>,
+    /// What decides the partition where the key does not. Absent: something that it is made of is.
+    pub places: Vec<Option<Span>>,
     /// Milliseconds since 1970.
     pub timestamps: Vec<i64>,
-    /// The values of the headers, in the arena; so many per record as there are `header_names`.
-    pub headers: Vec<Span>,
+    /// The values of the headers; so many per record as there are `header_names`. Absent: the record lacks that header.
+    pub headers: Vec<Option<Span>>,
     pub header_names: Arc<[std::ffi::CString]>,
+    /// Which of `topic_names` each record is for. Empty: the route knows the topic.
+    pub topics: Vec<u32>,
+    pub topic_names: Vec<Arc<str>>,
 }
 
 impl Extras {
@@ -73,18 +80,49 @@ impl Extras {
         !self.timestamps.is_empty() || !self.headers.is_empty()
     }
 
-    /// The headers of a record.
-    pub fn headers_of(&self, record: usize) -> impl Iterator<Item = (&std::ffi::CStr, Span)> {
+    /// A piece of the text.
+    pub fn piece(&self, span: Span) -> &[u8] {
+        &self.text[span.range()]
+    }
+
+    /// A record's key, where the input made it; absent: a null key.
+    pub fn key_of(&self, record: usize) -> Option<&[u8]> {
+        let span = self.keys.get(record)?;
+        span.map(|span| self.piece(span))
+    }
+
+    /// What decides a record's partition, where the input made it.
+    pub fn place_of(&self, record: usize) -> Option<&[u8]> {
+        let span = self.places.get(record)?;
+        span.map(|span| self.piece(span))
+    }
+
+    /// The headers that a record has.
+    pub fn headers_of(&self, record: usize) -> impl Iterator<Item = (&std::ffi::CStr, &[u8])> {
         let most = self.header_names.len();
         let values = self.headers.get(record * most..(record + 1) * most);
         let names = self.header_names.iter().map(std::ops::Deref::deref);
-        names.zip(values.unwrap_or_default().iter().copied())
+        let values = values.unwrap_or_default().iter();
+        names
+            .zip(values)
+            .filter_map(|(name, value)| Some((name, self.piece((*value)?))))
     }
 
-    /// Bytes that the lists need, for the budget.
+    /// Forgets what belongs to records from `records` on.
+    pub fn truncate(&mut self, records: usize) {
+        self.keys.truncate(records);
+        self.places.truncate(records);
+        self.timestamps.truncate(records);
+        self.headers.truncate(records * self.header_names.len());
+        self.topics.truncate(records);
+    }
+
+    /// Bytes that they need, for the budget.
     pub fn bytes(&self) -> u64 {
-        let spans = (self.keys.len() + self.headers.len()) * size_of::<Span>();
-        (spans + self.timestamps.len() * size_of::<i64>()) as u64
+        let spans = self.keys.len() + self.places.len() + self.headers.len();
+        let numbers =
+            self.timestamps.len() * size_of::<i64>() + self.topics.len() * size_of::<u32>();
+        (self.text.capacity() + spans * size_of::<Option<Span>>() + numbers) as u64
     }
 }
 
@@ -104,12 +142,7 @@ pub struct Batch {
 impl Batch {
     /// The bytes of a record's value.
     pub fn value(&self, record: usize) -> &[u8] {
-        self.text(self.records[record].value)
-    }
-
-    /// A piece of the arena.
-    pub fn text(&self, span: Span) -> &[u8] {
-        &self.arena.filled()[span.range()]
+        &self.arena.filled()[self.records[record].value.range()]
     }
 
     /// The run that a record belongs to.

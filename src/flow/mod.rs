@@ -19,6 +19,7 @@ pub mod fetched;
 pub mod ledger;
 pub mod pipe;
 pub mod receipt;
+pub mod seldom;
 pub mod stop;
 pub mod tracker;
 
@@ -34,5 +35,6 @@ pub use fetched::{Consumed, Fetched, RecordView, TimestampKind};
 pub use ledger::{EntryId, Ledger};
 pub use pipe::{Received, Receiver, Sender, TrySend, pipe};
 pub use receipt::{Outcome, Receipt, Settle};
+pub use seldom::Seldom;
 pub use stop::Stop;
 pub use tracker::{SourceId, Tracker};

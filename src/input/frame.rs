@@ -105,6 +105,8 @@ pub struct Skipped {
     pub unframed: Count,
     /// Records whose topic cannot be one.
     pub illegal_topic: Count,
+    /// Records that are larger than they may be with what was made of them.
+    pub too_large: Count,
 }
 
 impl Skipped {
@@ -120,6 +122,7 @@ impl Skipped {
             ("hole", self.hole),
             ("framing", self.unframed),
             ("illegal_topic", self.illegal_topic),
+            ("too_large", self.too_large),
         ];
         Outcome {
             filtered: self.filtered,
@@ -152,6 +155,7 @@ impl AddAssign for Skipped {
         self.hole += other.hole;
         self.unframed += other.unframed;
         self.illegal_topic += other.illegal_topic;
+        self.too_large += other.too_large;
     }
 }
 

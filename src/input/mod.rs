@@ -3,6 +3,7 @@
 //! Every kind of input frames bytes into [`frame::Lines`], gathers them in an [`outlet::Outlet`] and answers with a [`Report`] when it
 //! ends. To add a kind: a file or folder here with a `run(...) -> Report`, and its settings beside it.
 
+pub mod dress;
 pub mod encoding;
 pub mod file;
 pub mod filter;
@@ -54,3 +55,11 @@ pub struct LongLine<'a> {
 
 /// Sets the beginning of a long line aside; it is durable when this returns `Ok`. Else the input waits and tries again.
 pub type SetAside = Box<dyn FnMut(&LongLine<'_>) -> Result<(), String> + Send>;
+
+/// What an input does with the records of a block that was framed, before they count.
+pub struct Finish {
+    /// Where `max_line.policy: dead_letter` puts lines.
+    pub set_aside: SetAside,
+    /// Absent: records are the lines as they are, and the route does the rest.
+    pub blocks: Option<dress::block::Blocks>,
+}

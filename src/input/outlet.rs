@@ -60,6 +60,9 @@ pub struct Filling {
     pub records: Vec<Record>,
     runs: Vec<Run>,
     pub extras: Extras,
+    /// The values of the records, one after another, where they are made: the arena has only what they are made of then.
+    pub made: Vec<u8>,
+    pub is_made: bool,
     /// What is in no record.
     skipped: Skipped,
     ends: Vec<(SourceId, Position)>,
@@ -204,14 +207,21 @@ impl Outlet {
     fn send(&mut self, hand: Filling) -> Result<(), Ended> {
         let count = hand.count();
         let Filling {
-            arena,
+            mut arena,
             records,
             runs,
             extras,
+            made,
+            is_made,
             skipped,
             ends,
             mut charge,
         } = hand;
+        if is_made {
+            let more = made.capacity().saturating_sub(arena.capacity());
+            charge.grow(more as u64);
+            arena = Arena::of(made);
+        }
         charge.grow(records.len() as u64 * RECORD_OVERHEAD + extras.bytes());
         // Only now, when nothing is between it and the pipe: an entry whose batch was never sent would hold its position for ever.
         let entries = ends
@@ -256,7 +266,7 @@ impl Outlet {
     /// Makes sure that something with enough room is in hand; `false` when it would have to wait for that.
     fn make_room(&mut self, wanted: usize) -> Result<bool, Ended> {
         if let Some(hand) = &self.hand {
-            if hand.arena.room() >= wanted {
+            if hand.arena.room() >= wanted && hand.made.len() < ARENA_BYTES {
                 return Ok(true);
             }
             if !self.try_flush()? {
@@ -279,6 +289,8 @@ impl Outlet {
             records: Vec::new(),
             runs: Vec::new(),
             extras: Extras::default(),
+            made: Vec::new(),
+            is_made: false,
             skipped: Skipped::default(),
             ends: Vec::new(),
             charge,
@@ -312,16 +324,14 @@ impl Filling {
                 origin: origin.clone(),
                 base,
                 records: small(records.start)..small(records.end),
-                topic: None,
             });
         }
         self.skip(source, skipped, end);
     }
 
-    /// Adds one record of `bytes` source bytes that begins at `at` of its source and ends `lines` lines. Where the input made its topic, with it.
+    /// Adds one record of `bytes` source bytes that begins at `at` of its source and ends `lines` lines.
     pub fn add_record(
         &mut self,
-        topic: Option<&Arc<str>>,
         origin: &Arc<Origin>,
         source: SourceId,
         value: Span,
@@ -329,14 +339,7 @@ impl Filling {
     ) {
         let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let index = small(self.records.len() as u64);
-        let same = |run: &Run| {
-            let is_same_topic = match (&run.topic, topic) {
-                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-                (None, None) => true,
-                _ => false,
-            };
-            is_same_topic && Arc::ptr_eq(&run.origin, origin) && at - run.base < 1 << 30
-        };
+        let same = |run: &Run| Arc::ptr_eq(&run.origin, origin) && at - run.base < 1 << 30;
         let base = match self.runs.last_mut().filter(|run| same(run)) {
             Some(run) => {
                 run.records.end = index + 1;
@@ -347,7 +350,6 @@ impl Filling {
                     origin: origin.clone(),
                     base: at,
                     records: index..index + 1,
-                    topic: topic.cloned(),
                 });
                 at
             }

@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::dress::block::Undone;
 use super::frame::framer::Framer;
 use super::frame::settings::LineSettings;
 use super::frame::{Block, Half, Rest};
 use super::outlet::{Ended, Ends, Outlet};
-use super::{LongLine, Position, Report, SetAside};
+use super::{Finish, LongLine, Position, Report};
 use crate::flow::{Count, Origin, SourceId};
 
 /// The only source of this input.
@@ -41,14 +42,13 @@ pub struct StdinInput {
     pub name: String,
     pub lines: LineSettings,
     pub ends: Ends,
-    /// Where `max_line.policy: dead_letter` puts lines.
-    pub set_aside: SetAside,
+    pub finish: Finish,
 }
 
 /// Reads standard input to its end, or until the stop. Blocks its thread.
 ///
 /// # Errors
-/// When the descriptor cannot be read; what was read before is delivered.
+/// When the descriptor cannot be read, or a record is refused with `on_refused: stop`; what was read before is delivered.
 pub fn run(input: StdinInput) -> io::Result<Report> {
     read_from(io::stdin(), input)
 }
@@ -64,7 +64,7 @@ pub fn read_from(descriptor: impl AsFd, input: StdinInput) -> io::Result<Report>
     let mut reader = Reader {
         origin,
         framer,
-        set_aside: input.set_aside,
+        finish: input.finish,
         outlet: Outlet::new(input.ends).reading_on_after_a_soft_stop(),
         carry: Vec::new(),
         half: Half::default(),
@@ -73,7 +73,7 @@ pub fn read_from(descriptor: impl AsFd, input: StdinInput) -> io::Result<Report>
         sent: false,
     };
     let read = reader.read(descriptor.as_fd());
-    if matches!(read, Err(End::Outlet)) && !reader.carry.is_empty() {
+    if matches!(read, Err(End::Outlet | End::Refused(_))) && !reader.carry.is_empty() {
         // Taken from the descriptor and never sent: it shows in the books as what was not delivered.
         reader.outlet.tracker().reads(Count {
             lines: 1,
@@ -91,13 +91,14 @@ pub fn read_from(descriptor: impl AsFd, input: StdinInput) -> io::Result<Report>
         // The caller knows why, and what was not delivered is in the books.
         Ok(()) | Err(End::Outlet) => Ok(report),
         Err(End::Descriptor(error)) => Err(error),
+        Err(End::Refused(why)) => Err(io::Error::other(why)),
     }
 }
 
 struct Reader {
     origin: Arc<Origin>,
     framer: Framer,
-    set_aside: SetAside,
+    finish: Finish,
     outlet: Outlet,
     /// The half line that the last read ended with.
     carry: Vec<u8>,
@@ -114,6 +115,8 @@ enum End {
     /// Stopped hard, or nobody takes batches any more.
     Outlet,
     Descriptor(io::Error),
+    /// A record is refused, and that stops the input.
+    Refused(String),
 }
 
 impl From<Ended> for End {
@@ -197,7 +200,7 @@ impl Reader {
     }
 
     /// Sends what waited long enough for more.
-    fn send_overdue(&mut self) -> Result<(), Ended> {
+    fn send_overdue(&mut self) -> Result<(), End> {
         match self.framer.patience(&self.half) {
             Some((patience, rest)) if !self.sent && self.grown.elapsed() >= patience => {
                 self.sent = rest >= Rest::Line;
@@ -208,7 +211,7 @@ impl Reader {
     }
 
     /// Nothing comes after what is carried, or nothing came for long.
-    fn frame_carry(&mut self, rest: Rest) -> Result<(), Ended> {
+    fn frame_carry(&mut self, rest: Rest) -> Result<(), End> {
         if !self.carry.is_empty() {
             let wanted = self.carry.len() * self.framer.expansion();
             let filling = self.outlet.room(wanted)?;
@@ -217,11 +220,11 @@ impl Reader {
                 self.frame(from, rest)?;
             }
         }
-        self.outlet.flush()
+        Ok(self.outlet.flush()?)
     }
 
     /// Frames the arena in hand from `from` on; what is left is carried.
-    fn frame(&mut self, mut from: usize, rest: Rest) -> Result<(), Ended> {
+    fn frame(&mut self, mut from: usize, rest: Rest) -> Result<(), End> {
         let mut said = false;
         loop {
             let Some(filling) = self.outlet.hand() else {
@@ -232,39 +235,54 @@ impl Reader {
             let block = Block { bytes, from, rest };
             let records = &mut filling.records;
             let framed = self.framer.frame(block, self.at == 0, self.half, records);
-            if let Some(aside) = framed.aside {
-                let long = LongLine {
+            let aside = framed.aside.map_or(Ok(()), |aside| {
+                (self.finish.set_aside)(&LongLine {
                     path: None,
                     offset: self.at + u64::from(aside.at),
                     value: self.framer.value(bytes, aside.value),
-                };
-                if let Err(error) = (self.set_aside)(&long) {
-                    if !said {
+                })
+            });
+            let mut skipped = framed.skipped;
+            let dressed = match (aside, &mut self.finish.blocks) {
+                (Err(error), _) => Err(Undone::NotSetAside(error)),
+                (Ok(()), None) => Ok(()),
+                (Ok(()), Some(blocks)) => blocks
+                    .dress(&self.framer, filling, first, &self.origin, self.at)
+                    .map(|refused| skipped += refused),
+            };
+            if let Err(undone) = dressed {
+                filling.records.truncate(first);
+                match undone {
+                    Undone::NotSetAside(error) if !said => {
                         tracing::error!(
                             input = %self.origin.input, error,
-                            "the beginning of a line longer than max_line cannot be set aside; the input waits"
+                            "a record, or the beginning of a line longer than max_line, cannot be set aside; the input waits"
                         );
                         said = true;
                     }
-                    records.truncate(first);
-                    if self.outlet.stop().is_hard() {
-                        if let Some(filling) = self.outlet.hand() {
-                            self.carry.clear();
-                            self.carry
-                                .extend_from_slice(&filling.arena.filled()[from..]);
-                            filling.arena.truncate(from);
-                        }
-                        return Err(Ended::Stopped);
+                    Undone::NotSetAside(_) => {}
+                    Undone::Stop(why) => {
+                        self.take_back(from);
+                        self.outlet.flush()?;
+                        return Err(End::Refused(why));
                     }
-                    self.outlet.bell().wait(RETRY);
-                    continue;
                 }
+                if self.outlet.stop().is_hard() {
+                    self.take_back(from);
+                    return Err(End::Outlet);
+                }
+                self.outlet.bell().wait(RETRY);
+                continue;
             }
             self.carry.clear();
             self.carry
-                .extend_from_slice(&bytes[from + framed.consumed..]);
-            let new = &mut filling.records[first..];
-            self.framer.settle(&mut filling.arena, from, &framed, new);
+                .extend_from_slice(&filling.arena.filled()[from + framed.consumed..]);
+            if filling.is_made {
+                filling.arena.truncate(from);
+            } else {
+                let new = &mut filling.records[first..];
+                self.framer.settle(&mut filling.arena, from, &framed, new);
+            }
             self.half = framed.half;
             let base = self.at;
             self.at += framed.consumed as u64;
@@ -275,7 +293,7 @@ impl Reader {
                 tail: None,
             };
             let records = first..filling.records.len();
-            filling.add_run(&self.origin, SOURCE, base, records, &framed.skipped, end);
+            filling.add_run(&self.origin, SOURCE, base, records, &skipped, end);
             if framed.aside.is_none() {
                 return Ok(());
             }
@@ -285,6 +303,16 @@ impl Reader {
                 // It had room before.
                 return Ok(());
             }
+        }
+    }
+
+    /// What the arena in hand has from `from` on is in no record: it is carried.
+    fn take_back(&mut self, from: usize) {
+        if let Some(filling) = self.outlet.hand() {
+            self.carry.clear();
+            self.carry
+                .extend_from_slice(&filling.arena.filled()[from..]);
+            filling.arena.truncate(from);
         }
     }
 }
@@ -309,6 +337,9 @@ mod tests {
     use crate::flow::{
         Arenas, Batch, Bell, Books, Budget, Outcome, Received, Receiver, Stop, Tracker, pipe,
     };
+    use crate::input::dress::Here;
+    use crate::input::dress::block::{self, Blocks};
+    use crate::input::dress::settings::{DressSettings, Format, OnRefused};
     use crate::input::frame::settings::{
         FilterSettings, GroupRule, LongLine, MaxLine, MultilineSettings,
     };
@@ -340,6 +371,10 @@ mod tests {
     }
 
     fn start_with(lines: LineSettings, memory: u64) -> Rig {
+        start_dressed(lines, None, memory)
+    }
+
+    fn start_dressed(lines: LineSettings, dress: Option<DressSettings>, memory: u64) -> Rig {
         let (reader, writer) = io::pipe().unwrap();
         let (ring, bell) = (Arc::new(Bell::new()), Arc::new(Bell::new()));
         let (sender, receiver) = pipe(2, bell.clone(), ring.clone());
@@ -349,17 +384,39 @@ mod tests {
         let input = StdinInput {
             name: "in".into(),
             lines,
-            set_aside: {
-                let (aside, mut refusals) = (aside.clone(), 1);
-                Box::new(move |long| {
-                    if refusals > 0 {
-                        refusals -= 1;
-                        return Err("full".into());
-                    }
-                    let value = String::from_utf8_lossy(long.value).into_owned();
-                    aside.lock().unwrap().push((long.offset, value));
-                    Ok(())
-                })
+            finish: Finish {
+                set_aside: {
+                    let (aside, mut refusals) = (aside.clone(), 1);
+                    Box::new(move |long| {
+                        if refusals > 0 {
+                            refusals -= 1;
+                            return Err("full".into());
+                        }
+                        let value = String::from_utf8_lossy(long.value).into_owned();
+                        aside.lock().unwrap().push((long.offset, value));
+                        Ok(())
+                    })
+                },
+                blocks: dress.map(|dress| {
+                    let (aside, mut refusals) = (aside.clone(), 1);
+                    let here = Here {
+                        id: "ferry".into(),
+                        host: "web-1".into(),
+                        input: "in".into(),
+                    };
+                    let set_aside: block::SetAside = Box::new(move |refused| {
+                        if refusals > 0 {
+                            refusals -= 1;
+                            return Err("full".into());
+                        }
+                        let letters = refused
+                            .iter()
+                            .map(|it| (it.offset, String::from_utf8_lossy(&it.value).into_owned()));
+                        aside.lock().unwrap().extend(letters);
+                        Ok(())
+                    });
+                    Blocks::new(&dress, here, set_aside).unwrap()
+                }),
             },
             ends: Ends {
                 tracker: tracker.clone(),
@@ -537,5 +594,82 @@ mod tests {
         assert_eq!((books.read.lines, books.read.bytes), (6, 28));
         assert_eq!((books.dead_lettered.lines, books.filtered.lines), (2, 1));
         assert_eq!(tracker.position(SOURCE).unwrap().offset, 28);
+    }
+    fn dressed(on_refused: OnRefused) -> DressSettings {
+        DressSettings {
+            topic: "t-{line}".into(),
+            place: None,
+            key: None,
+            headers: vec![],
+            format: Format::Template("{line}!".into()),
+            fields: vec![],
+            timestamp: None,
+            on_refused,
+            max_record: 1_000_000,
+        }
+    }
+
+    #[test]
+    fn values_are_made_and_what_is_refused_is_set_aside_before_it_counts() {
+        let dress = dressed(OnRefused::DeadLetter);
+        let mut rig = start_dressed(LineSettings::default(), Some(dress), 16 << 20);
+        rig.write(b"one\ntwo words\nhal");
+        rig.until_lines(1);
+        rig.write(b"f\nlast");
+        rig.writer = None;
+        let (tracker, aside) = (rig.tracker.clone(), rig.aside.clone());
+        let mut lines = std::mem::take(&mut rig.lines);
+        while rig.take() {
+            rig.bell.wait(Duration::from_millis(5));
+        }
+        lines.append(&mut rig.lines);
+        rig.thread.join().unwrap();
+        assert_eq!(lines, [&b"one!"[..], b"half!", b"last!"]);
+        // The first try failed.
+        assert_eq!(*aside.lock().unwrap(), [(4, "two words!".to_owned())]);
+        let books = tracker.books().entries();
+        assert!(books.balanced());
+        assert_eq!((books.read.lines, books.dead_lettered.lines), (4, 1));
+        assert_eq!(tracker.position(SOURCE).unwrap().offset, 23);
+    }
+
+    #[test]
+    fn a_refused_line_stops_the_input_if_so_said_and_what_came_before_is_delivered() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let bell = Arc::new(Bell::new());
+        let (sender, receiver) = pipe(2, bell.clone(), bell.clone());
+        let tracker = Arc::new(Tracker::new(Arc::new(Books::new())));
+        let here = Here {
+            id: String::new(),
+            host: String::new(),
+            input: String::new(),
+        };
+        let set_aside: block::SetAside = Box::new(|_| Ok(()));
+        let stopping = dressed(OnRefused::Stop);
+        let input = StdinInput {
+            name: "in".into(),
+            lines: LineSettings::default(),
+            finish: Finish {
+                set_aside: Box::new(|_| Ok(())),
+                blocks: Some(Blocks::new(&stopping, here, set_aside).unwrap()),
+            },
+            ends: Ends {
+                tracker: tracker.clone(),
+                share: Budget::split(16 << 20, 1).1.remove(0),
+                arenas: Arenas::new(2),
+                sender,
+                bell,
+                stop: Stop::new(),
+            },
+        };
+        writer.write_all(b"two words\n").unwrap();
+        let error = read_from(reader, input).unwrap_err().to_string();
+        assert!(
+            error.contains("two words") && error.contains("on_refused"),
+            "{error}"
+        );
+        assert!(matches!(receiver.try_recv(), Received::Closed));
+        // Taken and not delivered: it shows in the books.
+        assert_eq!(tracker.books().entries().in_flight.bytes, 10);
     }
 }

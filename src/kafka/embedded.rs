@@ -50,6 +50,12 @@ impl Embedded {
         self.cluster.broker_up(1).unwrap();
     }
 
+    /// Gives a partition a leader, or takes it away.
+    pub fn leader(&self, topic: &str, partition: i32, broker: Option<i32>) {
+        let lead = self.cluster.partition_leader(topic, partition, broker);
+        lead.unwrap();
+    }
+
     /// The next requests of the kind `api` are answered with these errors.
     pub fn fail(
         &self,

@@ -4,9 +4,12 @@
 //! So a lane hands over one **wave** at a time, no larger than one batch on the wire, and the next one when every record of it has come
 //! back. What came back with an error goes again before anything new, in its old order: that is what keeps order per partition.
 //!
+//! **The guilty record** of a wave that is refused is found by sending its halves, until one is refused alone; where the broker says which
+//! it was, that one goes alone at once. Nothing else is ever given up. A broker that takes only smaller batches than ours refuses every wave
+//! without any record being guilty: the lane remembers which size went through.
+//!
 //! In a transaction nothing can go again by itself: one failure ends the transaction, and everything that was sent in it goes again. A lane
-//! that [keeps](Lane::keeping) remembers what it sent, so that it can be rewound; and instead of sending a refused wave one by one, it halves
-//! it each time, for every try costs a transaction.
+//! that [keeps](Lane::keeping) remembers what it sent, so that it can be rewound.
 //!
 //! Pure: it knows tickets and times, not Kafka.
 
@@ -16,8 +19,14 @@ use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::errors::{Verdict, verdict};
+use super::errors::{TOO_LARGE, Verdict, verdict};
 use super::native::Ticket;
+use super::partition::deal::{Group, Hand, Listed};
+
+/// So many records of a wave that the broker names one by one are each sent alone; of more, the halves.
+const MOST_NAMED: usize = 16;
+/// After so many waves that went well a lane tries larger ones again.
+const TRY_LARGER: u32 = 256;
 
 /// How large a wave may be, and how long it may wait to become so.
 #[derive(Debug, Clone, Copy)]
@@ -34,10 +43,25 @@ pub struct WaveLimits {
 #[derive(Debug)]
 pub enum Chunk {
     Range { slot: u32, records: Range<u32> },
-    List { slot: u32, records: Vec<u32> },
+    List { slot: u32, records: Listed },
 }
 
 impl Chunk {
+    /// What was dealt to a lane, of `all` records that were dealt.
+    pub fn of(group: Group, slot: u32, all: &Hand) -> Self {
+        match (group.records, all) {
+            (Some(records), _) => Self::List { slot, records },
+            (None, Hand::List(records)) => Self::List {
+                slot,
+                records: records.clone(),
+            },
+            (None, Hand::Range(records)) => Self::Range {
+                slot,
+                records: records.clone(),
+            },
+        }
+    }
+
     fn slot(&self) -> u32 {
         match self {
             Self::Range { slot, .. } | Self::List { slot, .. } => *slot,
@@ -47,14 +71,14 @@ impl Chunk {
     fn len(&self) -> usize {
         match self {
             Self::Range { records, .. } => records.len(),
-            Self::List { records, .. } => records.len(),
+            Self::List { records, .. } => records.numbers().len(),
         }
     }
 
     fn record(&self, at: usize) -> u32 {
         match self {
             Self::Range { records, .. } => records.start + at as u32,
-            Self::List { records, .. } => records[at],
+            Self::List { records, .. } => records.numbers()[at],
         }
     }
 }
@@ -73,8 +97,14 @@ pub struct Lane {
     again: VecDeque<Ticket>,
     /// When the last wave with failures came back.
     back_since: Option<Instant>,
-    /// How many of `again` go one by one, so that the guilty one is found.
-    one_by_one: usize,
+    /// Waves that begin with these tickets have so many records, and no other wave reaches into them: one of them is refused.
+    suspects: HashMap<Ticket, usize>,
+    /// The wave on its way is one of the suspects.
+    on_trial: bool,
+    /// What a wave may have here, in bytes, because the broker refused larger ones; and how many have gone well since.
+    smaller: Option<(usize, u32)>,
+    /// What that was before the search that goes on: waves that were refused for one record's sake say nothing about their size.
+    smaller_before: Option<(usize, u32)>,
     /// The wave on its way, in order.
     wave: Vec<Ticket>,
     wave_bytes: usize,
@@ -93,8 +123,6 @@ pub struct Lane {
 struct Kept {
     /// What was sent since the last decision, in order: a slot and records of it that follow each other.
     sent: Vec<(u32, Range<u32>)>,
-    /// Waves that begin with these tickets have so many records, and no other wave reaches into them: one of them is refused.
-    suspects: HashMap<Ticket, usize>,
 }
 
 impl Kept {
@@ -110,22 +138,12 @@ impl Kept {
             }
         }
     }
-
-    /// One record of the wave is refused: each half goes by itself from now on.
-    fn halve(&mut self, wave: &[Ticket]) {
-        let (first, second) = wave.split_at(wave.len() / 2);
-        for half in [first, second] {
-            if let Some(begin) = half.first() {
-                self.suspects.insert(*begin, half.len());
-            }
-        }
-    }
 }
 
 /// What became of a wave.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct WaveEnd {
-    /// The records that were refused for their own sake: the caller sets them aside or gives them back with [`Lane::send_again`].
+    /// The records that were refused for their own sake: the caller answers for them from here on.
     pub refused: Vec<(Ticket, &'static str, RDKafkaErrorCode)>,
     /// How many go again.
     pub again: usize,
@@ -135,6 +153,10 @@ pub struct WaveEnd {
     pub client: bool,
     /// From handing the wave over to its last report.
     pub took: Duration,
+    /// Why the last of those go again that nobody is to blame for.
+    pub fault: Option<RDKafkaErrorCode>,
+    /// A guilty record is looked for: what goes again need not wait.
+    pub searches: bool,
     /// Of a lane that keeps: why the transaction cannot go on.
     pub failed: Option<RDKafkaErrorCode>,
 }
@@ -160,6 +182,7 @@ impl Lane {
     pub fn forget(&mut self) {
         if let Some(kept) = &mut self.kept {
             *kept = Kept::default();
+            self.suspects.clear();
         }
     }
 
@@ -209,6 +232,12 @@ impl Lane {
         self.pending_records + self.again.len() + self.wave.len()
     }
 
+    /// Whether nothing waits, is on its way, or has to be remembered.
+    pub fn is_empty(&self) -> bool {
+        let kept = self.kept.as_ref().is_none_or(|kept| kept.sent.is_empty());
+        self.backlog() == 0 && !self.busy() && kept
+    }
+
     /// Whether a wave is on its way.
     pub fn busy(&self) -> bool {
         self.left > 0
@@ -229,7 +258,12 @@ impl Lane {
     }
 
     fn is_full(&self, limits: &WaveLimits) -> bool {
-        self.pending_records >= limits.records || self.pending_bytes >= limits.bytes
+        self.pending_records >= limits.records || self.pending_bytes >= self.most_bytes(limits)
+    }
+
+    fn most_bytes(&self, limits: &WaveLimits) -> usize {
+        self.smaller
+            .map_or(limits.bytes, |(bytes, _)| bytes.min(limits.bytes))
     }
 
     /// Takes the next wave. `weight` gives a record's bytes on the wire. Empty when nothing is due.
@@ -244,37 +278,41 @@ impl Lane {
         }
         self.not_before = None;
         self.wave.clear();
-        let mut bytes = 0;
-        let mut most = if self.one_by_one > 0 {
-            1
-        } else {
-            limits.records
-        };
+        if self.smaller.is_some_and(|(bytes, _)| bytes >= limits.bytes) {
+            self.smaller = None;
+        }
+        let most_bytes = self.most_bytes(limits);
+        let (mut bytes, mut most) = (0, limits.records);
+        self.on_trial = false;
         while self.wave.len() < most {
             let Some(&ticket) = self.again.front() else {
                 break;
             };
-            let suspects = self.kept.as_ref().map(|kept| &kept.suspects);
-            if let Some(group) = suspects.and_then(|suspects| suspects.get(&ticket)) {
+            // In ordinary times there are none, and nothing is looked up.
+            if !self.suspects.is_empty()
+                && let Some(group) = self.suspects.get(&ticket)
+            {
                 if !self.wave.is_empty() {
                     // Nothing is added behind it: it waits for a wave of its own.
                     most = self.wave.len();
                     break;
                 }
                 most = *group;
+                self.on_trial = true;
+                if self.kept.is_none() {
+                    self.suspects.remove(&ticket);
+                }
             }
             let heavier = bytes + weight(ticket);
-            if heavier > limits.bytes && !self.wave.is_empty() {
+            if heavier > most_bytes && !self.wave.is_empty() {
                 break;
             }
             bytes = heavier;
             self.again.pop_front();
             self.wave.push(ticket);
         }
-        if self.one_by_one > 0 {
-            self.one_by_one -= 1;
-        } else if self.again.is_empty() {
-            bytes = self.fill_from_pending(most, limits.bytes, bytes, weight);
+        if self.again.is_empty() && !self.on_trial {
+            bytes = self.fill_from_pending(most, most_bytes, bytes, weight);
         }
         if let Some(kept) = &mut self.kept {
             kept.sent(&self.wave);
@@ -348,6 +386,7 @@ impl Lane {
             ..WaveEnd::default()
         };
         if self.failed.is_empty() {
+            self.went_well();
             self.wave.clear();
             return end;
         }
@@ -359,27 +398,25 @@ impl Lane {
             return end;
         }
         let mut again = VecDeque::new();
-        let mut search = false;
         for ticket in self.wave.drain(..) {
             let Some(&code) = failed.get(&ticket) else {
                 continue;
             };
             match verdict(code) {
                 Verdict::Record(reason) if alone => {
+                    self.smaller = self.smaller_before;
                     end.refused.push((ticket, reason, code));
                     continue;
                 }
-                Verdict::Record(_) => search = true,
+                Verdict::Record(_) => {}
                 Verdict::Wait(why) => end.wait = Some((why, code)),
                 Verdict::Client => end.client = true,
-                Verdict::Again => {}
+                Verdict::Again => end.fault = Some(code),
             }
             again.push_back(ticket);
         }
         end.again = again.len();
-        if search {
-            self.one_by_one = again.len();
-        }
+        end.searches = self.suspect(again.make_contiguous(), &failed);
         again.append(&mut self.again);
         self.again = again;
         end
@@ -392,16 +429,14 @@ impl Lane {
         alone: bool,
         end: &mut WaveEnd,
     ) {
-        let mut search = false;
         for ticket in &self.wave {
             let Some(&code) = failed.get(ticket) else {
                 continue;
             };
             match verdict(code) {
                 Verdict::Record(reason) if alone => end.refused.push((*ticket, reason, code)),
-                Verdict::Record(_) => search = true,
                 Verdict::Wait(why) => end.wait = Some((why, code)),
-                Verdict::Client | Verdict::Again => {}
+                Verdict::Record(_) | Verdict::Client | Verdict::Again => {}
             }
             // What was purged tells nothing of why.
             if end
@@ -411,17 +446,111 @@ impl Lane {
                 end.failed = Some(code);
             }
         }
-        if search && let Some(kept) = &mut self.kept {
-            kept.halve(&self.wave);
+        let wave = std::mem::take(&mut self.wave);
+        if !end.refused.is_empty() {
+            self.smaller = self.smaller_before;
         }
-        end.again = self.wave.len() - end.refused.len();
-        self.wave.clear();
+        if !alone {
+            end.searches = self.suspect(&wave, failed);
+        }
+        end.again = wave.len() - end.refused.len();
     }
 
-    /// A record that was refused is not set aside after all: it goes again, alone, before anything else.
-    pub fn send_again(&mut self, ticket: Ticket) {
-        self.again.push_front(ticket);
-        self.one_by_one += 1;
+    /// Remembers which of the records that go again have to go apart from the others, because one of them is refused. `true` when there
+    /// are such.
+    fn suspect(&mut self, again: &[Ticket], failed: &HashMap<Ticket, RDKafkaErrorCode>) -> bool {
+        let refused = |ticket: &Ticket| match failed.get(ticket).map(|code| verdict(*code)) {
+            Some(Verdict::Record(reason)) => Some(reason),
+            _ => None,
+        };
+        let named: Vec<Ticket> = again
+            .iter()
+            .copied()
+            .filter(|it| refused(it).is_some())
+            .collect();
+        let Some(first) = named.first() else {
+            if self.on_trial
+                && self.kept.is_none()
+                && let Some(first) = again.first()
+            {
+                // It failed for another reason: the trial is still to come.
+                self.suspects.insert(*first, again.len());
+            }
+            return false;
+        };
+        let others_are_without_fault = named.len() < again.len();
+        if (others_are_without_fault || named.len() == 1) && named.len() <= MOST_NAMED {
+            self.suspects
+                .extend(named.iter().map(|ticket| (*ticket, 1)));
+        } else {
+            if refused(first) == Some(TOO_LARGE) {
+                if !self.on_trial {
+                    self.smaller_before = self.smaller;
+                }
+                self.smaller = Some((self.wave_bytes / 2, 0));
+            }
+            let (front, back) = again.split_at(again.len() / 2);
+            for half in [front, back] {
+                if let Some(begin) = half.first() {
+                    self.suspects.insert(*begin, half.len());
+                }
+            }
+        }
+        true
+    }
+
+    fn went_well(&mut self) {
+        if self.on_trial {
+            return;
+        }
+        self.smaller_before = self.smaller;
+        if let Some((bytes, waves)) = &mut self.smaller {
+            *waves += 1;
+            if *waves > TRY_LARGER {
+                (*bytes, *waves) = (*bytes * 2, 0);
+            }
+        }
+    }
+
+    /// Takes out what waits of the slots that `is_meant`, in order; what is on its way stays.
+    pub fn take_out(
+        &mut self,
+        is_meant: impl Fn(u32) -> bool,
+        weight: impl Fn(Ticket) -> usize,
+    ) -> Vec<Ticket> {
+        let mut out = Vec::new();
+        self.again.retain(|ticket| {
+            let stays = !is_meant(ticket.slot);
+            if !stays {
+                out.push(*ticket);
+            }
+            stays
+        });
+        let lane = self.index;
+        let mut sent = std::mem::take(&mut self.sent_of_first);
+        for (chunk, since) in std::mem::take(&mut self.pending) {
+            let sent = std::mem::take(&mut sent);
+            if !is_meant(chunk.slot()) {
+                // Only the first chunk can be sent in part, and then it is the first one again.
+                self.sent_of_first = self.sent_of_first.max(sent);
+                self.pending.push_back((chunk, since));
+                continue;
+            }
+            for at in sent..chunk.len() {
+                let (slot, record) = (chunk.slot(), chunk.record(at));
+                let ticket = Ticket { slot, lane, record };
+                self.pending_records -= 1;
+                self.pending_bytes = self.pending_bytes.saturating_sub(weight(ticket));
+                out.push(ticket);
+            }
+        }
+        if self.pending.is_empty() {
+            self.pending_bytes = 0;
+        }
+        for ticket in &out {
+            self.suspects.remove(ticket);
+        }
+        out
     }
 
     /// Nothing is sent before `until`.
@@ -525,31 +654,124 @@ mod tests {
         assert_eq!(wave(&mut lane, now), [1, 3, 5, 7, 9, 10, 11]);
     }
 
+    /// A broker that refuses a whole wave when `judge` finds fault with it. Gives what was delivered, what was refused, and how many
+    /// waves that took.
+    fn deliver(
+        lane: &mut Lane,
+        now: Instant,
+        judge: impl Fn(&[u32], u32) -> Option<RDKafkaErrorCode>,
+    ) -> (Vec<u32>, Vec<(u32, &'static str)>, usize) {
+        let (mut delivered, mut refused, mut waves) = (Vec::new(), Vec::new(), 0);
+        loop {
+            let sent = wave(lane, now);
+            if sent.is_empty() {
+                return (delivered, refused, waves);
+            }
+            waves += 1;
+            assert!(waves < 500, "it never ends");
+            let end = come_back(lane, now, &sent, |record| judge(&sent, record)).unwrap();
+            delivered.extend(sent.iter().filter(|it| judge(&sent, **it).is_none()));
+            refused
+                .extend((end.refused.iter()).map(|(ticket, reason, _)| (ticket.record, *reason)));
+        }
+    }
+
     #[test]
-    fn a_refused_batch_goes_again_one_by_one_and_only_the_guilty_record_is_given_up() {
+    fn the_guilty_record_of_a_refused_batch_is_found_by_halving_and_only_that_one_is_given_up() {
+        let (mut lane, now) = lane_with(20);
+        let too_large = RDKafkaErrorCode::MessageSizeTooLarge;
+        let (delivered, refused, waves) = deliver(&mut lane, now, |sent, _| {
+            sent.contains(&6).then_some(too_large)
+        });
+        assert_eq!(refused, [(6, "too_large")]);
+        assert_eq!(delivered, (0..20).filter(|it| *it != 6).collect::<Vec<_>>());
+        assert!(waves < 12, "{waves}");
+    }
+
+    #[test]
+    fn a_record_that_the_broker_names_goes_alone_and_its_neighbours_together() {
+        let (mut lane, now) = lane_with(10);
+        let (delivered, refused, waves) = deliver(&mut lane, now, |sent, record| {
+            let is_refused = sent.contains(&3) || sent.contains(&7);
+            is_refused.then_some(match record {
+                3 | 7 => RDKafkaErrorCode::InvalidRecord,
+                _ => RDKafkaErrorCode::InvalidDifferentRecord,
+            })
+        });
+        assert_eq!(refused, [(3, "invalid_record"), (7, "invalid_record")]);
+        assert_eq!(delivered, [0, 1, 2, 4, 5, 6, 8, 9]);
+        // The refused one; 0 to 2, 3, 4 to 6, 7, 8 to 9.
+        assert_eq!(waves, 6);
+    }
+
+    #[test]
+    fn a_broker_that_takes_smaller_batches_gets_smaller_ones_from_then_on() {
+        let (mut lane, now) = lane_with(400);
+        let too_large = RDKafkaErrorCode::MessageBatchTooLarge;
+        let (delivered, refused, waves) = deliver(&mut lane, now, |sent, _| {
+            (sent.len() > 4).then_some(too_large)
+        });
+        assert_eq!((delivered.len(), refused.len()), (400, 0));
+        assert!(delivered.is_sorted());
+        assert!(waves < 400 / 2 + 10, "{waves}");
+        // Much later larger ones are tried again.
+        lane.push(
+            Chunk::Range {
+                slot: 0,
+                records: 0..4000,
+            },
+            40_000,
+            now,
+        );
+        let mut largest = 0;
+        while lane.backlog() > 0 {
+            let sent = wave(&mut lane, now);
+            largest = largest.max(sent.len());
+            come_back(&mut lane, now, &sent, |_| None);
+        }
+        assert_eq!(largest, LIMITS.records);
+    }
+
+    #[test]
+    fn a_trial_that_fails_for_another_reason_is_held_again() {
         let (mut lane, now) = lane_with(4);
         let first = wave(&mut lane, now);
-        let too_large = |_| Some(RDKafkaErrorCode::MessageSizeTooLarge);
-        assert!(
-            come_back(&mut lane, now, &first, too_large)
-                .unwrap()
-                .refused
-                .is_empty()
-        );
-        let (mut delivered, mut refused) = (Vec::new(), Vec::new());
-        while let [record] = wave(&mut lane, now)[..] {
-            let end = come_back(&mut lane, now, &[record], |record| {
-                (record == 2).then_some(RDKafkaErrorCode::MessageSizeTooLarge)
+        come_back(&mut lane, now, &first, |_| {
+            Some(RDKafkaErrorCode::InvalidRecord)
+        });
+        for _ in 0..3 {
+            let half = wave(&mut lane, now);
+            assert_eq!(half, [0, 1]);
+            let end = come_back(&mut lane, now, &half, |_| {
+                Some(RDKafkaErrorCode::MessageTimedOut)
             });
-            match end.unwrap().refused.first() {
-                Some((ticket, reason, _)) => refused.push((ticket.record, *reason)),
-                None => delivered.push(record),
-            }
+            let end = end.unwrap();
+            assert_eq!((end.again, end.searches), (2, false));
         }
+    }
+
+    #[test]
+    fn what_is_taken_out_is_no_longer_sent_and_the_rest_keeps_its_order() {
+        let (mut lane, now) = lane_with(12);
+        for slot in [1, 2] {
+            let records = 0..3;
+            lane.push(Chunk::Range { slot, records }, 30, now);
+        }
+        let sent = wave(&mut lane, now);
+        come_back(&mut lane, now, &sent, |record| {
+            (record > 7).then_some(RDKafkaErrorCode::MessageTimedOut)
+        });
+        let out = lane.take_out(|slot| slot == 1, |_| 10);
         assert_eq!(
-            (delivered, refused),
-            (vec![0, 1, 3], vec![(2, "too_large")])
+            out.iter().map(|it| it.record).collect::<Vec<_>>(),
+            [0, 1, 2]
         );
+        assert_eq!((lane.backlog(), lane.pending_bytes()), (7, 50));
+        let out = lane.take_out(|slot| slot == 0, |_| 10);
+        let records: Vec<u32> = out.iter().map(|it| it.record).collect();
+        assert_eq!(records, [8, 9, 10, 11]);
+        assert_eq!(wave(&mut lane, now), [0, 1, 2]);
+        assert_eq!((lane.backlog(), lane.pending_bytes()), (3, 0));
     }
 
     #[test]
@@ -701,6 +923,8 @@ mod tests {
                         1 => Some(RDKafkaErrorCode::MessageTimedOut),
                         2 => Some(RDKafkaErrorCode::UnknownTopicOrPartition),
                         3 => Some(RDKafkaErrorCode::PurgeQueue),
+                        4 if bad && guilty.contains(&(ticket.slot, ticket.record)) => Some(RDKafkaErrorCode::InvalidRecord),
+                        4 if bad => Some(RDKafkaErrorCode::InvalidDifferentRecord),
                         _ if bad => Some(RDKafkaErrorCode::MessageSizeTooLarge),
                         _ => None,
                     };

@@ -43,6 +43,8 @@ pub struct Metadata {
 #[derive(Default)]
 struct State {
     topics: HashMap<Arc<str>, (TopicState, Instant)>,
+    /// When the last question for a topic was put that was answered with its partitions.
+    asked: HashMap<Arc<str>, Instant>,
     cluster_id: Option<String>,
     reached: Option<bool>,
     last_error: Option<String>,
@@ -70,6 +72,18 @@ impl Metadata {
         drop(state);
         self.bell.ring();
         TopicState::Unknown
+    }
+
+    /// How old at most what is known of `topic` is: since when. To be asked for before [`Metadata::topic`].
+    pub fn asked(&self, topic: &str) -> Option<Instant> {
+        self.lock().asked.get(topic).copied()
+    }
+
+    /// Nobody sends to `topic` any more: it is not asked for until somebody does.
+    pub fn forget(&self, topic: &str) {
+        let mut known = self.lock();
+        known.topics.remove(topic);
+        known.asked.remove(topic);
     }
 
     /// What is known of `topic` may be wrong: ask again now.
@@ -168,6 +182,7 @@ impl Metadata {
     }
 
     fn ask(&self, native: &Native, topic: &Option<Arc<str>>) {
+        let begun = Instant::now();
         let answer = match topic {
             // No topic was met yet: only whether the cluster is there, and its id. Naming a topic could create it.
             None => Ok(TopicState::Unknown),
@@ -208,12 +223,13 @@ impl Metadata {
             )),
             _ => answer,
         };
-        self.learn(topic, answer, cluster_id);
+        self.learn(topic, begun, answer, cluster_id);
     }
 
     fn learn(
         &self,
         topic: &Option<Arc<str>>,
+        begun: Instant,
         answer: Result<TopicState, KafkaError>,
         cluster_id: Option<String>,
     ) {
@@ -227,12 +243,21 @@ impl Metadata {
                 .map_or(error.to_string(), |code| code.to_string())
         });
         self.turned(state, reached);
-        let known = topic.as_ref().and_then(|topic| state.topics.get_mut(topic));
+        if let (Some(topic), Ok(TopicState::Known(_))) = (topic, &answer) {
+            state.asked.insert(topic.clone(), begun);
+        }
+        // What was doubted while it was being asked for is asked for again.
+        let known = topic
+            .as_ref()
+            .and_then(|topic| state.topics.get_mut(topic))
+            .map(|(known, due)| (known, (*due <= begun).then_some(due)));
         match answer {
             Ok(answer) => {
                 if let Some((known, due)) = known {
                     let well = matches!(&answer, TopicState::Known(leaders) if leaders.iter().all(|leader| *leader));
-                    *due = now + if well { REGULAR } else { SOON };
+                    if let Some(due) = due {
+                        *due = now + if well { REGULAR } else { SOON };
+                    }
                     // What was known stays while nobody knows better: its partitions will come back.
                     if answer != TopicState::Unknown || *known == TopicState::Unknown {
                         *known = answer;
@@ -240,7 +265,7 @@ impl Metadata {
                 }
             }
             Err(_) => {
-                if let Some((_, due)) = known {
+                if let Some((_, Some(due))) = known {
                     *due = now + SOON;
                 }
             }

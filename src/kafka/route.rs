@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use super::settings::{Partitioner, RouteSettings};
+use super::partition::deal::Records;
+use super::partition::{By, Rule};
+use super::properties::RECORD_WIRE_OVERHEAD;
+use super::settings::RouteSettings;
 use crate::flow::{Batch, Count, Origin, Outcome, Run, Span};
 use crate::template::{Part, Parts, Template, TemplateError};
 
@@ -13,7 +16,8 @@ pub struct Outgoing {
     pub batch: Batch,
     /// Which of the producer's pipelines it came from.
     pub pipeline: usize,
-    keys: Option<Keys>,
+    keys: Option<Texts>,
+    places: Option<Texts>,
     pub progress: Progress,
 }
 
@@ -28,10 +32,12 @@ pub struct Progress {
     gone: u32,
 }
 
-/// The keys of a batch's records, one after another.
-struct Keys {
+/// A text of each record of a batch, one after another.
+struct Texts {
     bytes: Vec<u8>,
     spans: Vec<Span>,
+    /// It does not differ within a run.
+    are_alike: bool,
 }
 
 impl Outgoing {
@@ -39,20 +45,23 @@ impl Outgoing {
     pub fn key(&self, record: usize) -> Option<&[u8]> {
         match &self.keys {
             Some(keys) => Some(&keys.bytes[keys.spans[record].range()]),
-            None => Some(self.batch.text(*self.batch.extras.keys.get(record)?)),
+            None => self.batch.extras.key_of(record),
         }
     }
 
-    /// Whether any record has a key.
-    pub fn has_keys(&self) -> bool {
-        self.keys.is_some() || !self.batch.extras.keys.is_empty()
+    /// What decides a record's partition where its key does not.
+    pub fn place(&self, record: usize) -> Option<&[u8]> {
+        match &self.places {
+            Some(places) => Some(&places.bytes[places.spans[record].range()]),
+            None => self.batch.extras.place_of(record),
+        }
     }
 
-    /// Bytes that the keys need, for the budget.
-    pub fn key_bytes(&self) -> u64 {
-        self.keys.as_ref().map_or(0, |keys| {
-            (keys.bytes.capacity() + keys.spans.capacity() * size_of::<Span>()) as u64
-        })
+    /// Bytes that keys and places need, for the budget.
+    fn text_bytes(&self) -> u64 {
+        let texts = self.keys.iter().chain(&self.places);
+        let bytes = texts.map(|it| it.bytes.capacity() + it.spans.capacity() * size_of::<Span>());
+        bytes.sum::<usize>() as u64
     }
 
     /// What a record weighs on the wire without overhead: key, value and headers, in bytes.
@@ -60,7 +69,7 @@ impl Outgoing {
         let headers = self.batch.extras.headers_of(record);
         // Two lengths stand before a header's name and value.
         let headers: usize = headers
-            .map(|(name, value)| name.count_bytes() + value.len as usize + 6)
+            .map(|(name, value)| name.count_bytes() + value.len() + 6)
             .sum();
         self.batch.records[record].value.len as usize
             + self.key(record).map_or(0, <[u8]>::len)
@@ -80,6 +89,27 @@ impl Outgoing {
             outcome.unconfirmed += rest;
         }
         outcome
+    }
+}
+
+impl Records for Outgoing {
+    fn text(&self, by: By, record: u32) -> Option<&[u8]> {
+        match by {
+            By::Key => self.key(record as usize),
+            By::Place => self.place(record as usize),
+        }
+    }
+
+    fn are_alike(&self, by: By) -> bool {
+        let (made, read) = match by {
+            By::Key => (&self.keys, &self.batch.extras.keys),
+            By::Place => (&self.places, &self.batch.extras.places),
+        };
+        made.as_ref().map_or(read.is_empty(), |made| made.are_alike)
+    }
+
+    fn weight(&self, record: u32) -> usize {
+        Self::weight(self, record as usize) + RECORD_WIRE_OVERHEAD
     }
 }
 
@@ -119,7 +149,8 @@ impl Progress {
 pub struct Route {
     topic: Template,
     key: Option<Template>,
-    pub partitioner: Partitioner,
+    place: Option<Template>,
+    pub rule: Rule,
     id: String,
     host: String,
     /// The topic of each origin met so far: rendered once per file, not per record.
@@ -130,25 +161,20 @@ impl Route {
     /// # Errors
     /// When a template cannot be parsed; the plan has refused such ones.
     pub fn new(settings: &RouteSettings, id: &str, host: &str) -> Result<Self, TemplateError> {
+        let parse = |text: &String| Template::parse(text, Part::FILE);
         Ok(Self {
             topic: Template::parse(&settings.topic, Part::ALL)?,
-            key: settings
-                .key
-                .as_deref()
-                .map(|key| Template::parse(key, Part::FILE))
-                .transpose()?,
-            partitioner: settings.partitioner,
+            key: settings.key.as_ref().map(parse).transpose()?,
+            place: settings.place.as_ref().map(parse).transpose()?,
+            rule: Rule::of(settings.partitioner),
             id: id.to_owned(),
             host: host.to_owned(),
             topics: HashMap::new(),
         })
     }
 
-    /// The topic of a run's records.
+    /// The topic of a run's records, where the input did not make it.
     pub fn topic(&mut self, run: &Run) -> Arc<str> {
-        if let Some(topic) = &run.topic {
-            return topic.clone();
-        }
         if let Some(topic) = self.topics.get(&run.origin) {
             return topic.clone();
         }
@@ -163,9 +189,10 @@ impl Route {
         topic
     }
 
-    /// The batch with its keys.
+    /// The batch with its keys, and what else decides partitions.
     pub fn dress(&self, batch: Batch, pipeline: usize) -> Outgoing {
-        let keys = self.key.as_ref().map(|key| self.keys(key, &batch));
+        let texts = |template: &Template| self.texts(template, &batch);
+        let (keys, places) = (self.key.as_ref().map(texts), self.place.as_ref().map(texts));
         let left = batch.records.len() as u32;
         let progress = Progress {
             left,
@@ -175,41 +202,44 @@ impl Route {
             batch,
             pipeline,
             keys,
+            places,
             progress,
         };
-        let bytes = outgoing.key_bytes();
+        let bytes = outgoing.text_bytes();
         if bytes > 0 {
             outgoing.batch.charge.grow(bytes);
         }
         outgoing
     }
 
-    fn keys(&self, key: &Template, batch: &Batch) -> Keys {
-        let per_record = key.uses(Part::Line) || key.uses(Part::FileOffset);
-        let mut keys = Keys {
+    fn texts(&self, template: &Template, batch: &Batch) -> Texts {
+        let are_alike = template.is_constant_per_file();
+        let mut texts = Texts {
             bytes: Vec::new(),
             spans: Vec::with_capacity(batch.records.len()),
+            are_alike,
         };
         for run in &batch.runs {
             let mut same = None;
             for record in run.records.start as usize..run.records.end as usize {
                 let span = match same {
-                    Some(span) if !per_record => span,
+                    Some(span) if are_alike => span,
                     _ => {
-                        let start = keys.bytes.len();
+                        let start = texts.bytes.len();
                         let at = run.base + u64::from(batch.records[record].at);
-                        key.render(&self.parts(run, at, batch.value(record)), &mut keys.bytes);
+                        let parts = self.parts(run, at, batch.value(record));
+                        template.render(&parts, &mut texts.bytes);
                         Span {
                             start: start as u32,
-                            len: (keys.bytes.len() - start) as u32,
+                            len: (texts.bytes.len() - start) as u32,
                         }
                     }
                 };
                 same = Some(span);
-                keys.spans.push(span);
+                texts.spans.push(span);
             }
         }
-        keys
+        texts
     }
 
     fn parts<'a>(&'a self, run: &'a Run, offset: u64, line: &'a [u8]) -> Parts<'a> {

@@ -133,22 +133,59 @@ pub enum Partitioner {
     Consistent,
     Fnv1aRandom,
     Fnv1a,
+    SaramaReference,
     Random,
+    RoundRobin,
     Sticky,
+    /// The number that [`RouteSettings::place`] makes.
+    Manual,
+    /// The hash of the text that [`RouteSettings::place`] makes.
+    Hash(Hash),
+}
+
+/// What a text is hashed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hash {
+    Crc32,
+    Murmur2,
+    Fnv1a,
 }
 
 impl Partitioner {
+    /// Those that have a name, which is all but `{ hash, of }`.
+    pub const NAMED: [(&'static str, Self); 11] = [
+        ("murmur2_random", Self::Murmur2Random),
+        ("murmur2", Self::Murmur2),
+        ("consistent_random", Self::ConsistentRandom),
+        ("consistent", Self::Consistent),
+        ("fnv1a_random", Self::Fnv1aRandom),
+        ("fnv1a", Self::Fnv1a),
+        ("sarama_reference", Self::SaramaReference),
+        ("random", Self::Random),
+        ("round_robin", Self::RoundRobin),
+        ("sticky", Self::Sticky),
+        ("manual", Self::Manual),
+    ];
+
+    /// By the name that users know it by.
+    pub fn named(name: &str) -> Option<Self> {
+        let found = Self::NAMED.iter().find(|(known, _)| *known == name);
+        found.map(|(_, partitioner)| *partitioner)
+    }
+
+    /// Whether a text of the record's own decides, which is not its key.
+    pub fn asks_for_place(self) -> bool {
+        matches!(self, Self::Manual | Self::Hash(_))
+    }
+}
+
+impl Hash {
     /// By the name that users know it by.
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {
-            "murmur2_random" => Self::Murmur2Random,
+            "crc32" => Self::Crc32,
             "murmur2" => Self::Murmur2,
-            "consistent_random" => Self::ConsistentRandom,
-            "consistent" => Self::Consistent,
-            "fnv1a_random" => Self::Fnv1aRandom,
             "fnv1a" => Self::Fnv1a,
-            "random" => Self::Random,
-            "sticky" => Self::Sticky,
             _ => return None,
         })
     }
@@ -162,6 +199,8 @@ pub struct RouteSettings {
     /// Template; absent: a null key.
     pub key: Option<String>,
     pub partitioner: Partitioner,
+    /// Template of what decides the partition where the key does not; absent also where the input makes it.
+    pub place: Option<String>,
     pub on_refused: OnRefused,
 }
 

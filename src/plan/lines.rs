@@ -13,7 +13,7 @@ pub(super) fn settings(lines: &Lines) -> LineSettings {
     };
     LineSettings {
         max_line: lines.max_line.value,
-        // `raw`, the only format, is about bytes.
+        // Which format it is for is not told here.
         whole_characters: false,
         line_end: match lines.line_end.value.as_str() {
             "lf" => LineEndText::Lf,

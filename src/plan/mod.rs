@@ -2,6 +2,7 @@
 //!
 //! Invariant: pure. The host's name and the current folder are handed in; nothing is read, nothing is touched.
 
+mod dress;
 mod lines;
 mod names;
 mod notes;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use crate::config::LogFormat;
 use crate::config::{self, Config};
+use crate::input::dress::settings::DressSettings;
 use crate::input::file::settings::FileSettings;
 use crate::input::frame::settings::LineSettings;
 use crate::input::syslog::settings::SyslogSettings;
@@ -77,6 +79,8 @@ pub struct LogSettings {
 pub struct InputPlan {
     pub name: String,
     pub from: SourceSettings,
+    /// What a file or standard input makes of its lines. Absent: nothing.
+    pub dress: Option<DressSettings>,
     /// `{id}`, `{host}` and `{input}` are put in.
     pub route: RouteSettings,
     /// Index into [`Plan::producers`].
@@ -180,6 +184,11 @@ fn share(memory: u64, pipelines: usize) -> u64 {
 
 fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, ProducerSettings)> {
     let to = input.to.as_ref()?;
+    let lines = |lines: &config::Lines| LineSettings {
+        // `raw` is about bytes, anything else about text.
+        whole_characters: to.format != config::RecordFormat::Raw,
+        ..lines::settings(lines)
+    };
     let from = match input.from.as_ref()? {
         config::From::File(file) => SourceSettings::File(FileSettings {
             paths: file
@@ -197,23 +206,30 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
             ignore_older: file.ignore_older,
             max_open_files: file.max_open_files,
             hold_deleted: file.hold_deleted,
-            lines: lines::settings(&file.lines),
+            lines: lines(&file.lines),
         }),
-        config::From::Stdin { lines, .. } => SourceSettings::Stdin(StdinSettings {
-            lines: lines::settings(lines),
-        }),
+        config::From::Stdin { lines: of, .. } => {
+            SourceSettings::Stdin(StdinSettings { lines: lines(of) })
+        }
         config::From::Syslog(syslog) => {
             SourceSettings::Syslog(syslog::settings(names, input, syslog, to)?)
         }
     };
-    let renders = matches!(from, SourceSettings::Syslog(_));
+    let is_syslog = matches!(from, SourceSettings::Syslog(_));
+    let dress = match is_syslog || dress::is_plain(names, input, to) {
+        true => None,
+        false => Some(dress::settings(names, input, to)?),
+    };
     let route = RouteSettings {
         topic: names.topic(input).ok()??.source(),
-        // Of syslog the input makes it.
+        // Else the input makes it.
         key: (names.key(input).ok()?)
-            .filter(|_| !renders)
+            .filter(|_| !is_syslog && dress.is_none())
             .map(|key| key.source()),
-        partitioner: to.partitioner,
+        partitioner: to.partitioner.as_ref()?.value,
+        place: (names.place(input).ok()?)
+            .filter(|_| !is_syslog && dress.is_none())
+            .map(|place| place.source()),
         on_refused: to.on_refused,
     };
     let max_record = to.max_record.value;
@@ -240,6 +256,7 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
     let plan = InputPlan {
         name: input.name.value.clone(),
         from,
+        dress,
         route,
         producer: 0,
     };

@@ -76,7 +76,7 @@ impl<'a> Names<'a> {
         self.record_template(
             input,
             text,
-            [Part::FILE_TOPIC, Part::STREAM_TOPIC, Part::SYSLOG_TOPIC],
+            [Part::FILE_TOPIC, Part::STREAM, Part::SYSLOG_TOPIC],
         )
     }
 
@@ -86,8 +86,18 @@ impl<'a> Names<'a> {
         self.record_template(input, text, [Part::FILE, Part::STREAM, Part::SYSLOG])
     }
 
-    /// A header's template, constants put in.
-    pub fn header(&self, input: &Input, text: &Spanned<String>) -> Result<Template, TemplateError> {
+    /// The template of what decides the partition where the key does not, constants put in. Absent where the key does, or nothing.
+    pub fn place(&self, input: &Input) -> Result<Option<Template>, TemplateError> {
+        let text = input.to.as_ref().and_then(|to| to.place());
+        self.record_template(input, text, [Part::FILE, Part::STREAM, Part::SYSLOG])
+    }
+
+    /// The template of a header or a value, constants put in.
+    pub fn template(
+        &self,
+        input: &Input,
+        text: &Spanned<String>,
+    ) -> Result<Template, TemplateError> {
         let allowed = [Part::FILE, Part::STREAM, Part::SYSLOG];
         let template = self.record_template(input, Some(text), allowed)?;
         template.map_or_else(|| Template::parse("", &[]), Ok)

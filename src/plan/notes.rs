@@ -1,5 +1,7 @@
 //! What works, and weakens a promise. `check` prints it, the daemon logs it.
 
+mod partitions;
+
 use std::net::IpAddr;
 
 use super::names::broker;
@@ -11,6 +13,7 @@ use crate::yaml::Problem;
 pub fn notes(config: &Config) -> Vec<Problem> {
     let mut notes = Vec::new();
     for to in config.inputs.iter().filter_map(|input| input.to.as_ref()) {
+        notes.extend(partitions::notes(to));
         let weakens = match to.acks.value {
             Acks::All => continue,
             Acks::Leader => {

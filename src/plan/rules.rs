@@ -6,8 +6,10 @@
 
 mod amounts;
 mod delivery;
+mod dress;
 mod files;
 mod lines;
+mod partitions;
 mod syslog;
 mod texts;
 
@@ -20,6 +22,10 @@ use amounts::{
     batches_fit, levels_fit_their_codec, lines_fit_into_records, lines_fit_into_their_share,
 };
 use delivery::exactly_once_has_what_it_needs;
+use dress::{
+    fields_are_of_json, fields_of_lines_are_few, headers_and_values_are_templates,
+    times_come_from_events,
+};
 use files::{
     data_dir_is_left_alone, globs_are_globs, inputs_do_not_read_what_outputs_write,
     outputs_do_not_share_files, paths_are_templates,
@@ -27,10 +33,8 @@ use files::{
 use lines::{
     encodings_are_known, expressions_are_regular, groups_have_one_rule, line_ends_can_be_found,
 };
-use syslog::{
-    headers_are_templates, listeners_are_addresses, listeners_do_not_meet, only_syslog_is_dressed,
-    tls_has_its_certificate,
-};
+use partitions::{manual_goes_with_a_partition, partitions_can_be_numbers, places_are_templates};
+use syslog::{listeners_are_addresses, listeners_do_not_meet, tls_has_its_certificate};
 use texts::{
     consumer_options_are_templates, groups_are_names, keys_are_templates,
     outputs_leave_positions_alone, the_id_is_a_name, topics_of_inputs_are_names,
@@ -72,8 +76,13 @@ pub(super) const RULES: &[Rule] = &[
     listeners_are_addresses,
     listeners_do_not_meet,
     tls_has_its_certificate,
-    headers_are_templates,
-    only_syslog_is_dressed,
+    places_are_templates,
+    manual_goes_with_a_partition,
+    partitions_can_be_numbers,
+    headers_and_values_are_templates,
+    fields_of_lines_are_few,
+    times_come_from_events,
+    fields_are_of_json,
 ];
 
 fn there_is_something_to_do(names: &Names<'_>, problems: &mut Vec<Problem>) {

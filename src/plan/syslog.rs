@@ -1,12 +1,9 @@
 //! What a syslog input is asked for, as it obeys it.
 
-use super::lines;
 use super::names::Names;
+use super::{dress, lines};
 use crate::config::{Input, Route, SyslogInput};
-use crate::input::syslog::settings::{
-    DressSettings, Listen, OnIllegalTopic, ServerTls, SyslogSettings,
-};
-use crate::kafka::settings::OnRefused;
+use crate::input::syslog::settings::{Listen, ServerTls, SyslogSettings};
 
 /// Of settings that rules have passed.
 pub(super) fn settings(
@@ -16,14 +13,6 @@ pub(super) fn settings(
     to: &Route,
 ) -> Option<SyslogSettings> {
     let lines = lines::settings(&from.lines);
-    let mut headers = Vec::new();
-    for header in &to.headers {
-        let value = names.header(input, &header.value).ok()?;
-        headers.push((header.name.value.clone(), value.source()));
-    }
-    let pairs = |property: &crate::config::Property| {
-        (property.name.value.clone(), property.value.value.clone())
-    };
     Some(SyslogSettings {
         listen: from
             .listen
@@ -47,18 +36,6 @@ pub(super) fn settings(
         idle_timeout: from.idle_timeout,
         receive_buffer: from.receive_buffer,
         mode: from.mode,
-        dress: DressSettings {
-            topic: names.topic(input).ok()??.source(),
-            key: names.key(input).ok()?.map(|key| key.source()),
-            headers,
-            json: to.json.value,
-            fields: to.fields.iter().map(pairs).collect(),
-            timestamp: to.event_time.value.then_some(to.range),
-            on_illegal_topic: match to.on_refused {
-                OnRefused::DeadLetter => OnIllegalTopic::DeadLetter,
-                OnRefused::Stop => OnIllegalTopic::Stop,
-                OnRefused::Drop => OnIllegalTopic::Drop,
-            },
-        },
+        dress: dress::settings(names, input, to)?,
     })
 }

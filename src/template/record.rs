@@ -1,5 +1,7 @@
 //! Templates of inputs: a topic or a key made of where a line was read, and of the line.
 //!
+//! Data can be absent (a field that the line lacks): [`Template::render`] says so, and the caller knows what that means for what it makes.
+//!
 //! Invariant: [`Template::render`] cannot fail; a template that could is refused by [`Template::parse`].
 
 use std::io::Write;
@@ -42,6 +44,8 @@ pub enum Part {
     SyslogPeer,
     /// `{syslog.sd.ID.PARAM}`: a value of the structured data. The last dot ends the id.
     SyslogSd,
+    /// `{json.FIELD}`: a field of the line, where that is a JSON object. A dot leads into an object, or is part of a name.
+    Json,
 }
 
 impl Part {
@@ -55,6 +59,7 @@ impl Part {
         Self::FileDir,
         Self::FileOffset,
         Self::Line,
+        Self::Json,
     ];
     /// Every one there is.
     pub const ALL: &[Self] = &[
@@ -74,13 +79,19 @@ impl Part {
         Self::SyslogMsgId,
         Self::SyslogPeer,
         Self::SyslogSd,
+        Self::Json,
     ];
     /// What an input without files can use.
-    pub const STREAM: &[Self] = &[Self::Id, Self::Host, Self::Input, Self::Line];
-    /// What can stand in the topic of an input of files: constant per file, and without `/`.
-    pub const FILE_TOPIC: &[Self] = &[Self::Id, Self::Host, Self::Input, Self::FileName];
-    /// What can stand in the topic of an input without files.
-    pub const STREAM_TOPIC: &[Self] = &[Self::Id, Self::Host, Self::Input];
+    pub const STREAM: &[Self] = &[Self::Id, Self::Host, Self::Input, Self::Line, Self::Json];
+    /// What can stand in the topic of an input of files: neither paths, which a topic cannot be, nor what no two lines have in common.
+    pub const FILE_TOPIC: &[Self] = &[
+        Self::Id,
+        Self::Host,
+        Self::Input,
+        Self::FileName,
+        Self::Line,
+        Self::Json,
+    ];
     /// What an input of syslog messages can use.
     pub const SYSLOG: &[Self] = &[
         Self::Id,
@@ -131,19 +142,19 @@ impl Part {
             Self::SyslogMsgId => "syslog.msg_id",
             Self::SyslogPeer => "syslog.peer",
             Self::SyslogSd => "syslog.sd.ID.PARAM",
+            Self::Json => "json.FIELD",
         }
     }
 }
 
-/// Placeholders of the product that this version lacks, by the beginning of their name.
-const LATER: [&str; 1] = ["json."];
-
-/// What a record is told to have beside its line.
+/// What a record is told to have beside its line. All of them answer `false`, and append nothing, where that is absent.
 pub trait Facts: std::fmt::Debug {
     /// Appends the value of a part of this record.
-    fn push(&self, part: Part, out: &mut Vec<u8>);
+    fn push(&self, part: Part, out: &mut Vec<u8>) -> bool;
     /// Appends the value of a parameter of its structured data.
-    fn push_param(&self, id: &str, param: &str, out: &mut Vec<u8>);
+    fn push_param(&self, id: &str, param: &str, out: &mut Vec<u8>) -> bool;
+    /// Appends a field of its line, as what follows `json.` calls it.
+    fn push_json(&self, field: &str, out: &mut Vec<u8>) -> bool;
 }
 
 /// What a record brings to its templates.
@@ -174,6 +185,8 @@ enum Token {
     Part(Part),
     /// `{syslog.sd.ID.PARAM}`
     Param(String, String),
+    /// `{json.FIELD}`
+    Json(String),
 }
 
 impl Template {
@@ -218,7 +231,27 @@ impl Template {
 
     /// Whether all lines of a file render alike.
     pub fn is_constant_per_file(&self) -> bool {
-        !self.uses(Part::FileOffset) && !self.uses(Part::Line)
+        self.tokens.iter().all(|token| match token {
+            Token::Literal(_) => true,
+            Token::Part(part) => matches!(
+                part,
+                Part::Id
+                    | Part::Host
+                    | Part::Input
+                    | Part::FilePath
+                    | Part::FileName
+                    | Part::FileDir
+            ),
+            Token::Param(..) | Token::Json(_) => false,
+        })
+    }
+
+    /// The fields of the line that it needs, as what follows `json.` calls them.
+    pub fn json_fields(&self) -> impl Iterator<Item = &str> {
+        self.tokens.iter().filter_map(|token| match token {
+            Token::Json(field) => Some(field.as_str()),
+            _ => None,
+        })
     }
 
     /// Whether `part` stands in it.
@@ -227,6 +260,7 @@ impl Template {
             Token::Literal(_) => false,
             Token::Part(used) => *used == part,
             Token::Param(..) => part == Part::SyslogSd,
+            Token::Json(_) => part == Part::Json,
         })
     }
 
@@ -234,7 +268,7 @@ impl Template {
     pub fn literals(&self) -> impl Iterator<Item = &str> {
         self.tokens.iter().filter_map(|token| match token {
             Token::Literal(text) => Some(text.as_str()),
-            Token::Part(_) | Token::Param(..) => None,
+            Token::Part(_) | Token::Param(..) | Token::Json(_) => None,
         })
     }
 
@@ -247,7 +281,7 @@ impl Template {
                 Token::Part(Part::Id) => constants.id,
                 Token::Part(Part::Host) => constants.host,
                 Token::Part(Part::Input) => constants.input,
-                Token::Part(_) | Token::Param(..) => None,
+                Token::Part(_) | Token::Param(..) | Token::Json(_) => None,
             };
             match value {
                 Some(text) => filled.push_literal(text),
@@ -271,13 +305,17 @@ impl Template {
                 Token::Param(id, param) => {
                     text.push_str(&format!("{{{SD}{id}.{param}}}"));
                 }
+                Token::Json(field) => {
+                    text.push_str(&format!("{{{JSON}{field}}}"));
+                }
             }
         }
         text
     }
 
-    /// Appends the text for one record to `out`.
-    pub fn render(&self, parts: &Parts<'_>, out: &mut Vec<u8>) {
+    /// Appends the text for one record to `out`. `false`: something that it needs is absent, and left out.
+    pub fn render(&self, parts: &Parts<'_>, out: &mut Vec<u8>) -> bool {
+        let mut is_whole = true;
         for token in &self.tokens {
             match token {
                 Token::Literal(text) => out.extend_from_slice(text.as_bytes()),
@@ -290,21 +328,26 @@ impl Template {
                 // Writing into a Vec cannot fail.
                 Token::Part(Part::FileOffset) => drop(write!(out, "{}", parts.offset)),
                 Token::Part(Part::Line) => out.extend_from_slice(parts.line),
-                Token::Part(part) => match parts.facts {
-                    Some(facts) => facts.push(*part, out),
-                    None => out.push(b'-'),
-                },
-                Token::Param(id, param) => match parts.facts {
-                    Some(facts) => facts.push_param(id, param, out),
-                    None => out.push(b'-'),
-                },
+                Token::Part(part) => {
+                    is_whole &= parts.facts.is_some_and(|facts| facts.push(*part, out));
+                }
+                Token::Param(id, param) => {
+                    let facts = parts.facts;
+                    is_whole &= facts.is_some_and(|facts| facts.push_param(id, param, out));
+                }
+                Token::Json(field) => {
+                    is_whole &= parts.facts.is_some_and(|facts| facts.push_json(field, out));
+                }
             }
         }
+        is_whole
     }
 }
 
 /// What the name of a parameter of structured data begins with.
 const SD: &str = "syslog.sd.";
+/// What the name of a field of the line begins with.
+const JSON: &str = "json.";
 
 fn find(name: &str, at: usize, allowed: &[Part]) -> Result<Token, TemplateError> {
     if let Some((id, param)) = name.strip_prefix(SD).and_then(|it| it.rsplit_once('.')) {
@@ -318,6 +361,17 @@ fn find(name: &str, at: usize, allowed: &[Part]) -> Result<Token, TemplateError>
         if allowed.contains(&Part::SyslogSd) {
             return Ok(Token::Param(id.to_owned(), param.to_owned()));
         }
+    } else if let Some(field) = name.strip_prefix(JSON)
+        && allowed.contains(&Part::Json)
+    {
+        if field.is_empty() {
+            return Err(error(
+                at,
+                format!("`{{{name}}}` does not name a field"),
+                "write `{json.FIELD}`, like `{json.user}` or `{json.http.status}`",
+            ));
+        }
+        return Ok(Token::Json(field.to_owned()));
     } else if let Some(part) = allowed.iter().find(|part| part.name() == name) {
         return Ok(Token::Part(*part));
     }
@@ -326,10 +380,15 @@ fn find(name: &str, at: usize, allowed: &[Part]) -> Result<Token, TemplateError>
         .map(|part| format!("{{{}}}", part.name()))
         .collect();
     let here = format!("here may stand {}", names.join(" "));
-    if LATER.iter().any(|prefix| name.starts_with(prefix)) {
-        return Err(error(at, format!("`{{{name}}}` is not built yet"), here));
+    if name.starts_with(JSON) && allowed.contains(&Part::SyslogPeer) {
+        return Err(error(
+            at,
+            format!("`{{{name}}}` is not built yet for syslog"),
+            here,
+        ));
     }
-    if name.starts_with(SD) || Part::ALL.iter().any(|part| part.name() == name) {
+    let is_known = name.starts_with(SD) || name.starts_with(JSON);
+    if is_known || Part::ALL.iter().any(|part| part.name() == name) {
         return Err(error(at, format!("`{{{name}}}` has no meaning here"), here));
     }
     Err(error(at, format!("unknown placeholder `{{{name}}}`"), here))
@@ -386,6 +445,7 @@ mod tests {
         assert!(parse("a-{file.name}").is_constant_per_file());
         assert!(!parse("{file.offset}").is_constant_per_file());
         assert!(!parse("{line}").is_constant_per_file());
+        assert!(!parse("a{json.user}").is_constant_per_file());
     }
 
     #[test]
@@ -398,8 +458,55 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_says_so() {
-        let error = Template::parse("{json.user}", Part::FILE).unwrap_err();
-        assert_eq!(error.message, "`{json.user}` is not built yet");
+        let error = Template::parse("{json.user}", Part::SYSLOG).unwrap_err();
+        assert_eq!(error.message, "`{json.user}` is not built yet for syslog");
+        let error = Template::parse("{json.user}", Part::CONSTANT).unwrap_err();
+        assert_eq!(error.message, "`{json.user}` has no meaning here");
+    }
+
+    /// A line with one field.
+    #[derive(Debug)]
+    struct OneField(&'static str, &'static str);
+
+    impl Facts for OneField {
+        fn push(&self, _: Part, _: &mut Vec<u8>) -> bool {
+            false
+        }
+
+        fn push_param(&self, _: &str, _: &str, _: &mut Vec<u8>) -> bool {
+            false
+        }
+
+        fn push_json(&self, field: &str, out: &mut Vec<u8>) -> bool {
+            let is_there = field == self.0;
+            if is_there {
+                out.extend_from_slice(self.1.as_bytes());
+            }
+            is_there
+        }
+    }
+
+    #[test]
+    fn what_is_absent_is_told_and_what_is_empty_is_not_absent() {
+        let rendered = |text: &str, facts: &dyn Facts| {
+            let (template, mut out) = (Template::parse(text, Part::FILE).unwrap(), Vec::new());
+            assert_eq!(template.source(), text);
+            assert_eq!(template.uses(Part::Json), text.contains("json."));
+            let parts = Parts {
+                facts: Some(facts),
+                ..Parts::default()
+            };
+            let is_whole = template.render(&parts, &mut out);
+            (is_whole, String::from_utf8(out).unwrap())
+        };
+        let one = OneField("a.b", "x");
+        assert_eq!(rendered("{json.a.b}-y", &one), (true, "x-y".into()));
+        assert_eq!(rendered("{json.c}-y", &one), (false, "-y".into()));
+        assert_eq!(rendered("{json.e}", &OneField("e", "")), (true, "".into()));
+        let template = Template::parse("{json.a.b}{line}{json.c}", Part::STREAM).unwrap();
+        assert_eq!(template.json_fields().collect::<Vec<_>>(), ["a.b", "c"]);
+        let error = Template::parse("{json.}", Part::FILE).unwrap_err();
+        assert_eq!(error.message, "`{json.}` does not name a field");
     }
 
     #[test]

@@ -22,7 +22,44 @@ const ROWS: &[(&str, &[&str])] = &[
     ),
     (
         "a record is too large",
-        &["a_record_that_kafka_refuses_is_set_aside_and_holds_up_no_other"],
+        &[
+            "a_record_that_kafka_refuses_is_set_aside_and_holds_up_no_other",
+            "a_refused_record_is_set_aside_and_what_was_queued_behind_it_arrives_in_order",
+            "a_record_that_the_broker_names_is_set_aside_and_its_neighbours_of_the_same_batch_arrive",
+        ],
+    ),
+    (
+        "a record names a partition",
+        &[
+            "every_partitioner_of_the_daemon_puts_a_record_where_it_belongs",
+            "a_record_that_names_no_partition_is_set_aside_once_in_transactions_too",
+        ],
+    ),
+    (
+        "partitions are added to the topic",
+        &["partitions_that_are_added_to_a_running_topic_are_used_and_nothing_is_lost"],
+    ),
+    (
+        "a field that a template names is missing",
+        &["lines_go_where_their_fields_say_with_everything_that_is_made_of_them"],
+    ),
+    (
+        "a line makes a topic that cannot be one",
+        &[
+            "lines_go_where_their_fields_say_with_everything_that_is_made_of_them",
+            "standard_input_is_routed_by_its_lines_too",
+        ],
+    ),
+    (
+        "a record is larger than `max_record`",
+        &["exactly_once_holds_for_lines_of_many_topics_and_for_records_that_are_refused"],
+    ),
+    (
+        "the dead letters are full",
+        &[
+            "full_dead_letters_pause_that_input_alone_until_there_is_room",
+            "full_dead_letters_pause_an_input_that_is_delivered_exactly_once",
+        ],
     ),
     (
         "the file is renamed and a new one created",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::lines::{KeyRule, Style};
+use super::lines::{KeyRule, PlaceRule, Style};
 use crate::cli::console::{Bytes, client_id, delimiter};
 use crate::cli::duration;
 use crate::cli::kafka::Refusal;
@@ -37,12 +37,12 @@ pub(in crate::cli) struct ProduceArgs {
     /// A header of each record; may be repeated
     #[arg(short = 'H', long, value_name = "NAME=VALUE", value_parser = header)]
     pub header: Vec<Header>,
-    /// The partition of each record
-    #[arg(short, long, value_name = "N", conflicts_with = "partitioner")]
-    pub partition: Option<u32>,
-    /// How partitions are chosen: murmur2_random (as the Java client), murmur2, consistent_random (as librdkafka), consistent, fnv1a_random (as Sarama), fnv1a, random, sticky
-    #[arg(long, value_name = "NAME", default_value = "murmur2_random", value_parser = partitioner)]
-    pub partitioner: Chosen,
+    /// The partition of each record: a number, or a template as for the key that makes one
+    #[arg(short, long, value_name = "N")]
+    pub partition: Option<String>,
+    /// How partitions are chosen: murmur2_random (the default, as the Java client), murmur2, consistent_random (as librdkafka), consistent, fnv1a_random (as Sarama), fnv1a, sarama_reference, random, round_robin, sticky, or manual (as --partition says, or the `partition` of each line with --json)
+    #[arg(long, value_name = "NAME", value_parser = partitioner)]
+    pub partitioner: Option<Chosen>,
     /// Who confirms: all replicas that are in sync, 1 (the leader alone) or 0 (nobody)
     #[arg(long, value_name = "WHO", default_value = "all", value_parser = ["all", "-1", "1", "0"], allow_hyphen_values = true)]
     pub acks: String,
@@ -74,6 +74,14 @@ pub struct Header(String, String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chosen(Partitioner);
 
+/// Who says where records go.
+enum Place {
+    Fixed(u32),
+    /// Each names its partition.
+    OfRecord,
+    Chosen(Partitioner),
+}
+
 fn header(text: &str) -> Result<Header, String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok(Header(name.to_owned(), value.to_owned())),
@@ -83,8 +91,8 @@ fn header(text: &str) -> Result<Header, String> {
 
 fn partitioner(name: &str) -> Result<Chosen, String> {
     Partitioner::named(name).map(Chosen).ok_or_else(|| {
-        "there is murmur2_random, murmur2, consistent_random, consistent, fnv1a_random, fnv1a, random and sticky"
-            .to_owned()
+        let names: Vec<_> = Partitioner::NAMED.iter().map(|(name, _)| *name).collect();
+        format!("there is {}", names.join(", "))
     })
 }
 
@@ -98,36 +106,72 @@ impl ProduceArgs {
     pub(super) fn style(&self) -> Result<Style, Refusal> {
         let key = match (&self.key_delimiter, &self.key) {
             (Some(Bytes(delimiter)), _) => KeyRule::Before(delimiter.clone()),
-            (None, Some(text)) => {
-                let allowed: &[Part] = if self.files.is_empty() {
-                    &[Part::Host, Part::Line]
-                } else {
-                    &[
-                        Part::Host,
-                        Part::Line,
-                        Part::FilePath,
-                        Part::FileName,
-                        Part::FileDir,
-                        Part::FileOffset,
-                    ]
-                };
-                KeyRule::Made(Template::parse(text, allowed).map_err(|error| {
-                    let hint = error.hint.map_or(String::new(), |hint| format!(": {hint}"));
-                    Refusal::usage(format!("--key {text}: {}{hint}", error.message))
-                })?)
-            }
+            (None, Some(text)) => KeyRule::Made(self.template("--key", text)?),
             (None, None) => KeyRule::None,
+        };
+        let place = match (self.place()?, &self.partition) {
+            (Place::OfRecord, Some(text)) => PlaceRule::Made(self.template("--partition", text)?),
+            (Place::OfRecord, None) => PlaceRule::Told,
+            _ => PlaceRule::None,
         };
         let headers = self.header.iter();
         let headers =
             headers.map(|Header(name, value)| (name.clone().into(), value.clone().into()));
         Ok(Style {
             key,
+            place,
             empty_is_null: self.null,
             json: self.json,
             headers: headers.collect(),
             one_each: self.sync,
         })
+    }
+
+    fn template(&self, option: &str, text: &str) -> Result<Template, Refusal> {
+        let allowed: &[Part] = if self.files.is_empty() {
+            &[Part::Host, Part::Line]
+        } else {
+            &[
+                Part::Host,
+                Part::Line,
+                Part::FilePath,
+                Part::FileName,
+                Part::FileDir,
+                Part::FileOffset,
+            ]
+        };
+        Template::parse(text, allowed).map_err(|error| {
+            let hint = error.hint.map_or(String::new(), |hint| format!(": {hint}"));
+            Refusal::usage(format!("{option} {text}: {}{hint}", error.message))
+        })
+    }
+
+    /// Who says where records go.
+    fn place(&self) -> Result<Place, Refusal> {
+        let chosen = self.partitioner.map(|Chosen(partitioner)| partitioner);
+        let Some(text) = &self.partition else {
+            return match chosen {
+                Some(Partitioner::Manual) if self.json => Ok(Place::OfRecord),
+                Some(Partitioner::Manual) => Err(Refusal::usage(
+                    "--partitioner manual needs --partition, or --json, where each line names its partition",
+                )),
+                chosen => Ok(Place::Chosen(chosen.unwrap_or_default())),
+            };
+        };
+        if chosen.is_some_and(|chosen| chosen != Partitioner::Manual) {
+            return Err(Refusal::usage(
+                "--partition says where records go: leave --partitioner out, or choose `manual`",
+            ));
+        }
+        if text.contains(['{', '}']) {
+            return Ok(Place::OfRecord);
+        }
+        let number = text.parse().map_err(|_| {
+            Refusal::usage(format!(
+                "--partition {text}: a number from 0, or a template like {{line}}"
+            ))
+        })?;
+        Ok(Place::Fixed(number))
     }
 
     /// Where and how they are sent.
@@ -149,6 +193,11 @@ impl ProduceArgs {
             "0" => Acks::None,
             _ => Acks::All,
         };
+        let (partition, partitioner) = match self.place()? {
+            Place::Fixed(partition) => (Some(partition), Partitioner::Manual),
+            Place::OfRecord => (None, Partitioner::Manual),
+            Place::Chosen(partitioner) => (None, partitioner),
+        };
         Ok(SenderSettings {
             producer: ProducerSettings {
                 cluster,
@@ -160,8 +209,8 @@ impl ProduceArgs {
                 exactly_once: None,
             },
             topic: self.topic.clone(),
-            partition: self.partition,
-            partitioner: self.partitioner.0,
+            partition,
+            partitioner,
             patience: self.timeout,
             client_id: client_id(),
         })

@@ -11,6 +11,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
+use serde_json::Value;
 
 use crate::envelope::read_back::{Told, read_record};
 use crate::flow::Arenas;
@@ -28,6 +29,7 @@ const KEEP: usize = 64;
 /// How a line is read.
 pub struct Style {
     pub key: KeyRule,
+    pub place: PlaceRule,
     /// Empty keys and values are null.
     pub empty_is_null: bool,
     /// Lines are records in JSON.
@@ -44,6 +46,14 @@ pub enum KeyRule {
     /// It stands before this in the line; a line without it has a null key.
     Before(Vec<u8>),
     Made(Template),
+}
+
+/// What names a record's partition.
+pub enum PlaceRule {
+    None,
+    Made(Template),
+    /// The `partition` of a line in JSON.
+    Told,
 }
 
 /// A line that is no record.
@@ -240,7 +250,9 @@ impl Lines {
         let offset = self.at;
         self.at += (text.len() + end) as u64;
         let copied = self.style.json || self.style.one_each;
-        if copied || matches!(self.style.key, KeyRule::Made(_)) {
+        let is_made = matches!(self.style.key, KeyRule::Made(_))
+            || matches!(self.style.place, PlaceRule::Made(_));
+        if copied || is_made {
             self.make(text, offset);
             return;
         }
@@ -260,6 +272,7 @@ impl Lines {
         let made = Made {
             key: key.filter(|key| !null(key)),
             value: Some(value).filter(|value| !null(value)),
+            place: None,
             line: self.line,
         };
         self.open.push(made, None);
@@ -268,7 +281,14 @@ impl Lines {
     /// A record that is put together.
     fn make(&mut self, text: Range<usize>, offset: u64) {
         let line = &self.open.arena().filled()[text];
-        let mut rendered = Vec::new();
+        let parts = Parts {
+            host: &self.place.host,
+            path: &self.place.path,
+            offset,
+            line,
+            ..Parts::default()
+        };
+        let (mut rendered, mut place) = (Vec::new(), Vec::new());
         let told = if self.style.json {
             match read_record(line) {
                 Ok(told) => told,
@@ -282,13 +302,6 @@ impl Lines {
                     None => (None, line),
                 },
                 KeyRule::Made(template) => {
-                    let parts = Parts {
-                        host: &self.place.host,
-                        path: &self.place.path,
-                        offset,
-                        line,
-                        ..Parts::default()
-                    };
                     template.render(&parts, &mut rendered);
                     (Some(rendered.as_slice()), line)
                 }
@@ -299,7 +312,18 @@ impl Lines {
                 ..Told::default()
             }
         };
-        let wanted = size(&told);
+        match &self.style.place {
+            PlaceRule::None => {}
+            PlaceRule::Made(template) => {
+                template.render(&parts, &mut place);
+            }
+            PlaceRule::Told => match &told.partition {
+                Value::Null => {}
+                Value::String(text) => place.extend_from_slice(text.as_bytes()),
+                other => place.extend_from_slice(other.to_string().as_bytes()),
+            },
+        }
+        let wanted = size(&told) + place.len();
         if self.made.arena().room() < wanted || (self.style.one_each && !self.made.is_empty()) {
             let next = Parcel::new(self.arenas.take(wanted), self.style.headers.clone());
             let last = std::mem::replace(&mut self.made, next);
@@ -319,6 +343,7 @@ impl Lines {
         let made = Made {
             key: told.key.as_deref().filter(wanted).map(&mut put),
             value: told.value.as_deref().filter(wanted).map(&mut put),
+            place: (!matches!(self.style.place, PlaceRule::None)).then(|| put(&place)),
             line: self.line,
         };
         let headers = told.headers.iter();
@@ -369,6 +394,7 @@ mod tests {
     fn style() -> Style {
         Style {
             key: KeyRule::None,
+            place: PlaceRule::None,
             empty_is_null: false,
             json: false,
             headers: Arc::new([]),
@@ -452,6 +478,38 @@ mod tests {
         let (records, ..) = read(Style { key, ..style() }, b"ab\r\nc\n", 100);
         assert_eq!(records[0], (1, some("web b.log 0 ab"), some("ab")));
         assert_eq!(records[1], (2, some("web b.log 4 c"), some("c")));
+    }
+
+    #[test]
+    fn what_names_the_partition_is_made_or_told() {
+        let places = |style: Style, bytes: &[u8]| {
+            let mut lines = Lines::new(style);
+            lines.begin(Place::default());
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            writer.write_all(bytes).unwrap();
+            lines.read(reader.as_fd()).unwrap();
+            lines.end();
+            let place = |parcel: &Parcel, at| parcel.place(at).map(<[u8]>::to_vec);
+            let parcels = lines.take_ready();
+            let all = parcels
+                .iter()
+                .flat_map(|it| (0..it.len()).map(move |at| place(it, at)));
+            all.collect::<Vec<_>>()
+        };
+        let made = PlaceRule::Made(Template::parse("1{line}", Part::FILE).unwrap());
+        let with = |place, json| Style {
+            place,
+            json,
+            ..style()
+        };
+        assert_eq!(places(with(made, false), b"2\n\n"), [some("12"), some("1")]);
+        let text = b"{\"value\":null,\"partition\":3}\n{\"value\":\"\",\"partition\":\"4\"}\n{\"value\":\"\"}\n{\"value\":\"\",\"partition\":-1.5}\n";
+        let told = [some("3"), some("4"), some(""), some("-1.5")];
+        assert_eq!(places(with(PlaceRule::Told, true), text), told);
+        assert_eq!(
+            places(with(PlaceRule::None, true), text),
+            [None, None, None, None]
+        );
     }
 
     #[test]

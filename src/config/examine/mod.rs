@@ -147,6 +147,10 @@ impl Examiner<'_> {
             Shape::TextOrEmpty => {
                 self.scalar(node, path, "a text");
             }
+            Shape::TextOrTexts => match node.value {
+                Value::List(_) => self.texts(node, path, 1, "a text"),
+                _ => drop(self.scalar(node, path, "a text, or a list of texts")),
+            },
             Shape::Switch => self.switch(node, path),
             Shape::Count { least, most } => self.count(node, path, *least, *most),
             Shape::Duration { least, most, word } => {

@@ -213,6 +213,11 @@ impl Admin for Look {
                     .iter()
                     .map(|(name, why)| format!("input {name} stopped: {why}")),
             );
+            missing.extend(
+                view.paused
+                    .iter()
+                    .map(|(name, why)| format!("input {name} waits: {why}")),
+            );
         }
         for input in self
             .inputs

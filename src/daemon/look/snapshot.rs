@@ -1,5 +1,6 @@
 //! A moment of everything, in the words of the metrics.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{InputLook, Look, OutputLook, ProducerLook};
@@ -98,10 +99,11 @@ impl Look {
 
     fn input_state(&self, input: &InputLook) -> &'static str {
         let producer = self.producers.get(input.producer);
-        let halted = producer.is_some_and(|producer| {
-            let halted = producer.state.view().halted;
-            halted.iter().any(|(name, _)| **name == *input.name)
-        });
+        let view = producer.map(|producer| producer.state.view());
+        let view = view.unwrap_or_default();
+        let names_it =
+            |list: &[(Arc<str>, String)]| list.iter().any(|(name, _)| **name == *input.name);
+        let (halted, paused) = (names_it(&view.halted), names_it(&view.paused));
         let away = producer.is_some_and(|producer| producer.metadata.reached().0 == Some(false));
         // Its reader may be at the end while what it read is still on its way.
         let over = input.life.ended() && input.books.entries().in_flight.lines == 0;
@@ -109,7 +111,7 @@ impl Look {
             () if halted || input.life.failed() => "failed",
             () if over => "stopped",
             () if self.phase.draining() => "draining",
-            () if away || self.waits_to_begin(input) => "waiting",
+            () if away || paused || self.waits_to_begin(input) => "waiting",
             () => "running",
         }
     }

@@ -9,13 +9,14 @@ use super::marks::{FileMarks, Handoff};
 use super::producers::Making;
 use crate::checkpoint::Change;
 use crate::control::systemd::{self, Socket};
-use crate::daemon::aside::{set_aside_input, set_aside_long, set_aside_message};
+use crate::daemon::aside::{set_aside_input, set_aside_long, set_aside_message, set_aside_records};
 use crate::daemon::ending::StartError;
 use crate::daemon::look::{InputLook, Life};
 use crate::daemon::saver::{Collect, SharedStore};
 use crate::daemon::tasks::Part;
 use crate::flow::{Arenas, Batch, Bell, Books, Receiver, Ring, Share, Tracker, pipe};
-use crate::input::Position;
+use crate::input::dress::Here;
+use crate::input::dress::block::Blocks;
 use crate::input::file::facts::Facts;
 use crate::input::file::telling::Begin;
 use crate::input::file::{self, FileInput};
@@ -25,6 +26,7 @@ use crate::input::syslog::facts::SyslogFacts;
 use crate::input::syslog::listen::{Inherited, OpenError, Sockets};
 use crate::input::syslog::settings::{Listen, SyslogSettings};
 use crate::input::syslog::{self, SyslogInput};
+use crate::input::{Finish, Position};
 use crate::kafka::producer::Pipeline;
 use crate::kafka::route::Route;
 use crate::plan::{InputPlan, SourceSettings};
@@ -76,13 +78,13 @@ impl Wiring<'_> {
             ),
             life: Life::default(),
         };
-        let set_aside = set_aside_long(self.aside.clone(), plan.name.clone());
+        let finish = self.finish(plan)?;
         match &plan.from {
             SourceSettings::Stdin(settings) => {
                 let input = StdinInput {
                     name: plan.name.clone(),
                     lines: settings.lines.clone(),
-                    set_aside,
+                    finish,
                     ends,
                 };
                 self.tasks.start(Part::Input(at), &thread, move || {
@@ -161,7 +163,7 @@ impl Wiring<'_> {
                         next_key: begin.next_key,
                         once,
                         ends,
-                        set_aside,
+                        finish,
                         facts: reading,
                         timing,
                     };
@@ -174,6 +176,23 @@ impl Wiring<'_> {
                 Ok((look, making.keeps_positions().then_some(collect)))
             }
         }
+    }
+
+    /// What is done with the records of a file or of standard input before they count.
+    fn finish(&self, plan: &InputPlan) -> Result<Finish, String> {
+        let blocks = plan.dress.as_ref().map(|settings| {
+            let here = Here {
+                id: self.plan.id.clone(),
+                host: self.host.to_owned(),
+                input: plan.name.clone(),
+            };
+            let set_aside = set_aside_records(self.aside.clone(), plan.name.clone());
+            Blocks::new(settings, here, set_aside)
+        });
+        Ok(Finish {
+            set_aside: set_aside_long(self.aside.clone(), plan.name.clone()),
+            blocks: blocks.transpose()?,
+        })
     }
 
     /// What a syslog input listens on. Those of the service manager go to the one input that asks for them.

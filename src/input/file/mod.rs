@@ -53,7 +53,7 @@ use self::unpacking::may_be_packed;
 use self::watch::Watch;
 use super::frame::framer::{Framer, LinesError};
 use super::outlet::{Ended, Ends, Outlet};
-use super::{Report, SetAside};
+use super::{Finish, Report};
 use crate::checkpoint::{Entry, FileKey};
 use crate::flow::SourceId;
 
@@ -73,15 +73,17 @@ pub struct FileInput {
     /// Read what is there now, deliver it and end.
     pub once: bool,
     pub ends: Ends,
-    /// Where `max_line.policy: dead_letter` puts lines.
-    pub set_aside: SetAside,
+    pub finish: Finish,
     pub facts: Arc<Facts>,
     pub timing: Timing,
 }
 
-/// Settings that cannot be obeyed.
+/// Why an input ends before its time.
 #[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
+pub enum FileError {
+    /// A record is refused, with `on_refused: stop`.
+    #[error("{0}")]
+    Refused(String),
     #[error(transparent)]
     Pattern(#[from] PatternError),
     #[error(transparent)]
@@ -90,11 +92,14 @@ pub enum SettingsError {
 
 /// Follows files until the stop, or with `once` until everything that was there is handed on. Blocks its thread; ends also when nobody
 /// takes batches any more.
-pub fn run(input: FileInput) -> Result<Report, SettingsError> {
+pub fn run(input: FileInput) -> Result<Report, FileError> {
     let mut follower = Follower::new(input)?;
     // Stopped or closed: either way there is nothing left to do here.
     let _ = follower.follow();
-    Ok(follower.report())
+    match follower.refused.take() {
+        Some(why) => Err(FileError::Refused(why)),
+        None => Ok(follower.report()),
+    }
 }
 
 struct Follower {
@@ -103,9 +108,11 @@ struct Follower {
     once: bool,
     timing: Timing,
     framer: Framer,
-    set_aside: SetAside,
-    /// Why the beginning of a long line cannot be set aside.
+    finish: Finish,
+    /// Why something cannot be set aside.
     not_set_aside: Option<String>,
+    /// Why the input stops by itself.
+    refused: Option<String>,
     discover: Discover,
     watch: Watch,
     facts: Arc<Facts>,
@@ -168,7 +175,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(input: FileInput) -> Result<Self, SettingsError> {
+    fn new(input: FileInput) -> Result<Self, FileError> {
         let settings = input.settings;
         let mode = if input.once {
             Mode::Poll
@@ -188,8 +195,9 @@ impl Follower {
         Ok(Self {
             discover: Discover::new(&settings.paths, &settings.exclude)?,
             framer: Framer::new(&settings.lines)?,
-            set_aside: input.set_aside,
+            finish: input.finish,
             not_set_aside: None,
+            refused: None,
             watch: Watch::new(mode, outlet.bell()),
             settings,
             name: input.name.into(),

@@ -175,6 +175,15 @@ impl Follower {
         }
     }
 
+    /// The names that lead to a followed file.
+    pub(super) fn names_of(&self, slot: u64) -> Vec<(PathBuf, Name)> {
+        let names = self.names.iter();
+        names
+            .filter(|(_, known)| known.slot == slot && !known.is_copy)
+            .map(|(path, known)| (path.to_path_buf(), known.name))
+            .collect()
+    }
+
     /// A name of a file that holds the same as a followed one.
     pub(super) fn learn_copy(&mut self, path: Arc<Path>, name: Name, slot: u64) {
         let seen = self.sweeps;

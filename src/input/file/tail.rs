@@ -26,10 +26,11 @@ use crate::checkpoint::Print;
 use crate::flow::arena::ARENA_BYTES;
 use crate::flow::{Count, Origin, SourceId};
 use crate::input::Position;
+use crate::input::dress::block::Undone;
 use crate::input::frame::framer::Framer;
 use crate::input::frame::{Block, Half, Rest, Skipped, find_line_end};
 use crate::input::outlet::Filling;
-use crate::input::{LongLine, SetAside};
+use crate::input::{Finish, LongLine};
 
 /// A half line of at least this many bytes is searched for its end before it is read again.
 const LONG_HALF: usize = 4096;
@@ -118,8 +119,10 @@ pub enum Taken {
     Bytes(u64),
     /// No line ends in what is there.
     Half,
-    /// The beginning of a long line could not be set aside; nothing was read.
+    /// The beginning of a long line, or records that are refused, could not be set aside; nothing was read.
     NotSetAside(String),
+    /// A record is refused, and that stops the input; nothing was read.
+    Refused(String),
     /// There was nothing.
     Nothing,
     /// What stands before the position is not what was read.
@@ -526,7 +529,7 @@ impl Source {
         &mut self,
         framer: &mut Framer,
         filling: &mut Filling,
-        set_aside: &mut SetAside,
+        finish: &mut Finish,
     ) -> io::Result<Taken> {
         let mut before = [0; TAIL];
         let before = &mut before[..self.tail_len()];
@@ -552,7 +555,7 @@ impl Source {
             _ => {}
         }
         let rest = if is_last { Rest::Last } else { Rest::Waits };
-        self.take(framer, filling, set_aside, before, got, rest)
+        self.take(framer, filling, finish, before, got, rest)
     }
 
     /// Reads on into `filling`, as much as it has room for.
@@ -560,10 +563,10 @@ impl Source {
         &mut self,
         framer: &mut Framer,
         filling: &mut Filling,
-        set_aside: &mut SetAside,
+        finish: &mut Finish,
     ) -> io::Result<Taken> {
         if self.packed.is_some() {
-            return self.read_packed(framer, filling, set_aside);
+            return self.read_packed(framer, filling, finish);
         }
         let Some(file) = &self.file else {
             return Ok(Taken::Nothing);
@@ -620,7 +623,7 @@ impl Source {
             _ => Rest::Waits,
         };
         self.grown.2 |= rest >= Rest::Line && !is_before_hole;
-        self.take(framer, filling, set_aside, before, got, rest)
+        self.take(framer, filling, finish, before, got, rest)
     }
 
     /// Makes records of the `got` bytes that were read behind what `filling` holds; `before` stands before them in the source.
@@ -628,7 +631,7 @@ impl Source {
         &mut self,
         framer: &mut Framer,
         filling: &mut Filling,
-        set_aside: &mut SetAside,
+        finish: &mut Finish,
         before: &[u8],
         got: usize,
         rest: Rest,
@@ -658,10 +661,23 @@ impl Source {
                 offset: self.at + u64::from(aside.at),
                 value: framer.value(filling.arena.filled(), aside.value),
             };
-            if let Err(error) = set_aside(&long) {
+            if let Err(error) = (finish.set_aside)(&long) {
                 filling.records.truncate(first);
                 filling.arena.truncate(from);
                 return Ok(Taken::NotSetAside(error));
+            }
+        }
+        let mut skipped = framed.skipped;
+        if let Some(blocks) = &mut finish.blocks {
+            match blocks.dress(framer, filling, first, &self.origin, self.at) {
+                Ok(refused) => skipped += refused,
+                Err(undone) => {
+                    filling.arena.truncate(from);
+                    return Ok(match undone {
+                        Undone::NotSetAside(error) => Taken::NotSetAside(error),
+                        Undone::Stop(why) => Taken::Refused(why),
+                    });
+                }
             }
         }
         self.half = framed.half;
@@ -678,18 +694,22 @@ impl Source {
         self.tail = tail(before, consumed);
         let base = self.at;
         self.at += framed.consumed as u64;
-        framer.settle(
-            &mut filling.arena,
-            from,
-            &framed,
-            &mut filling.records[first..],
-        );
+        if filling.is_made {
+            filling.arena.truncate(from);
+        } else {
+            framer.settle(
+                &mut filling.arena,
+                from,
+                &framed,
+                &mut filling.records[first..],
+            );
+        }
         let records = first..filling.records.len();
         let end = self.position();
         if let Some(tail) = end.tail {
             self.marks.add(self.at, tail);
         }
-        filling.add_run(&self.origin, self.id, base, records, &framed.skipped, end);
+        filling.add_run(&self.origin, self.id, base, records, &skipped, end);
         Ok(Taken::Bytes(framed.consumed as u64))
     }
 }

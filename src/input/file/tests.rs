@@ -18,12 +18,16 @@ use crate::checkpoint::{Change, Entry, FileKey};
 use crate::flow::{
     Arenas, Batch, Bell, Books, Budget, Outcome, Received, Receiver, Stop, Tracker, pipe,
 };
+use crate::input::dress::Here;
+use crate::input::dress::block::{self, Blocks, Refused};
+use crate::input::dress::settings::DressSettings;
 use crate::input::frame::settings::LineSettings;
 use crate::input::outlet::Ends;
-use crate::input::{Position, Report, SetAside};
+use crate::input::{Finish, Position, Report, SetAside};
 
 mod copies;
 mod discovery;
+mod dress;
 mod holes;
 mod identity;
 mod limits;
@@ -48,6 +52,11 @@ struct Rig {
     /// What was set aside, with where it began; nothing can be while `is_full`.
     aside: Arc<Mutex<Vec<(u64, String)>>>,
     is_full: Arc<AtomicBool>,
+    /// What is made of lines, and what was refused then.
+    dress: Option<DressSettings>,
+    refused: Arc<Mutex<Vec<Refused>>>,
+    /// What arrived beside values.
+    beside: Vec<dress::Beside>,
 }
 
 struct Running {
@@ -102,8 +111,29 @@ impl Rig {
             running: None,
             arrived: Vec::new(),
             aside: Arc::default(),
+            refused: Arc::default(),
+            dress: None,
+            beside: Vec::new(),
             is_full: Arc::default(),
         }
+    }
+
+    fn blocks(&self) -> Option<Blocks> {
+        let (refused, is_full) = (self.refused.clone(), self.is_full.clone());
+        let set_aside: block::SetAside = Box::new(move |letters| {
+            if is_full.load(Ordering::SeqCst) {
+                return Err("full".into());
+            }
+            refused.lock().unwrap().extend_from_slice(letters);
+            Ok(())
+        });
+        let here = Here {
+            id: "ferry".into(),
+            host: "web-1".into(),
+            input: "in".into(),
+        };
+        let settings = self.dress.as_ref();
+        settings.map(|settings| Blocks::new(settings, here, set_aside).unwrap())
     }
 
     fn set_aside(&self) -> SetAside {
@@ -123,10 +153,14 @@ impl Rig {
     }
 
     fn append(&self, name: &str, text: &str) {
+        self.append_bytes(name, text.as_bytes());
+    }
+
+    fn append_bytes(&self, name: &str, bytes: &[u8]) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let file = OpenOptions::new().create(true).append(true).open(path);
-        file.unwrap().write_all(text.as_bytes()).unwrap();
+        file.unwrap().write_all(bytes).unwrap();
     }
 
     fn rename(&self, from: &str, to: &str) {
@@ -160,7 +194,10 @@ impl Rig {
                 bell: reader,
                 stop: stop.clone(),
             },
-            set_aside: self.set_aside(),
+            finish: Finish {
+                set_aside: self.set_aside(),
+                blocks: self.blocks(),
+            },
             facts: facts.clone(),
             timing: self.timing,
         };
@@ -194,6 +231,9 @@ impl Rig {
                             .as_deref()
                             .unwrap()
                             .to_path_buf();
+                        if self.dress.is_some() {
+                            self.beside.push(dress::Beside::of(&batch, at));
+                        }
                         self.arrived.push((path, value.into_owned()));
                     }
                     let count = batch.count();

@@ -95,22 +95,29 @@ impl Follower {
                 }
                 break true;
             };
-            match source.read(&mut self.framer, filling, &mut self.set_aside) {
+            match source.read(&mut self.framer, filling, &mut self.finish) {
                 Ok(Taken::Bytes(bytes)) => {
                     brought += bytes;
                     self.not_set_aside = None;
                     blocks += 1;
                 }
-                Ok(Taken::Half) => {}
+                // The size may be from before a cut: what is half would stay so, and only the next look tells.
+                Ok(Taken::Half) => blocks += 1,
                 Ok(Taken::NotSetAside(error)) => {
                     if self.not_set_aside.as_ref() != Some(&error) {
                         tracing::error!(
                             input = %self.name, file = %source.path.display(), error,
-                            "the beginning of a line longer than max_line cannot be set aside; the file waits, and it is tried again"
+                            "a record, or the beginning of a line longer than max_line, cannot be set aside; the file waits, and it is tried again"
                         );
                         self.not_set_aside = Some(error);
                     }
                     break true;
+                }
+                Ok(Taken::Refused(why)) => {
+                    self.refused = Some(why);
+                    // What was read before it still goes.
+                    self.outlet.flush()?;
+                    return Err(Ended::Stopped);
                 }
                 Ok(Taken::Nothing) => break false,
                 Ok(Taken::Rewritten) => return self.start_over(slot, known, look),

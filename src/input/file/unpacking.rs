@@ -181,7 +181,7 @@ impl Follower {
             source.path.parent() == path.parent()
                 && bases(&source.path).iter().any(|base| kin.contains(base))
         };
-        // Since the last walk it may have been renamed, and deleted.
+        // No walk may have come by since the name was given to another file.
         let is_elsewhere = |source: &Source| {
             let at_name = Look::at(&source.path);
             source.standing != Standing::Named
@@ -207,18 +207,14 @@ impl Follower {
         let (Some(packed), Some(file)) = (&source.packed, &source.file) else {
             return false;
         };
-        let (path, look) = (source.path.to_path_buf(), source.look);
         let Ok(head) = packed::head(file, packed.packing()) else {
             return false;
         };
-        let Some(original) = self.original_of(&path, head.as_deref()) else {
-            return false;
-        };
-        self.detach(slot);
-        if let Some(name) = self.name_of(&path, &look) {
-            self.wait_for(path, name, look, Some(original));
+        let original = self.original_of(&source.path, head.as_deref());
+        if let Some(original) = original {
+            self.yield_to(slot, original);
         }
-        true
+        original.is_some()
     }
 
     /// Looks into compressed files beside the patterns that may hold what was rotated while nobody looked. Once, at the start.
@@ -351,10 +347,12 @@ impl Follower {
             Of::Own => false,
         };
         if is_taken {
-            // It goes on in another file. When that is not what this one was made of, this is another generation, that holds the same.
-            if !self.gives_way(slot) {
-                self.refuted_claim(slot, Some(claim))?;
+            if let Some(original) = self.plain_source_of(claim.of) {
+                self.yield_to(slot, original);
+                return Ok(false);
             }
+            // It goes on in another compressed file: this one holds the same, and is another generation.
+            self.refuted_claim(slot, Some(claim))?;
             return Ok(true);
         }
         if let Some(past) = past.map(|at| &self.pasts[at])
@@ -428,6 +426,30 @@ impl Follower {
         }
         self.end_saved_generations()?;
         Ok(true)
+    }
+
+    /// The followed file that the generation goes on in, if that is not compressed.
+    fn plain_source_of(&self, of: Of) -> Option<u64> {
+        let id = match of {
+            Of::Past(ledger) => ledger,
+            Of::Saved(key) => SourceId(key.0),
+            Of::Own => return None,
+        };
+        let mut sources = self.sources.iter();
+        sources
+            .find(|(_, source)| source.id == id && source.packed.is_none())
+            .map(|(slot, _)| *slot)
+    }
+
+    /// What a compressed file holds is read from the file that it was made of, which was found after all: it waits for that one.
+    fn yield_to(&mut self, slot: u64, original: u64) {
+        let names: Vec<_> = self.names_of(slot);
+        let Some(source) = self.detach(slot) else {
+            return;
+        };
+        for (path, name) in names {
+            self.wait_for(path, name, source.look, Some(original));
+        }
     }
 
     /// The file does not hold the generation that its first claim is about.

@@ -1,21 +1,16 @@
-//! From a message to a record: its topic, value, key, headers and timestamp.
+//! From a message to a record: its value, its time, and what its templates can ask of it. Topic, key and headers are made as for any other
+//! input, by [`crate::input::dress`].
 //!
 //! Everything is rendered into buffers that are used again; a message costs no memory of its own.
-
-use std::collections::HashMap;
-use std::ffi::CString;
-use std::sync::Arc;
 
 use super::json::push_syslog;
 use super::parse::{Message, ParseError, Protocol};
 use super::settings::{DressSettings, TimestampRange};
 use crate::envelope::read::Envelope;
-use crate::template::{Facts, Part, Parts, Template};
-
-/// How many topics are remembered.
-const TOPICS: usize = 10_000;
-/// The longest name of a topic, in bytes.
-const LONGEST_TOPIC: usize = 249;
+use crate::flow::Extras;
+use crate::input::dress::settings::Format;
+use crate::input::dress::{self, Here, Looked, Subject};
+use crate::template::{Facts, Part, Template};
 
 /// A message that was taken apart, or not.
 #[derive(Debug, Clone, Copy)]
@@ -30,37 +25,24 @@ pub(super) struct Taken<'a> {
     pub read_time: i64,
 }
 
-/// What [`Dresser::dress`] came to.
-pub(super) enum Dressed {
-    /// Absent: the topic is the same for all records.
-    To(Option<Arc<str>>),
-    /// The topic cannot be one; [`Dresser::topic`] has it.
-    IllegalTopic,
-}
-
 /// The rules by which one input's messages become records, and the last record.
 pub(super) struct Dresser {
-    topic: Option<Template>,
-    key: Option<Template>,
-    headers: Vec<Template>,
-    pub header_names: Arc<[CString]>,
-    envelope: Option<Envelope>,
+    common: dress::Dresser,
+    form: Form,
     range: Option<TimestampRange>,
-    id: String,
-    host: String,
-    input: String,
-    topics: HashMap<Vec<u8>, Option<Arc<str>>>,
-    last: Option<Arc<str>>,
-    topic_text: Vec<u8>,
     param: Vec<u8>,
-    /// The value (unless it is the message), then the key, then the headers.
-    pub text: Vec<u8>,
-    /// Where in the text each of them ends; the value's comes first.
-    pub ends: Vec<usize>,
+    /// The value, unless it is the message.
+    pub value: Vec<u8>,
     /// Milliseconds since 1970, where records have timestamps of their own.
     pub timestamp: Option<i64>,
     /// The event's time was out of range.
     pub out_of_range: bool,
+}
+
+enum Form {
+    Message,
+    Json(Envelope),
+    Template(Template),
 }
 
 impl Dresser {
@@ -70,34 +52,24 @@ impl Dresser {
         settings: &DressSettings,
         (id, host, input): (&str, &str, &str),
     ) -> Result<Self, String> {
-        let parse = |text: &str| {
-            Template::parse(text, Part::SYSLOG).map_err(|error| format!("{text}: {error}"))
+        let form = match &settings.format {
+            Format::Raw => Form::Message,
+            Format::Json => Form::Json(Envelope::new(host, input, &settings.fields)),
+            Format::Template(text) => Form::Template(
+                Template::parse(text, Part::SYSLOG).map_err(|error| format!("{text}: {error}"))?,
+            ),
         };
-        let topic = parse(&settings.topic)?;
-        let mut names = Vec::new();
-        let mut headers = Vec::new();
-        for (name, value) in &settings.headers {
-            names.push(CString::new(name.as_str()).map_err(|error| error.to_string())?);
-            headers.push(parse(value)?);
-        }
-        Ok(Self {
-            topic: topic.constant().is_none().then_some(topic),
-            key: settings.key.as_deref().map(parse).transpose()?,
-            headers,
-            header_names: names.into(),
-            envelope: settings
-                .json
-                .then(|| Envelope::new(host, input, &settings.fields)),
-            range: settings.timestamp,
+        let here = Here {
             id: id.to_owned(),
             host: host.to_owned(),
             input: input.to_owned(),
-            topics: HashMap::new(),
-            last: None,
-            topic_text: Vec::new(),
+        };
+        Ok(Self {
+            common: dress::Dresser::new(settings, Part::SYSLOG, here)?,
+            form,
+            range: settings.timestamp,
             param: Vec::new(),
-            text: Vec::new(),
-            ends: Vec::new(),
+            value: Vec::new(),
             timestamp: None,
             out_of_range: false,
         })
@@ -105,61 +77,49 @@ impl Dresser {
 
     /// Whether values are the messages themselves.
     pub fn is_raw(&self) -> bool {
-        self.envelope.is_none()
-    }
-
-    pub fn has_key(&self) -> bool {
-        self.key.is_some()
+        matches!(self.form, Form::Message)
     }
 
     /// The topic that cannot be one.
     pub fn topic(&self) -> &[u8] {
-        &self.topic_text
+        self.common.topic()
     }
 
-    pub fn dress(&mut self, taken: &Taken<'_>) -> Dressed {
-        self.text.clear();
-        self.ends.clear();
-        if let Some(envelope) = &self.envelope {
-            let message = taken.parsed.map_or(taken.bytes, |parsed| parsed.text);
-            let event = taken.parsed.ok().and_then(|parsed| parsed.time);
-            let out = &mut self.text;
-            envelope.begin(message, event.map(|it| it.0), taken.read_time, out);
-            let is_looked_into = taken.protocol != Protocol::None;
-            push_syslog(
-                taken.parsed,
-                is_looked_into,
-                taken.peer,
-                &mut self.param,
-                out,
-            );
-            Envelope::end(out);
+    /// Makes value and time. `false`: the topic cannot be one.
+    pub fn dress(&mut self, taken: &Taken<'_>) -> bool {
+        let facts = MessageFacts::of(taken);
+        let subject = taken.subject(&facts);
+        self.common.begin();
+        let looked = self.common.look_at(&subject);
+        self.value.clear();
+        let out = &mut self.value;
+        match &self.form {
+            Form::Message => {}
+            Form::Json(envelope) => {
+                let message = taken.parsed.map_or(taken.bytes, |parsed| parsed.text);
+                let event = taken.parsed.ok().and_then(|parsed| parsed.time);
+                envelope.begin(message, event.map(|it| it.0), taken.read_time, out);
+                let is_looked_into = taken.protocol != Protocol::None;
+                push_syslog(
+                    taken.parsed,
+                    is_looked_into,
+                    taken.peer,
+                    &mut self.param,
+                    out,
+                );
+                Envelope::end(out);
+            }
+            Form::Template(template) => self.common.render(template, &subject, out),
         }
-        self.ends.push(self.text.len());
         self.time(taken);
-        let facts = MessageFacts {
-            parsed: taken.parsed.ok(),
-            peer: taken.peer,
-        };
-        let parts = Parts {
-            id: &self.id,
-            host: &self.host,
-            input: &self.input,
-            path: b"",
-            offset: taken.at,
-            line: taken.bytes,
-            facts: Some(&facts),
-        };
-        for template in self.key.iter().chain(&self.headers) {
-            template.render(&parts, &mut self.text);
-            self.ends.push(self.text.len());
-        }
-        let Some(topic) = &self.topic else {
-            return Dressed::To(None);
-        };
-        self.topic_text.clear();
-        topic.render(&parts, &mut self.topic_text);
-        self.find_topic()
+        looked == Looked::Fine
+    }
+
+    /// Adds what the message that was dressed last has beside its value.
+    pub fn push(&mut self, taken: &Taken<'_>, extras: &mut Extras) {
+        let facts = MessageFacts::of(taken);
+        self.common.push(&taken.subject(&facts), extras);
+        extras.timestamps.extend(self.timestamp);
     }
 
     fn time(&mut self, taken: &Taken<'_>) {
@@ -179,42 +139,6 @@ impl Dresser {
             micros.div_euclid(1000)
         });
     }
-
-    fn find_topic(&mut self) -> Dressed {
-        if let Some(last) = &self.last
-            && last.as_bytes() == self.topic_text
-        {
-            return Dressed::To(Some(last.clone()));
-        }
-        let found = match self.topics.get(&self.topic_text) {
-            Some(found) => found.clone(),
-            None => {
-                // Senders choose the names, so there may be any number of them.
-                if self.topics.len() >= TOPICS {
-                    self.topics.clear();
-                }
-                let made = name(&self.topic_text).map(Arc::from);
-                self.topics.insert(self.topic_text.clone(), made.clone());
-                made
-            }
-        };
-        match found {
-            Some(topic) => {
-                self.last = Some(topic.clone());
-                Dressed::To(Some(topic))
-            }
-            None => Dressed::IllegalTopic,
-        }
-    }
-}
-
-/// The text when Kafka allows it as the name of a topic.
-fn name(text: &[u8]) -> Option<&str> {
-    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    let is_name = (1..=LONGEST_TOPIC).contains(&text.len())
-        && text.iter().all(fits)
-        && !matches!(text, b"." | b"..");
-    std::str::from_utf8(text).ok().filter(|_| is_name)
 }
 
 #[derive(Debug)]
@@ -223,8 +147,29 @@ struct MessageFacts<'a> {
     peer: Option<&'a str>,
 }
 
+impl<'a> MessageFacts<'a> {
+    fn of(taken: &Taken<'a>) -> Self {
+        Self {
+            parsed: taken.parsed.ok(),
+            peer: taken.peer,
+        }
+    }
+}
+
+impl<'a> Taken<'a> {
+    fn subject(&self, facts: &'a MessageFacts<'a>) -> Subject<'a> {
+        Subject {
+            path: b"",
+            offset: self.at,
+            line: self.bytes,
+            facts: Some(facts),
+        }
+    }
+}
+
+/// What a message does not tell is `-`, as in the protocol itself: it is never absent.
 impl Facts for MessageFacts<'_> {
-    fn push(&self, part: Part, out: &mut Vec<u8>) {
+    fn push(&self, part: Part, out: &mut Vec<u8>) -> bool {
         let priority = self.parsed.and_then(|parsed| parsed.priority);
         let value: Option<&[u8]> = match part {
             Part::SyslogFacility => priority.map(|it| it.facility().as_bytes()),
@@ -237,13 +182,19 @@ impl Facts for MessageFacts<'_> {
             _ => None,
         };
         out.extend_from_slice(value.unwrap_or(b"-"));
+        true
     }
 
-    fn push_param(&self, id: &str, param: &str, out: &mut Vec<u8>) {
+    fn push_param(&self, id: &str, param: &str, out: &mut Vec<u8>) -> bool {
         let data = self.parsed.map(|parsed| parsed.structured_data);
         match data.and_then(|data| data.param(id.as_bytes(), param.as_bytes())) {
             Some(value) => value.push(out),
             None => out.push(b'-'),
         }
+        true
+    }
+
+    fn push_json(&self, _: &str, _: &mut Vec<u8>) -> bool {
+        false
     }
 }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use regex::bytes::Regex;
 
-use super::dress::{Dressed, Dresser, Taken};
+use super::dress::{Dresser, Taken};
 use super::facts::SyslogFacts;
 use super::frame::{Framer, Text, What};
 use super::parse::{Clock, Moment, ParseError, Protocol, parse};
-use super::settings::{OnIllegalTopic, SyslogSettings};
+use super::settings::{OnRefused, SyslogSettings};
 use super::{Refused, SOURCE, SetAside};
 use crate::checkpoint::Skip;
 use crate::flow::{Count, Origin, Span};
@@ -53,7 +53,7 @@ pub(super) struct Intake {
     include: Option<Regex>,
     exclude: Option<Regex>,
     dresser: Dresser,
-    on_illegal_topic: OnIllegalTopic,
+    on_illegal_topic: OnRefused,
     set_aside: SetAside,
     /// Bytes that were taken from all sockets.
     at: u64,
@@ -86,7 +86,7 @@ impl Intake {
             include: regex(&settings.filter.include)?,
             exclude: regex(&settings.filter.exclude)?,
             dresser: Dresser::new(&settings.dress, names)?,
-            on_illegal_topic: settings.dress.on_illegal_topic,
+            on_illegal_topic: settings.dress.on_refused,
             set_aside,
             at: 0,
             since: None,
@@ -211,8 +211,8 @@ impl Intake {
             read_time: self.clock.now().0,
         };
         match self.dresser.dress(&taken) {
-            Dressed::To(topic) => self.send(message, topic.as_ref(), counted)?,
-            Dressed::IllegalTopic => self.refuse(message, counted, peer)?,
+            true => self.send(&taken, counted)?,
+            false => self.refuse(message, counted, peer)?,
         }
         if text.is_cut {
             let cut = Skipped {
@@ -224,42 +224,29 @@ impl Intake {
         Ok(())
     }
 
-    fn send(
-        &mut self,
-        message: &[u8],
-        topic: Option<&Arc<str>>,
-        counted: Count,
-    ) -> Result<(), End> {
-        let dresser = &self.dresser;
-        let message = if dresser.is_raw() { message } else { b"" };
-        let filling = self.outlet.room(message.len() + dresser.text.len())?;
-        let base = filling.arena.len();
-        // There is room: it was asked for.
-        let fits = filling.arena.push(message) && filling.arena.push(&dresser.text);
-        debug_assert!(fits, "the room that was given is not there");
-        let span = |from: usize, to: usize| Span {
-            start: small(base + from),
-            len: small(to - from),
+    fn send(&mut self, taken: &Taken<'_>, counted: Count) -> Result<(), End> {
+        let dresser = &mut self.dresser;
+        let len = match dresser.is_raw() {
+            true => taken.bytes.len(),
+            false => dresser.value.len(),
         };
-        let mut from = message.len() + dresser.ends.first().copied().unwrap_or(0);
-        let value = span(0, from);
-        let extras = &mut filling.extras;
-        for (at, end) in dresser.ends.iter().enumerate().skip(1) {
-            let to = message.len() + end;
-            match at == 1 && dresser.has_key() {
-                true => extras.keys.push(span(from, to)),
-                false => extras.headers.push(span(from, to)),
-            }
-            from = to;
-        }
-        if extras.header_names.len() != dresser.header_names.len() {
-            extras.header_names = dresser.header_names.clone();
-        }
-        extras.timestamps.extend(dresser.timestamp);
+        let filling = self.outlet.room(len)?;
+        let start = small(filling.arena.len());
+        // There is room: it was asked for.
+        let fits = filling.arena.push(match dresser.is_raw() {
+            true => taken.bytes,
+            false => &dresser.value,
+        });
+        debug_assert!(fits, "the room that was given is not there");
+        let value = Span {
+            start,
+            len: small(len),
+        };
+        dresser.push(taken, &mut filling.extras);
         if dresser.out_of_range {
             self.facts.out_of_range.add(1);
         }
-        filling.add_record(topic, &self.origin, SOURCE, value, (self.at, counted));
+        filling.add_record(&self.origin, SOURCE, value, (self.at, counted));
         self.at += counted.bytes;
         self.since.get_or_insert_with(Instant::now);
         Ok(())
@@ -270,13 +257,13 @@ impl Intake {
         let topic = String::from_utf8_lossy(self.dresser.topic()).into_owned();
         let mut skipped = Skipped::default();
         match self.on_illegal_topic {
-            OnIllegalTopic::Stop => {
+            OnRefused::Stop => {
                 return Err(End::Failed(format!(
                     "{topic:?}, made of a message, cannot be a topic's name, and on_refused is stop"
                 )));
             }
-            OnIllegalTopic::Drop => skipped.illegal_topic = counted,
-            OnIllegalTopic::DeadLetter => {
+            OnRefused::Drop => skipped.illegal_topic = counted,
+            OnRefused::DeadLetter => {
                 let reason = "the name that the message gives its topic cannot be one: 1 to 249 letters, digits and . _ -";
                 self.set_aside(message, peer, Some(&topic), "illegal_topic", reason)?;
                 skipped.dead_lettered = counted;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 pub use super::frame::Framing;
 pub use super::parse::Protocol;
+pub use crate::input::dress::settings::{DressSettings, OnRefused, TimestampRange};
 use crate::input::frame::settings::{FilterSettings, MaxLine};
 
 /// The keys of `from:` with `type: syslog`.
@@ -29,38 +30,6 @@ pub struct SyslogSettings {
     /// Permission bits of unix sockets.
     pub mode: u32,
     pub dress: DressSettings,
-}
-
-/// What is made of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DressSettings {
-    /// Templates.
-    pub topic: String,
-    pub key: Option<String>,
-    pub headers: Vec<(String, String)>,
-    /// `format: json`.
-    pub json: bool,
-    /// `fields:`, names and values.
-    pub fields: Vec<(String, String)>,
-    /// `timestamp: event`: how far the event's time may be from now.
-    pub timestamp: Option<TimestampRange>,
-    pub on_illegal_topic: OnIllegalTopic,
-}
-
-/// `timestamp_range:`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TimestampRange {
-    pub past: Duration,
-    pub future: Duration,
-}
-
-/// What becomes of a message whose topic cannot be one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnIllegalTopic {
-    #[default]
-    DeadLetter,
-    Stop,
-    Drop,
 }
 
 /// `tls:` of an input. Without `client_ca_file` anybody may send.

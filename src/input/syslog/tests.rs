@@ -10,11 +10,12 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 
-use super::settings::{DressSettings, Listen, OnIllegalTopic, ServerTls, TimestampRange};
+use super::settings::{DressSettings, Listen, OnRefused, ServerTls, TimestampRange};
 use super::*;
 use crate::flow::{
     Arenas, Batch, Bell, Books, Budget, Outcome, Received, Receiver, Stop, Tracker, pipe,
 };
+use crate::input::dress::settings::Format;
 use crate::input::frame::settings::{FilterSettings, LongLine, MaxLine};
 
 /// How long something may take that has to happen.
@@ -26,6 +27,7 @@ struct Sent {
     topic: Option<String>,
     value: String,
     key: Option<String>,
+    place: Option<String>,
     headers: Vec<String>,
     timestamp: Option<i64>,
 }
@@ -65,11 +67,13 @@ fn settings() -> SyslogSettings {
         dress: DressSettings {
             topic: "lines".into(),
             key: None,
+            place: None,
             headers: vec![],
-            json: false,
+            format: Format::Raw,
             fields: vec![],
             timestamp: None,
-            on_illegal_topic: OnIllegalTopic::DeadLetter,
+            on_refused: OnRefused::DeadLetter,
+            max_record: 1_000_000,
         },
     }
 }
@@ -167,13 +171,15 @@ impl Rig {
         };
         for run in &batch.runs {
             for record in run.records.start as usize..run.records.end as usize {
-                let text = |span| String::from_utf8_lossy(batch.text(span)).into_owned();
+                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                let extras = &batch.extras;
+                let topic = extras.topics.get(record).map(|at| *at as usize);
                 self.sent.push(Sent {
-                    topic: run.topic.as_deref().map(str::to_owned),
+                    topic: topic.map(|at| extras.topic_names[at].to_string()),
                     value: String::from_utf8_lossy(batch.value(record)).into_owned(),
-                    key: batch.extras.keys.get(record).map(|span| text(*span)),
-                    headers: batch
-                        .extras
+                    key: extras.key_of(record).map(text),
+                    place: extras.place_of(record).map(text),
+                    headers: extras
                         .headers_of(record)
                         .map(|(name, value)| format!("{}={}", name.to_str().unwrap(), text(value)))
                         .collect(),
@@ -262,7 +268,7 @@ fn messages_come_through_every_kind_of_socket() {
 #[test]
 fn the_json_form_is_the_documented_one() {
     let mut of_json = settings();
-    of_json.dress.json = true;
+    of_json.dress.format = Format::Json;
     of_json.dress.fields = vec![("env".into(), "prod".into())];
     let mut rig = Rig::start(of_json);
     let peer = rig.send_udp(
@@ -292,7 +298,7 @@ fn the_json_form_is_the_documented_one() {
 #[test]
 fn what_cannot_be_read_or_is_not_utf_8_is_kept_whole() {
     let mut of_json = settings();
-    of_json.dress.json = true;
+    of_json.dress.format = Format::Json;
     let mut rig = Rig::start(of_json);
     let mut stream = UnixStream::connect(rig.path("stream")).unwrap();
     stream
@@ -326,6 +332,7 @@ fn topic_key_headers_and_time_come_from_the_message() {
     let mut dressed = settings();
     dressed.dress.topic = "syslog-{syslog.facility}".into();
     dressed.dress.key = Some("{syslog.hostname}/{syslog.msg_id}".into());
+    dressed.dress.place = Some("{syslog.app_name}".into());
     dressed.dress.headers = vec![
         ("a".into(), "{syslog.sd.a@1.b}".into()),
         ("host".into(), "{host}".into()),
@@ -345,6 +352,7 @@ fn topic_key_headers_and_time_come_from_the_message() {
     let first = &rig.sent[0];
     assert_eq!(first.topic.as_deref(), Some("syslog-auth"));
     assert_eq!(first.key.as_deref(), Some("m/-"));
+    assert_eq!(first.place.as_deref(), Some("su"));
     assert_eq!(first.headers, ["a=c\"", "host=web-1"]);
     assert_eq!(first.timestamp, Some(now.as_millisecond()));
     let second = &rig.sent[1];
@@ -356,10 +364,10 @@ fn topic_key_headers_and_time_come_from_the_message() {
 
 #[test]
 fn a_topic_that_cannot_be_one_is_dealt_with_as_on_refused_says() {
-    for (policy, asides) in [(OnIllegalTopic::DeadLetter, 1), (OnIllegalTopic::Drop, 0)] {
+    for (policy, asides) in [(OnRefused::DeadLetter, 1), (OnRefused::Drop, 0)] {
         let mut odd = settings();
         odd.dress.topic = "{syslog.app_name}".into();
-        odd.dress.on_illegal_topic = policy;
+        odd.dress.on_refused = policy;
         let mut rig = Rig::start(odd);
         let mut stream = TcpStream::connect(rig.tcp).unwrap();
         stream

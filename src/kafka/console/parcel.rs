@@ -7,11 +7,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::flow::{Arena, Span};
+use crate::kafka::partition::By;
+use crate::kafka::partition::deal::Records;
+use crate::kafka::properties::RECORD_WIRE_OVERHEAD;
 
 /// Records in an arena. Does not change any more once it is sent.
 pub struct Parcel {
     arena: Arena,
     records: Vec<Record>,
+    /// What names the partition of each record; empty, or one per record.
+    places: Vec<Span>,
     /// Headers that every record has, before its own.
     common: Arc<[(Vec<u8>, Vec<u8>)]>,
     /// Empty, or one per record.
@@ -40,6 +45,8 @@ pub struct Made {
     pub value: Option<Range<usize>>,
     /// Absent: null.
     pub key: Option<Range<usize>>,
+    /// What names its partition.
+    pub place: Option<Range<usize>>,
     /// Counted from 1.
     pub line: u64,
 }
@@ -72,6 +79,7 @@ impl Parcel {
         Self {
             arena,
             records: Vec::new(),
+            places: Vec::new(),
             common,
             extras: Vec::new(),
             headers: Vec::new(),
@@ -88,6 +96,11 @@ impl Parcel {
 
     /// Adds a record. In one parcel, either all records have [`Besides`] or none.
     pub fn push(&mut self, made: Made, besides: Option<Besides>) {
+        if made.place.is_some() || !self.places.is_empty() {
+            // Those before it have none.
+            self.places.resize(self.records.len(), span(None));
+            self.places.push(span(made.place));
+        }
         self.records.push(Record {
             value: span(made.value),
             key: span(made.key),
@@ -126,6 +139,11 @@ impl Parcel {
     /// A record's key; `None` is null.
     pub fn key(&self, record: usize) -> Option<&[u8]> {
         self.text(self.records[record].key)
+    }
+
+    /// What names a record's partition.
+    pub fn place(&self, record: usize) -> Option<&[u8]> {
+        self.text(*self.places.get(record)?)
     }
 
     /// The line that a record was, counted from 1.
@@ -179,17 +197,33 @@ impl Parcel {
         plain + headers.sum::<usize>()
     }
 
-    /// Whether any record has a key.
-    pub fn has_keys(&self) -> bool {
-        self.records.iter().any(|record| record.key.len != NULL)
-    }
-
     /// The memory that it takes, in bytes.
     pub fn bytes(&self) -> usize {
         self.arena.capacity()
             + self.records.capacity() * size_of::<Record>()
+            + self.places.capacity() * size_of::<Span>()
             + self.extras.capacity() * size_of::<Extra>()
             + self.headers.capacity() * size_of::<(Span, Option<Span>)>()
+    }
+}
+
+impl Records for Parcel {
+    fn text(&self, by: By, record: u32) -> Option<&[u8]> {
+        match by {
+            By::Key => self.key(record as usize),
+            By::Place => self.place(record as usize),
+        }
+    }
+
+    fn are_alike(&self, by: By) -> bool {
+        match by {
+            By::Key => self.records.iter().all(|record| record.key.len == NULL),
+            By::Place => self.places.is_empty(),
+        }
+    }
+
+    fn weight(&self, record: u32) -> usize {
+        Self::weight(self, record as usize) + RECORD_WIRE_OVERHEAD
     }
 }
 
@@ -207,6 +241,7 @@ mod tests {
         let made = |value, key| Made {
             value,
             key,
+            place: None,
             line: 7,
         };
         let besides = Besides {

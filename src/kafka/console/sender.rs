@@ -11,7 +11,6 @@
 //!
 //! Invariant: every record of every parcel meets its fate once.
 
-use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -22,7 +21,8 @@ use super::reach::{self, Unreached};
 use crate::kafka::errors::{Verdict, verdict};
 use crate::kafka::lane::{Chunk, Lane, WaveLimits};
 use crate::kafka::native::{Courier, EventKind, Kind, Native, Report, Ticket};
-use crate::kafka::partition::{Choice, choose};
+use crate::kafka::partition::deal::{Dealer, Hand, Seats};
+use crate::kafka::partition::{NoPartition, Rule};
 use crate::kafka::properties::{RECORD_WIRE_OVERHEAD, WAVE_RECORDS, producer_config};
 use crate::kafka::settings::{Partitioner, ProducerSettings};
 
@@ -39,7 +39,7 @@ const HELD: (usize, usize) = (4 << 20, 32 << 20);
 pub struct SenderSettings {
     pub producer: ProducerSettings,
     pub topic: String,
-    /// All records go there.
+    /// All records go there, whatever the partitioner is.
     pub partition: Option<u32>,
     pub partitioner: Partitioner,
     /// How long no acknowledgement may come before everything is given up.
@@ -70,7 +70,12 @@ pub struct Sender {
     settings: SenderSettings,
     /// Where keyless records go now, and how many bytes went there since.
     sticky: (usize, usize),
-    random: u64,
+    rule: Rule,
+    dealer: Dealer,
+    /// Whose turn it is, where records take turns.
+    turn: u32,
+    /// All of them: nobody is asked who leads.
+    leaders: Vec<bool>,
     /// Lanes whose wave is wholly back.
     landed: Vec<u32>,
     /// When something was confirmed last, or began to wait.
@@ -108,9 +113,12 @@ impl Sender {
                 bytes: usize::try_from(settings.producer.batch_size).unwrap_or(usize::MAX),
                 linger: LINGER,
             },
+            rule: Rule::of(settings.partitioner),
             settings,
             sticky: (0, 0),
-            random: u64::from(std::process::id()) << 20 | 0x9e37,
+            dealer: Dealer::default(),
+            turn: 0,
+            leaders: vec![true; partitions as usize],
             landed: Vec::new(),
             heard: Instant::now(),
             complaint: None,
@@ -148,7 +156,7 @@ impl Sender {
         if self.courier.is_empty() {
             self.heard = now;
         }
-        let (has_keys, records) = (parcel.has_keys(), parcel.len() as u32);
+        let records = parcel.len() as u32;
         let slot = match self.courier.hold(parcel) {
             Ok(slot) => slot,
             Err(parcel) => {
@@ -161,66 +169,44 @@ impl Sender {
                 return;
             }
         };
-        self.route(slot, has_keys, records, now);
+        self.route(slot, records, now, tell);
         self.send_waves(tell);
     }
 
     /// Gives the records of a parcel to their lanes.
-    fn route(&mut self, slot: u32, has_keys: bool, records: u32, now: Instant) {
+    /// Those that name no partition are told to be undelivered.
+    fn route(&mut self, slot: u32, records: u32, now: Instant, tell: &mut dyn FnMut(Fate<'_>)) {
         let Some(parcel) = self.courier.parcel(slot) else {
             return;
         };
-        let weight = |record: u32| parcel.weight(record as usize) + RECORD_WIRE_OVERHEAD;
         let partitions = self.lanes.len() as u32;
-        let partitioner = self.settings.partitioner;
-        let all = Chunk::Range {
-            slot,
-            records: 0..records,
+        let seats = Seats {
+            partitions,
+            leaders: &self.leaders,
+            turn: &mut self.turn,
         };
-        let fixed = self.settings.partition;
-        if fixed.is_some()
-            || partitions == 1
-            || !has_keys && choose(partitioner, None, partitions) == Choice::Sticky
-        {
-            // The common cases cost nothing per record.
-            let bytes = (0..records).map(weight).sum();
-            let lane = fixed.map_or_else(
-                || stick(&mut self.sticky, &self.lanes, self.limits.bytes, bytes),
-                |fixed| fixed as usize,
-            );
-            self.lanes[lane].push(all, bytes, now);
-            return;
+        let (lanes, sticky, batch) = (&mut self.lanes, &mut self.sticky, self.limits.bytes);
+        let (dealer, all) = (&mut self.dealer, Hand::Range(0..records));
+        match self.settings.partition {
+            Some(partition) => dealer.give_all(partition, &all, parcel),
+            None => dealer.deal(&self.rule, &all, parcel, seats, |bytes| {
+                stick(sticky, lanes, batch, bytes) as u32
+            }),
         }
-        let mut by_lane: HashMap<usize, (Vec<u32>, usize)> = HashMap::new();
-        let mut keyless = (Vec::new(), 0);
-        for record in 0..records {
-            let key = parcel.key(record as usize);
-            let (list, bytes) = match choose(partitioner, key, partitions) {
-                Choice::Fixed(partition) => by_lane.entry(partition as usize).or_default(),
-                Choice::Random => {
-                    let partition = xorshift(&mut self.random) % u64::from(partitions);
-                    by_lane.entry(partition as usize).or_default()
-                }
-                Choice::Sticky => &mut keyless,
+        for group in dealer.groups.drain(..) {
+            let (lane, bytes) = (group.partition as usize, group.bytes);
+            lanes[lane].push(Chunk::of(group, slot, &all), bytes, now);
+        }
+        for record in std::mem::take(&mut self.dealer.refused) {
+            let parcel = self.courier.parcel(slot);
+            let text = parcel.and_then(|parcel| parcel.place(record as usize));
+            let why = NoPartition::of(text, partitions).to_string();
+            let ticket = Ticket {
+                slot,
+                lane: 0,
+                record,
             };
-            list.push(record);
-            *bytes += weight(record);
-        }
-        if !keyless.0.is_empty() {
-            let lane = stick(&mut self.sticky, &self.lanes, self.limits.bytes, keyless.1);
-            match by_lane.entry(lane) {
-                // Records that meet in a lane keep the order in which they were read.
-                std::collections::hash_map::Entry::Occupied(mut there) => {
-                    let (list, bytes) = there.get_mut();
-                    list.append(&mut keyless.0);
-                    list.sort_unstable();
-                    *bytes += keyless.1;
-                }
-                std::collections::hash_map::Entry::Vacant(empty) => drop(empty.insert(keyless)),
-            }
-        }
-        for (lane, (records, bytes)) in by_lane {
-            self.lanes[lane].push(Chunk::List { slot, records }, bytes, now);
+            self.undelivered(ticket, &why, tell);
         }
     }
 
@@ -382,12 +368,4 @@ fn stick(sticky: &mut (usize, usize), lanes: &[Lane], batch: usize, bytes: usize
     }
     sticky.1 += bytes;
     sticky.0
-}
-
-/// xorshift64: spread is all that is asked of it.
-fn xorshift(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
 }

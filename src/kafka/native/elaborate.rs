@@ -51,7 +51,6 @@ pub(super) unsafe fn produce(
         push(VType::RD_KAFKA_VTYPE_TIMESTAMP, Value { i64_: *timestamp });
     }
     for (name, value) in load.batch.extras.headers_of(record) {
-        let value = load.batch.text(value);
         let header = rdsys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_2 {
             name: name.as_ptr(),
             val: value.as_ptr().cast(),
@@ -59,7 +58,7 @@ pub(super) unsafe fn produce(
         };
         push(VType::RD_KAFKA_VTYPE_HEADER, Value { header });
     }
-    // SAFETY: client and topic are alive, every pointer is into `load` or to a name that it holds, and each argument has the type that its tag says.
+    // SAFETY: client and topic are alive, every pointer is into `load`, which holds the names too, and each argument has the type that its tag says.
     // Without F_COPY and F_FREE librdkafka only reads key and value, for which the caller answers; headers are copied before this returns.
     let error =
         unsafe { rdsys::rd_kafka_produceva(client.ptr(), arguments.as_ptr(), arguments.len()) };

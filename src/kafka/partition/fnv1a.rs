@@ -1,8 +1,13 @@
-//! FNV-1a, 32 bits, as Sarama's hash partitioner takes it: as a signed number, and its absolute value.
+//! FNV-1a, 32 bits, in the two ways in which Sarama makes a number without sign of it.
 
 /// The absolute value of the signed hash. The one number without a positive twin, -2^31, stays 2^31, as in Sarama and librdkafka.
 pub fn absolute(key: &[u8]) -> u32 {
     fnv1a(key).cast_signed().unsigned_abs()
+}
+
+/// The hash with its sign bit cleared, as Sarama's reference partitioner takes it.
+pub fn masked(key: &[u8]) -> u32 {
+    fnv1a(key) & 0x7fff_ffff
 }
 
 fn fnv1a(key: &[u8]) -> u32 {
@@ -28,7 +33,16 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_with_its_top_bit_set_counts_by_its_absolute_value() {
+    fn a_hash_with_its_top_bit_set_counts_by_its_absolute_value_or_loses_the_bit() {
         assert_eq!(absolute(b"a"), 0x1bf3_d6d4);
+        assert_eq!(masked(b"a"), 0x640c_292c);
+    }
+
+    /// The text that Sarama's TestHashPartitionerMinInt32 takes for it.
+    #[test]
+    fn the_number_without_a_positive_twin_is_no_negative_partition() {
+        let key = b"1468509572224";
+        assert_eq!(fnv1a(key), 1 << 31);
+        assert_eq!((absolute(key), masked(key)), (1 << 31, 0));
     }
 }

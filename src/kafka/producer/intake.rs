@@ -3,10 +3,14 @@
 //! A pipeline may run on this cluster or not (asked once, when the cluster's id is known); its topics must be known; and one of their lanes
 //! must be hungry. Until then its batch is held here and nothing more is taken from its pipe, which is what makes its source wait.
 
+use std::sync::Arc;
+
+use super::refuse::Refusals;
 use super::{Pipeline, ProducerState, Running};
 use crate::flow::{Batch, Received};
-use crate::kafka::errors::{self, Verdict};
+use crate::kafka::errors;
 use crate::kafka::metadata::TopicState;
+use crate::kafka::route::Route;
 
 /// A pipeline and where it stands.
 pub(super) struct Way {
@@ -16,6 +20,8 @@ pub(super) struct Way {
     closed: bool,
     admitted: bool,
     pub halted: bool,
+    /// Its records that Kafka refused and that are not set aside yet. Nothing is taken meanwhile.
+    pub refusals: Refusals,
     /// What it waits for, so that it is said once.
     waiting_for: Option<String>,
 }
@@ -34,7 +40,7 @@ impl Running {
 
     fn take_one(&mut self, at: usize) -> bool {
         let way = &mut self.pipelines[at];
-        if way.halted {
+        if way.halted || !way.refusals.waiting.is_empty() {
             return false;
         }
         if way.held.is_none() {
@@ -47,7 +53,7 @@ impl Running {
                 }
             }
         }
-        if !self.may_take() || !self.admit(at) || !self.has_room(at) {
+        if self.unassigned.has_of(at) || !self.may_take() || !self.admit(at) || !self.has_room(at) {
             return false;
         }
         let Some(batch) = self.pipelines[at].held.take() else {
@@ -65,8 +71,8 @@ impl Running {
         let Some(cluster) = self.producer.metadata.cluster_id() else {
             // The topic is asked for meanwhile.
             if let Some(batch) = &way.held {
-                for run in &batch.runs {
-                    self.producer.metadata.topic(&way.pipeline.route.topic(run));
+                for name in names(batch, &mut way.pipeline.route) {
+                    self.producer.metadata.topic(&name);
                 }
             }
             return false;
@@ -82,17 +88,13 @@ impl Running {
     fn has_room(&mut self, at: usize) -> bool {
         let way = &mut self.pipelines[at];
         let Some(batch) = &way.held else { return false };
-        for run in &batch.runs {
-            let name = way.pipeline.route.topic(run);
+        for name in names(batch, &mut way.pipeline.route) {
             let state = self.producer.metadata.topic(&name);
             let leaders = match state {
                 TopicState::Known(leaders) => leaders,
                 TopicState::Unknown => return false,
                 TopicState::Refused(code) => {
-                    let what = match errors::verdict(code) {
-                        Verdict::Wait(why) => why,
-                        _ => "the broker does not tell about the topic",
-                    };
+                    let what = errors::of_topic(code);
                     way.wait_for(format!("topic {name}: {what} ({code})"));
                     return false;
                 }
@@ -106,7 +108,8 @@ impl Running {
                 }
             };
             let keeps = self.transactions.is_some();
-            self.topics.lead(topic, leaders, &mut self.lanes, keeps);
+            let native = self.flight.native();
+            (self.topics).lead(topic, leaders, &mut self.lanes, keeps, native);
             let is_hungry =
                 |lane: &u32| self.lanes[*lane as usize].pending_bytes() < self.limits.bytes;
             if !self.topics[topic].spread.lanes().iter().any(is_hungry) {
@@ -117,6 +120,16 @@ impl Running {
     }
 }
 
+/// The topics of a batch's records. Runs that follow each other mostly have the same.
+fn names(batch: &Batch, route: &mut Route) -> Vec<Arc<str>> {
+    if !batch.extras.topics.is_empty() {
+        return batch.extras.topic_names.clone();
+    }
+    let mut names: Vec<_> = batch.runs.iter().map(|run| route.topic(run)).collect();
+    names.dedup();
+    names
+}
+
 impl Way {
     pub fn new(pipeline: Pipeline) -> Self {
         Self {
@@ -125,6 +138,7 @@ impl Way {
             closed: false,
             admitted: false,
             halted: false,
+            refusals: Refusals::default(),
             waiting_for: None,
         }
     }

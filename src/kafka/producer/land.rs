@@ -1,15 +1,11 @@
 //! What came back: waves that are acknowledged, records that are refused, loads that are settled.
 //!
-//! A record that failed for its batch, its broker or its client goes again from its lane. One that is refused for its own sake is dealt
-//! with as `on_refused` says, and its load is settled only after that: no position passes a record that is neither confirmed nor safe
-//! elsewhere.
+//! A record that failed for its batch, its broker or its client goes again from its lane. What becomes of one that is refused for its own
+//! sake stands in `refuse`; its load is settled only after that: no position passes a record that is neither confirmed nor safe elsewhere.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rdkafka::types::RDKafkaErrorCode;
-
-use super::{LINGER, OnRefused, Refused, Running};
+use super::{LINGER, Running};
 use crate::kafka::errors::{Verdict, verdict};
 use crate::kafka::lane::Lane;
 use crate::kafka::native::{Delivery, Ticket};
@@ -43,19 +39,15 @@ impl Back {
 impl Running {
     /// Decides what becomes of the waves that are wholly back.
     pub(super) fn land(&mut self) {
-        let now = Instant::now();
+        let (now, mut waves) = (Instant::now(), 0);
         for at in std::mem::take(&mut self.back.landed) {
             let end = self.lanes[at as usize].end_wave(now);
             if end.again == 0 && end.refused.is_empty() {
                 self.acknowledged(end.took);
+                waves += 1;
             }
             for (ticket, reason, code) in end.refused {
-                let is_gone = self.refuse(ticket, reason, code, now);
-                if let Some(transactions) = &mut self.transactions
-                    && is_gone
-                {
-                    transactions.gone.insert((ticket.slot, ticket.record));
-                }
+                self.refuse(ticket, reason, code);
             }
             if let (Some(code), Some(transactions)) = (end.failed, &mut self.transactions) {
                 transactions.fail(code);
@@ -66,10 +58,21 @@ impl Running {
             if let Some((why, code)) = end.wait {
                 let (topic, partition) = self.topics.home(at as usize);
                 let topic = &topic.name;
-                tracing::warn!(%topic, partition, %code, "records wait: {why}");
+                if let Some(held_back) = self.seldom.speak(&format!("{topic} {partition} {code}")) {
+                    tracing::warn!(%topic, partition, %code, held_back, "records wait: {why}");
+                }
                 self.producer.metadata.doubt(topic);
                 self.lanes[at as usize].pause(now + WAIT);
-            } else if end.again > 0 && end.failed.is_none() {
+            } else if end.again > 0 && end.failed.is_none() && !end.searches {
+                if let Some(code) = end.fault {
+                    let (topic, partition) = self.topics.home(at as usize);
+                    let topic = &topic.name;
+                    if let Some(held_back) =
+                        self.seldom.speak(&format!("{topic} {partition} {code}"))
+                    {
+                        tracing::info!(%topic, partition, %code, held_back, "records came back and are sent again");
+                    }
+                }
                 self.lanes[at as usize].pause(now + Duration::from_millis(100));
             }
             if end.client {
@@ -77,6 +80,10 @@ impl Running {
                     .get_or_insert_with(|| "the client gave its records back".into());
             }
         }
+        if waves > 0 {
+            self.tell(waves);
+        }
+        self.place_refused(now);
     }
 
     /// Settles the loads of which every record has come to its end.
@@ -104,6 +111,10 @@ impl Running {
         if self.producer.settings.linger == Linger::Auto {
             self.limits.linger = self.ack_time.clamp(LINGER.0, LINGER.1);
         }
+    }
+
+    /// So many waves are acknowledged. Once for all that came back together: there may be many lanes.
+    fn tell(&mut self, waves: u64) {
         self.backoff.reset();
         let (ack_time, outstanding) = (self.ack_time, self.flight.outstanding());
         let outstanding_bytes = self.lanes.iter().map(Lane::wave_bytes).sum();
@@ -112,84 +123,8 @@ impl Running {
             view.ack_time = ack_time;
             view.outstanding = outstanding;
             view.outstanding_bytes = outstanding_bytes;
-            view.waves += 1;
+            view.waves += waves;
         });
         self.producer.metadata.answered();
-    }
-
-    /// A record is refused for its own sake. `true` when it is accounted for.
-    fn refuse(
-        &mut self,
-        ticket: Ticket,
-        reason: &'static str,
-        code: RDKafkaErrorCode,
-        now: Instant,
-    ) -> bool {
-        let Some(load) = self.flight.load(ticket.slot) else {
-            return false;
-        };
-        let record = ticket.record as usize;
-        let count = load.batch.count_of(record);
-        let way = &mut self.pipelines[load.pipeline];
-        let topic = self.topics.home(ticket.lane as usize).0.name.clone();
-        let path = load
-            .batch
-            .run_of(record)
-            .origin
-            .path
-            .as_deref()
-            .map(Path::to_path_buf);
-        let offset = load.batch.position_of(record);
-        let input = way.pipeline.name.clone();
-        tracing::warn!(%input, %topic, ?path, offset, %code, reason, "Kafka refuses a record");
-        match way.pipeline.on_refused {
-            OnRefused::Stop => {
-                way.halt(&self.producer.state, format!("Kafka refused a record ({code}) and on_refused is stop: {path:?} at {offset}"));
-                return false;
-            }
-            OnRefused::Drop => {
-                if let Some(progress) = self.flight.progress_mut(ticket.slot) {
-                    progress.dropped(count, reason);
-                }
-            }
-            OnRefused::DeadLetter => {
-                let (key, value) = (load.key(record), load.batch.value(record));
-                let headers = load.batch.extras.headers_of(record);
-                let headers = headers.map(|(name, value)| {
-                    let name = name.to_string_lossy().into_owned();
-                    (name, load.batch.text(value).to_vec())
-                });
-                let refused = Refused {
-                    headers: headers.collect(),
-                    topic: &topic,
-                    key,
-                    value,
-                    path,
-                    offset,
-                    reason,
-                    error: code.to_string(),
-                };
-                if let Err(error) = (way.pipeline.set_aside)(&refused) {
-                    tracing::error!(%input, %error, "a refused record cannot be set aside; its partition waits");
-                    let lane = &mut self.lanes[ticket.lane as usize];
-                    if self.transactions.is_none() {
-                        lane.send_again(ticket);
-                    }
-                    lane.pause(now + 5 * WAIT);
-                    return false;
-                }
-                if let Some(progress) = self.flight.progress_mut(ticket.slot) {
-                    progress.dead_lettered(count);
-                }
-            }
-        }
-        if self
-            .flight
-            .load(ticket.slot)
-            .is_some_and(|load| load.progress.left == 0)
-        {
-            self.back.finished.push(ticket.slot);
-        }
-        true
     }
 }

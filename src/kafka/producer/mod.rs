@@ -8,7 +8,7 @@
 //!
 //! This file has what a producer is made of and its loop; each step that is an idea of its own has its own file: `intake` (taking batches
 //! while there is room), `assign` (records to lanes; `spread` picks the one for those without a key, `topics` knows whose lane is which),
-//! `land` (what came back), `renew` (a new client). `view` is what others may know of it. With `delivery: exactly_once` everything happens within
+//! `land` (what came back), `refuse` (what Kafka refuses for its own sake), `renew` (a new client). `view` is what others may know of it. With `delivery: exactly_once` everything happens within
 //! transactions: `transact` begins, commits and aborts them, `establish` is how one gets there, at the start and out of doubt.
 //!
 //! Nothing is given up: what came back with an error is sent again from memory, and when the client itself is at its end a new one
@@ -18,13 +18,15 @@ mod assign;
 mod establish;
 mod intake;
 mod land;
+mod refuse;
 mod renew;
 mod spread;
 mod topics;
 mod transact;
+mod unassigned;
 mod view;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,14 +37,16 @@ use self::intake::Way;
 use self::land::Back;
 use self::topics::Topics;
 use self::transact::Transactions;
+use self::unassigned::Unassigned;
 pub use self::view::{ProducerState, ProducerView, TransactionsView};
 use super::lane::{Lane, WaveLimits};
 use super::metadata::Metadata;
 use super::native::{EventKind, Flight, Kind, Native, QueueBell, Ticket};
+use super::partition::deal::Dealer;
 use super::properties::{RECORD_WIRE_OVERHEAD, WAVE_RECORDS};
 use super::route::Route;
 use super::settings::{Linger, OnRefused, ProducerSettings};
-use crate::flow::{Backoff, Batch, Books, Marks, Received, Receiver, Stop};
+use crate::flow::{Backoff, Batch, Books, Marks, Received, Receiver, Seldom, Stop};
 
 /// The longest sleep of the thread: what nobody rang for is noticed by then.
 const IDLE: Duration = Duration::from_secs(1);
@@ -93,8 +97,8 @@ pub struct Pipeline {
 /// Says whether a pipeline may run on the cluster with this id, or why not.
 pub type Admit = Box<dyn Fn(&str) -> Result<(), String> + Send>;
 
-/// Makes a refused record durable somewhere else, before its position may pass.
-pub type SetAside = Box<dyn FnMut(&Refused<'_>) -> Result<(), String> + Send>;
+/// Makes refused records durable somewhere else, all or none as far as the caller knows, before their positions may pass.
+pub type SetAside = Box<dyn FnMut(&[Refused<'_>]) -> Result<(), String> + Send>;
 
 /// A record that Kafka refuses for its own sake.
 #[derive(Debug)]
@@ -102,15 +106,15 @@ pub struct Refused<'a> {
     pub topic: &'a str,
     pub key: Option<&'a [u8]>,
     pub value: &'a [u8],
-    /// The file that it was read from, and where in it.
     /// Names and values.
-    pub headers: Vec<(String, Vec<u8>)>,
-    pub path: Option<PathBuf>,
+    pub headers: Vec<(String, &'a [u8])>,
+    /// The file that it was read from, and where in it.
+    pub path: Option<&'a Path>,
     pub offset: u64,
     /// One word for counting.
     pub reason: &'static str,
     /// Kafka's words.
-    pub error: String,
+    pub error: &'a str,
 }
 
 /// Runs until every pipe is closed and everything is confirmed, or until the stop is hard.
@@ -139,11 +143,14 @@ struct Running {
     ack_time: Duration,
     /// What came back and was not looked at yet.
     back: Back,
-    random: u64,
+    dealer: Dealer,
+    unassigned: Unassigned,
     renew: Option<String>,
     backoff: Backoff,
     /// When it was last looked whether the cluster is silent.
     listened: Instant,
+    /// Keeps what is said again and again from flooding the log.
+    seldom: Seldom,
 }
 
 impl Running {
@@ -180,10 +187,12 @@ impl Running {
             limits,
             ack_time: Duration::ZERO,
             back: Back::default(),
-            random: 0x9e37_79b9_7f4a_7c15,
+            dealer: Dealer::default(),
+            unassigned: Unassigned::default(),
             renew: None,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
             listened: Instant::now(),
+            seldom: Seldom::default(),
             transactions,
         })
     }
@@ -215,6 +224,7 @@ impl Running {
         {
             self.build_anew(&why);
         }
+        self.assign_rest(Instant::now());
         self.take_batches();
         self.send_waves();
         if self.transact() {
@@ -277,6 +287,7 @@ impl Running {
             .iter()
             .filter_map(|lane| lane.due(&self.limits))
             .chain(other)
+            .chain(self.place_due())
             .min();
         due.map_or(IDLE, |due| {
             let wait = due.saturating_duration_since(Instant::now());
@@ -331,7 +342,8 @@ impl Running {
         }
     }
 
-    /// Asks whether the cluster is still there when an acknowledgement is long overdue: a broker that hangs closes no connection.
+    /// Asks whether the cluster is still there when an acknowledgement is long overdue: a broker that hangs closes no connection. And
+    /// closes topics that are not used any more.
     fn listen(&mut self) {
         let now = Instant::now();
         if now < self.listened + SILENCE {
@@ -341,6 +353,13 @@ impl Running {
         let silent = |lane: &Lane| lane.sent_at().is_some_and(|at| now > at + SILENCE);
         if self.lanes.iter().any(silent) {
             self.producer.metadata.doubt_all();
+        }
+        // Closing changes the numbers of topics, which records without a place are remembered by.
+        let unused = now.checked_sub(topics::UNUSED);
+        if let Some(since) = unused.filter(|_| self.unassigned.is_empty()) {
+            for topic in self.topics.close_unused(since, &mut self.lanes) {
+                self.producer.metadata.forget(&topic);
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Which partition keyless records go to: one of them for about a batch's worth, then another, so that batches are full and the load is even.
+//! The partitions of a topic, and which of them keyless records go to: one of them for about a batch's worth, then another, so that batches are full and the load is even.
 //!
 //! Pure. A partition without a leader is chosen only when none has one.
 
@@ -15,12 +15,18 @@ pub(super) struct Spread {
     /// The partition that is chosen, and how many bytes went there since.
     sticky: usize,
     sticky_bytes: usize,
+    /// Whose turn it is, where records take turns.
+    pub turn: u32,
 }
 
 impl Spread {
     /// By partition.
     pub fn lanes(&self) -> &[u32] {
         &self.lanes
+    }
+
+    pub fn leaders(&self) -> Arc<[bool]> {
+        self.leaders.clone()
     }
 
     /// Which partitions there are, and which have a leader. `new_lane` makes the lane of a partition that was not there before.
@@ -31,7 +37,7 @@ impl Spread {
         }
     }
 
-    /// The lane for keyless records that weigh `bytes`. It stays the same until a batch's worth went there or it is backed up, then
+    /// The partition for keyless records that weigh `bytes`. It stays the same until a batch's worth went there or it is backed up, then
     /// the one with a leader and the least backlog follows.
     pub fn stick(&mut self, lanes: &[Lane], batch: usize, bytes: usize) -> u32 {
         let current = self.sticky.min(self.lanes.len() - 1);
@@ -54,7 +60,7 @@ impl Spread {
             self.sticky_bytes = 0;
         }
         self.sticky_bytes += bytes;
-        self.lanes[self.sticky.min(self.lanes.len() - 1)]
+        self.sticky.min(self.lanes.len() - 1) as u32
     }
 }
 

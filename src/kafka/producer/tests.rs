@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rdkafka::TopicPartitionList;
@@ -14,7 +15,7 @@ use crate::flow::{
     Span, Tracker, TrySend, pipe,
 };
 use crate::kafka::embedded::Embedded;
-use crate::kafka::partition::{Choice, choose};
+use crate::kafka::partition::{Choice, Rule};
 use crate::kafka::properties::producer_config;
 use crate::kafka::settings::{
     Acks, Brokers, ClusterSettings, Compression, Partitioner, RouteSettings,
@@ -31,6 +32,7 @@ struct Bench {
     stop: Stop,
     state: Arc<ProducerState>,
     refused: Arc<Mutex<Vec<Vec<u8>>>>,
+    is_full: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
     sent: u64,
     /// For the next batch.
@@ -39,6 +41,29 @@ struct Bench {
 
 impl Bench {
     fn new(key: Option<&str>, max_record: u64) -> Self {
+        let route = RouteSettings {
+            topic: "lines".into(),
+            key: key.map(Into::into),
+            partitioner: Partitioner::Murmur2Random,
+            place: None,
+            on_refused: OnRefused::DeadLetter,
+        };
+        Self::with(&route, max_record)
+    }
+
+    /// Records go where their text says.
+    fn manual(on_refused: OnRefused) -> Self {
+        let route = RouteSettings {
+            topic: "lines".into(),
+            key: None,
+            partitioner: Partitioner::Manual,
+            place: Some("{line}".into()),
+            on_refused,
+        };
+        Self::with(&route, 1_000_000)
+    }
+
+    fn with(route: &RouteSettings, max_record: u64) -> Self {
         let broker = Embedded::start().unwrap();
         let settings = producer_settings(max_record);
         let tracker = Arc::new(Tracker::new(Arc::new(Books::new())));
@@ -56,14 +81,10 @@ impl Bench {
             Metadata::new("main"),
         );
         stop.rings(&(to_producer.clone() as Arc<dyn Ring>));
-        let route = RouteSettings {
-            topic: "lines".into(),
-            key: key.map(Into::into),
-            partitioner: Partitioner::Murmur2Random,
-            on_refused: OnRefused::DeadLetter,
-        };
         let refused = Arc::new(Mutex::new(Vec::new()));
         let aside = refused.clone();
+        let is_full = Arc::new(AtomicBool::new(false));
+        let full = is_full.clone();
         let bootstrap = broker.bootstrap();
         let producer = Producer {
             config: Box::new(move || producer_config(&settings, &bootstrap, "test")),
@@ -71,12 +92,17 @@ impl Bench {
             pipelines: vec![Pipeline {
                 name: "input".into(),
                 batches,
-                route: Route::new(&route, "id", "host").unwrap(),
-                on_refused: OnRefused::DeadLetter,
+                route: Route::new(route, "id", "host").unwrap(),
+                on_refused: route.on_refused,
                 books: tracker.books().clone(),
                 admit: Box::new(|_| Ok(())),
                 set_aside: Box::new(move |refused| {
-                    aside.lock().unwrap().push(refused.value.to_vec());
+                    // Nothing can be set aside for now.
+                    if full.load(Ordering::Acquire) {
+                        return Err("full".into());
+                    }
+                    let values = refused.iter().map(|refused| refused.value.to_vec());
+                    aside.lock().unwrap().extend(values);
                     Ok(())
                 }),
             }],
@@ -100,6 +126,7 @@ impl Bench {
             stop,
             state,
             refused,
+            is_full,
             thread,
             sent: 0,
             extras: None,
@@ -133,7 +160,6 @@ impl Bench {
             origin,
             base: self.sent,
             records: 0..records.len() as u32,
-            topic: None,
         };
         let receipt = Receipt::new(self.tracker.clone(), vec![(SourceId(0), entry)]);
         let charge = loop {
@@ -165,6 +191,10 @@ impl Bench {
 
     /// What is in the topic.
     fn reader(&self) -> BaseConsumer {
+        self.reader_of("lines")
+    }
+
+    fn reader_of(&self, topic: &str) -> BaseConsumer {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", self.broker.bootstrap())
@@ -172,7 +202,7 @@ impl Bench {
         let consumer: BaseConsumer = config.create().unwrap();
         let mut list = TopicPartitionList::new();
         for partition in 0..4 {
-            list.add_partition_offset("lines", partition, rdkafka::Offset::Beginning)
+            list.add_partition_offset(topic, partition, rdkafka::Offset::Beginning)
                 .unwrap();
         }
         consumer.assign(&list).unwrap();
@@ -181,7 +211,11 @@ impl Bench {
 
     /// Everything in the topic, partition by partition.
     fn read(&self, count: usize) -> Vec<(i32, Option<Vec<u8>>, Vec<u8>)> {
-        let consumer = self.reader();
+        self.read_topic("lines", count)
+    }
+
+    fn read_topic(&self, topic: &str, count: usize) -> Vec<(i32, Option<Vec<u8>>, Vec<u8>)> {
+        let consumer = self.reader_of(topic);
         let mut found = Vec::new();
         while found.len() < count {
             let message = consumer
@@ -260,7 +294,7 @@ fn keyed_lines_go_to_the_partition_of_their_key() {
     for (partition, key, value) in bench.read(200) {
         assert_eq!(key.as_deref(), Some(&value[..]));
         assert_eq!(
-            choose(Partitioner::Murmur2Random, Some(&value), 4),
+            Rule::of(Partitioner::Murmur2Random).choose(Some(&value), 4),
             Choice::Fixed(partition as u32)
         );
     }
@@ -309,22 +343,24 @@ fn a_hard_stop_leaves_at_once_and_the_position_stays() {
 #[test]
 fn what_an_input_made_of_a_record_arrives_with_it() {
     let mut bench = Bench::new(None, 1_000_000);
-    let span = |start, len| Span { start, len };
+    let span = |start, len| Some(Span { start, len });
     bench.extras = Some(Extras {
-        keys: vec![span(0, 1), span(3, 0)],
-        timestamps: vec![1_000, 2_000],
-        headers: vec![span(0, 3), span(1, 1), span(3, 3), span(4, 1)],
-        header_names: [c"whole".into(), c"second".into()].into(),
+        text: b"abcdef".to_vec(),
+        keys: vec![span(0, 1), span(3, 0), None],
+        timestamps: vec![1_000, 2_000, 3_000],
+        headers: vec![span(0, 3), span(1, 1), span(3, 3), span(3, 0), None, None],
+        header_names: [c"twice".into(), c"twice".into()].into(),
+        ..Extras::default()
     });
-    bench.send(&["abc".into(), "def".into()]);
+    bench.send(&["one".into(), "two".into(), "three".into()]);
     bench.finish();
     let consumer = bench.reader();
     let mut found = Vec::new();
-    while found.len() < 2 {
+    while found.len() < 3 {
         let message = consumer.poll(Duration::from_secs(10)).unwrap().unwrap();
-        let headers = message.headers().unwrap();
+        let headers = message.headers().into_iter();
         let headers: Vec<_> = headers
-            .iter()
+            .flat_map(|headers| headers.iter())
             .map(|it| (it.key.to_owned(), it.value.map(<[u8]>::to_vec)))
             .collect();
         found.push((
@@ -341,14 +377,224 @@ fn what_an_input_made_of_a_record_arrives_with_it() {
             (
                 Some(1_000),
                 Some(b"a".to_vec()),
-                vec![header("whole", "abc"), header("second", "b")]
+                vec![header("twice", "abc"), header("twice", "b")]
             ),
             (
                 Some(2_000),
                 Some(vec![]),
-                vec![header("whole", "def"), header("second", "e")]
+                vec![header("twice", "def"), header("twice", "")]
             ),
+            (Some(3_000), None, vec![]),
         ]
     );
-    assert_eq!(bench.tracker.books().entries().acked.lines, 2);
+    assert_eq!(bench.tracker.books().entries().acked.lines, 3);
+}
+
+#[test]
+fn topics_that_take_turns_are_put_together_and_each_keeps_its_order() {
+    const TOPICS: u32 = 20;
+    const RECORDS: u32 = 2_000;
+    let mut bench = Bench::new(None, 1_000_000);
+    let names = (0..TOPICS).map(|at| format!("turn-{at}").into());
+    let topic_names: Vec<std::sync::Arc<str>> = names.collect();
+    for batch in 0..2 {
+        bench.extras = Some(Extras {
+            topics: (0..RECORDS).map(|at| at % TOPICS).collect(),
+            topic_names: topic_names.clone(),
+            ..Extras::default()
+        });
+        let line = |at: u32| format!("{:05}", batch * RECORDS + at);
+        bench.send(&(0..RECORDS).map(line).collect::<Vec<_>>());
+    }
+    bench.finish();
+    let entries = bench.tracker.books().entries();
+    assert_eq!(entries.acked.lines, u64::from(2 * RECORDS));
+    // A wave per topic and batch at most, not one per record.
+    let waves = bench.state.view().waves;
+    assert!(waves <= u64::from(4 * TOPICS), "{waves} waves");
+    for (at, topic) in (0..).zip(topic_names) {
+        let found = bench.read_topic(&topic, (2 * RECORDS / TOPICS) as usize);
+        let mut by_partition = [const { Vec::new() }; 4];
+        for (partition, _, value) in found {
+            let number: u32 = String::from_utf8(value).unwrap().parse().unwrap();
+            assert_eq!(number % TOPICS, at);
+            by_partition[partition as usize].push(number);
+        }
+        assert!(by_partition.iter().all(|numbers| numbers.is_sorted()));
+    }
+}
+
+fn lines(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+/// Waits for what the producer's thread does.
+fn until(what: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !what() {
+        assert!(Instant::now() < deadline, "it never came to be");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_record_goes_where_it_says_and_one_that_names_no_partition_is_set_aside() {
+    let mut bench = Bench::manual(OnRefused::DeadLetter);
+    bench.send(&lines(&[
+        "3",
+        "0",
+        "4",
+        "1",
+        "x",
+        "",
+        "-1",
+        "3",
+        "4294967296",
+        " 1",
+    ]));
+    bench.send(&lines(&["9", "10"]));
+    bench.finish();
+    // For what a larger topic would have, the topic is asked for again first.
+    let refused = ["x", "", "-1", " 1", "4", "4294967296", "9", "10"];
+    let refused: Vec<_> = refused
+        .iter()
+        .map(|text| text.as_bytes().to_vec())
+        .collect();
+    assert_eq!(*bench.refused.lock().unwrap(), refused);
+    let found = bench.read(4);
+    let found: Vec<_> = found
+        .iter()
+        .map(|(at, key, value)| (*at, key.is_none(), &value[..]))
+        .collect();
+    let expected: [(i32, bool, &[u8]); 4] = [
+        (0, true, b"0"),
+        (1, true, b"1"),
+        (3, true, b"3"),
+        (3, true, b"3"),
+    ];
+    assert_eq!(found, expected);
+    let entries = bench.tracker.books().entries();
+    let counts = (
+        entries.acked.lines,
+        entries.dead_lettered.lines,
+        entries.in_flight.lines,
+    );
+    assert_eq!(counts, (4, 8, 0));
+    assert!(entries.balanced());
+    assert_eq!(bench.tracker.position(SourceId(0)), Some(bench.sent));
+}
+
+#[test]
+fn what_the_input_made_names_the_partition() {
+    let route = RouteSettings {
+        topic: "lines".into(),
+        key: None,
+        partitioner: Partitioner::Manual,
+        place: None,
+        on_refused: OnRefused::Drop,
+    };
+    let mut bench = Bench::with(&route, 1_000_000);
+    let span = |start, len| Some(Span { start, len });
+    bench.extras = Some(Extras {
+        text: b"a2bcd1".to_vec(),
+        places: vec![span(1, 1), span(2, 2), span(5, 1)],
+        ..Extras::default()
+    });
+    bench.send(&lines(&["a2", "bc", "d1"]));
+    bench.finish();
+    let found = bench.read(2);
+    let found: Vec<_> = found
+        .iter()
+        .map(|(at, _, value)| (*at, &value[..]))
+        .collect();
+    assert_eq!(found, [(1, &b"d1"[..]), (2, b"a2")]);
+    let entries = bench.tracker.books().entries();
+    let dropped: Vec<_> = entries
+        .dropped
+        .iter()
+        .map(|(reason, count)| (*reason, count.lines))
+        .collect();
+    assert_eq!(dropped, [("bad_partition", 1)]);
+    assert!(entries.balanced());
+}
+
+#[test]
+fn a_record_that_cannot_be_set_aside_waits_and_what_comes_behind_it() {
+    let mut bench = Bench::manual(OnRefused::DeadLetter);
+    bench.is_full.store(true, Ordering::Release);
+    bench.send(&lines(&["1", "bad"]));
+    bench.send(&lines(&["2"]));
+    until(|| bench.tracker.books().entries().in_flight.lines == 3 && bench.state.view().waves == 1);
+    assert_eq!(bench.tracker.position(SourceId(0)), Some(0));
+    bench.is_full.store(false, Ordering::Release);
+    bench.finish();
+    assert_eq!(*bench.refused.lock().unwrap(), [b"bad"]);
+    assert_eq!(bench.read(2).len(), 2);
+    assert_eq!(bench.tracker.position(SourceId(0)), Some(bench.sent));
+}
+
+#[test]
+fn with_on_refused_stop_a_record_that_names_no_partition_stops_its_input() {
+    let mut bench = Bench::manual(OnRefused::Stop);
+    bench.send(&lines(&["1", "bad", "2"]));
+    bench.finish();
+    let halted = bench.state.view().halted;
+    assert_eq!(halted.len(), 1);
+    assert!(
+        halted[0].1.contains("\"bad\" should name the partition"),
+        "{}",
+        halted[0].1
+    );
+    assert_eq!(bench.tracker.position(SourceId(0)), Some(0));
+}
+
+#[test]
+fn a_keyed_record_waits_for_its_own_partition_while_the_others_flow() {
+    let mut bench = Bench::manual(OnRefused::DeadLetter);
+    bench.broker.make_topic("lines");
+    bench.broker.leader("lines", 2, None);
+    bench.send(&lines(&["0", "2", "1", "3"]));
+    bench.send(&lines(&["2", "0"]));
+    let values = |count| {
+        bench
+            .read(count)
+            .into_iter()
+            .map(|(at, ..)| at)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(values(4), [0, 0, 1, 3]);
+    let entries = bench.tracker.books().entries();
+    assert_eq!(
+        (entries.acked.lines, entries.in_flight.lines),
+        (0, 6),
+        "their batches are not whole"
+    );
+    bench.broker.leader("lines", 2, Some(1));
+    assert_eq!(values(6), [0, 0, 1, 2, 2, 3]);
+    bench.finish();
+    assert_eq!(bench.tracker.books().entries().acked.lines, 6);
+}
+
+#[test]
+fn records_take_turns_over_all_partitions_exactly() {
+    let route = RouteSettings {
+        topic: "lines".into(),
+        key: Some("{line}".into()),
+        partitioner: Partitioner::RoundRobin,
+        place: None,
+        on_refused: OnRefused::DeadLetter,
+    };
+    let mut bench = Bench::with(&route, 1_000_000);
+    for batch in 0..9u32 {
+        bench.send(
+            &(0..7)
+                .map(|line| format!("{}", batch * 7 + line))
+                .collect::<Vec<_>>(),
+        );
+    }
+    bench.finish();
+    for (partition, _, value) in bench.read(63) {
+        let number: i32 = String::from_utf8(value).unwrap().parse().unwrap();
+        assert_eq!(partition, number % 4);
+    }
 }

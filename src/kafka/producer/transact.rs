@@ -159,12 +159,12 @@ impl Running {
             |it: &Transactions| it.established && it.failed.is_none() && it.given_up.is_none();
         self.transactions
             .as_ref()
-            .is_none_or(|it| fits(it) && self.renew.is_none())
+            .is_none_or(|it| fits(it) && self.renew.is_none() && !self.has_unplaced())
     }
 
     pub(super) fn commit_due(&self) -> Option<Instant> {
         let it = self.transactions.as_ref()?;
-        it.established.then(|| it.due())
+        (it.established && !self.has_unplaced()).then(|| it.due())
     }
 
     pub(super) fn is_given_up(&self) -> bool {
@@ -191,6 +191,7 @@ impl Running {
         }
         let is_over = self.pipelines.iter().all(|way| way.done());
         let is_halted = self.pipelines.iter().any(|way| way.halted);
+        let has_unplaced = self.has_unplaced();
         let Some(it) = &mut self.transactions else {
             return false;
         };
@@ -202,7 +203,7 @@ impl Running {
             return true;
         }
         let now = Instant::now();
-        if now < it.asked || (now < it.due() && !is_over) {
+        if has_unplaced || now < it.asked || (now < it.due() && !is_over) {
             return false;
         }
         it.asked = now;
@@ -229,7 +230,12 @@ impl Running {
             if !self.may_send() || self.producer.stop.is_hard() {
                 return Sent::Not;
             }
-            let waiting = self.lanes.iter().any(|lane| lane.backlog() > 0);
+            self.assign_rest(Instant::now());
+            if self.pipelines.iter().any(|way| way.halted) {
+                return Sent::Not;
+            }
+            let waiting =
+                !self.unassigned.is_empty() || self.lanes.iter().any(|lane| lane.backlog() > 0);
             if !waiting && self.flight.outstanding() == 0 {
                 return Sent::All;
             }

@@ -22,6 +22,8 @@ pub struct ProducerView {
     pub ack_time: Duration,
     /// Pipelines that stopped for good, and why.
     pub halted: Vec<(Arc<str>, String)>,
+    /// Pipelines that wait because a refused record cannot be set aside, and why.
+    pub paused: Vec<(Arc<str>, String)>,
     /// Present with `exactly_once`.
     pub transactions: Option<TransactionsView>,
     /// Another daemon with the same id took over, in words.

@@ -1,6 +1,6 @@
 //! Rules about amounts: lines, records, batches and the memory that holds them.
 
-use crate::config::From;
+use crate::config::{From, Input, RecordFormat};
 use crate::input::encoding::Encoding;
 use crate::input::frame::settings::MaxLine;
 use crate::kafka::settings::Codec;
@@ -47,19 +47,32 @@ pub(super) fn lines_fit_into_records(names: &Names<'_>, problems: &mut Vec<Probl
             continue;
         };
         let (line, size) = longest_record(from);
-        let key = match names.key(input) {
-            Ok(Some(key)) => longest(&key, size),
-            Ok(None) => 0,
-            // Reported by the rule about keys.
-            Err(_) => continue,
+        // Problems are reported by the rules about them.
+        let Ok(key) = names.key(input) else { continue };
+        let headers = to.headers.iter().map(|header| {
+            let name = header.name.value.len() as u64;
+            let value = names.template(input, &header.value);
+            value.map_or(0, |value| name + longest(&value, size))
+        });
+        let value = match &to.format {
+            RecordFormat::Raw => size,
+            RecordFormat::Json => size.saturating_add(around(names, input)),
+            RecordFormat::Template(text) => {
+                let value = names.template(input, text);
+                value.map_or(size, |value| longest(&value, size))
+            }
         };
-        let needed = size.saturating_add(key).saturating_add(RECORD_OVERHEAD);
+        let needed = key
+            .iter()
+            .map(|key| longest(key, size))
+            .chain(headers)
+            .fold(value.saturating_add(RECORD_OVERHEAD), u64::saturating_add);
         if needed > to.max_record.value {
             problems.push(
                 Problem::new(
                     line.span,
                     format!(
-                        "a line of {} with its key does not fit into `max_record`, {}",
+                        "a line of {} with what is made of it does not fit into `max_record`, {}",
                         show_size(size),
                         show_size(to.max_record.value)
                     ),
@@ -71,6 +84,15 @@ pub(super) fn lines_fit_into_records(names: &Names<'_>, problems: &mut Vec<Probl
             );
         }
     }
+}
+
+/// What stands around a message in its JSON object, in bytes, when nothing in it needs an escape.
+fn around(names: &Names<'_>, input: &Input) -> u64 {
+    const NAMES_AND_TIMES: usize = 200;
+    let fields = input.to.iter().flat_map(|to| &to.fields);
+    let fields = fields.map(|field| field.name.value.len() + field.value.value.len() + 6);
+    let place = names.site.host.len() + input.name.value.len();
+    (NAMES_AND_TIMES + place + fields.sum::<usize>()) as u64
 }
 
 /// Where the longest line is told, and how many bytes a record of it may have: a byte of another encoding may become three.
@@ -86,7 +108,8 @@ fn longest_record(from: &From) -> (&Spanned<MaxLine>, u64) {
     (&lines.max_line, size)
 }
 
-/// The longest text that a key can become, in bytes.
+/// The longest text that a template can become, in bytes. A field of the line is as good as never the whole line: a record that grows too
+/// large with it is refused when it comes.
 fn longest(key: &Template, line: u64) -> u64 {
     let literals: usize = key.literals().map(str::len).sum();
     let literals = u64::try_from(literals).unwrap_or(u64::MAX);

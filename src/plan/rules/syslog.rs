@@ -1,12 +1,11 @@
-//! Rules about syslog: what is listened on, and what is made of a message.
+//! Rules about syslog: what is listened on.
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::texts::of_template_error;
 use crate::config::{From, SyslogInput};
 use crate::input::syslog::settings::Listen;
 use crate::plan::names::Names;
-use crate::yaml::{Problem, Span, Spanned};
+use crate::yaml::{Problem, Spanned};
 
 fn all<'a>(names: &Names<'a>) -> impl Iterator<Item = (&'a str, &'a SyslogInput)> + use<'a> {
     let inputs = names.config.inputs.iter();
@@ -90,49 +89,6 @@ pub(super) fn tls_has_its_certificate(names: &Names<'_>, problems: &mut Vec<Prob
                     .hint("leave it out, or add one to `listen`"),
             ),
             _ => {}
-        }
-    }
-}
-
-pub(super) fn headers_are_templates(names: &Names<'_>, problems: &mut Vec<Problem>) {
-    for input in &names.config.inputs {
-        let headers = input.to.iter().flat_map(|to| &to.headers);
-        for header in headers {
-            if let Err(error) = names.header(input, &header.value) {
-                problems.push(of_template_error(&header.value, error));
-            }
-        }
-    }
-}
-
-pub(super) fn only_syslog_is_dressed(names: &Names<'_>, problems: &mut Vec<Problem>) {
-    for input in &names.config.inputs {
-        let is_syslog = matches!(&input.from, Some(From::Syslog(_)) | None);
-        let Some(to) = input.to.as_ref().filter(|_| !is_syslog) else {
-            continue;
-        };
-        let mut not_yet = |span: Span, what: &str| {
-            problems.push(
-                Problem::new(
-                    span,
-                    format!("`{what}` is not built yet for this type of input"),
-                )
-                .hint("inputs of the type `syslog` have it"),
-            );
-        };
-        if to.json.value {
-            not_yet(to.json.span, "json");
-        }
-        if to.event_time.value {
-            not_yet(to.event_time.span, "event");
-        }
-        if let Some(span) = to.timestamp_range {
-            not_yet(span, "timestamp_range");
-        }
-        for (what, list) in [("headers", &to.headers), ("fields", &to.fields)] {
-            if let Some(first) = list.first() {
-                not_yet(first.name.span, what);
-            }
         }
     }
 }

@@ -14,11 +14,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Headers;
 use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext,
     ThreadedProducer,
@@ -46,8 +47,16 @@ pub struct Record {
     pub offset: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
     /// Milliseconds since 1970.
     pub timestamp: Option<i64>,
+}
+
+fn headers(message: &impl Message) -> Vec<(String, Option<Vec<u8>>)> {
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    headers
+        .map(|it| (it.key.to_owned(), it.value.map(<[u8]>::to_vec)))
+        .collect()
 }
 
 /// A transaction that is aborted when this is dropped.
@@ -199,6 +208,21 @@ impl RealKafka {
             wait(self.admin().create_topics([&topic], &options)).expect("to ask for a topic");
         made.into_iter()
             .for_each(|made| drop(made.expect("to make a topic")));
+        self.has_leaders(name, partitions);
+    }
+
+    /// Adds partitions to a topic, so that it has so many, and waits until each can be written to.
+    pub fn add_partitions(&self, name: &str, partitions: i32) {
+        let options = AdminOptions::new().operation_timeout(Some(CALL));
+        let wanted = NewPartitions::new(name, partitions as usize);
+        let made = wait(self.admin().create_partitions([&wanted], &options))
+            .expect("to ask for partitions");
+        made.into_iter()
+            .for_each(|made| drop(made.expect("to make partitions")));
+        self.has_leaders(name, partitions);
+    }
+
+    fn has_leaders(&self, name: &str, partitions: i32) {
         let client = self.client();
         eventually(CALL, &format!("the topic {name} has leaders"), || {
             let metadata = client
@@ -298,6 +322,7 @@ impl RealKafka {
                     offset: message.offset(),
                     key: message.key().map(<[u8]>::to_vec),
                     value: message.payload().map(<[u8]>::to_vec),
+                    headers: headers(&message),
                     timestamp: message.timestamp().to_millis(),
                 }),
             }

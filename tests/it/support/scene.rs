@@ -144,6 +144,16 @@ pub fn caught_up(daemon: &Daemon, input: &str) -> Result<(), String> {
     }
 }
 
+/// The dead letters of a pipeline; none where there is no file.
+pub fn letters(scene: &Scene, pipeline: &str) -> Vec<Value> {
+    let path = scene.path(&format!("state/dead-letters/{pipeline}.jsonl"));
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("a dead letter"))
+        .collect()
+}
+
 /// One line of the log, in `log: { format: json }`.
 #[derive(Debug, Clone)]
 pub struct Said {

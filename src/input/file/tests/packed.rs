@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ impl Rig {
         fs::remove_file(self.path(name)).unwrap();
     }
 
-    fn pack(&self, path: &std::path::Path, plain: &[u8]) {
+    fn pack(&self, path: &Path, plain: &[u8]) {
         let file = OpenOptions::new().create(true).append(true).open(path);
         file.unwrap().write_all(&gzip(plain)).unwrap();
     }
@@ -154,6 +155,81 @@ fn a_copy_that_is_compressed_before_the_cut_is_noticed_is_not_sent_again() {
     rig.until_lines(301);
     rig.stop();
     assert!(rig.lines().len() == 301, "{:?}", runs(&rig));
+}
+
+#[test]
+fn a_copy_that_is_found_after_what_was_compressed_of_it_is_not_sent_twice() {
+    let mut rig = Rig::new(&["app.log*"]);
+    let (begun, rest) = (numbers(0..1000), numbers(1000..1100));
+    rig.append("app.log", &begun);
+    rig.start();
+    rig.until_lines(1000);
+    rig.until_read();
+    // Whoever cut it is still compressing the copy.
+    let packed = gzip((begun.clone() + &rest).as_bytes());
+    let (first, last) = packed.split_at(packed.len() / 2);
+    rig.append_bytes("app.log.1.gz", first);
+    File::options()
+        .write(true)
+        .open(rig.path("app.log"))
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    rig.append("app.log", &numbers(1100..1150));
+    rig.until_lines(1050);
+    rig.append("app.log.1", &(begun + &rest));
+    rig.until_lines(1150);
+    rig.append_bytes("app.log.1.gz", last);
+    rig.until_all_read();
+    fs::remove_file(rig.path("app.log.1")).unwrap();
+    rig.append("app.log", &numbers(1150..1160));
+    rig.until_lines(1160);
+    rig.until_all_read();
+    rig.stop();
+    rig.start();
+    rig.append("app.log", &numbers(1160..1161));
+    rig.until_lines(1161);
+    rig.until_all_read();
+    rig.stop();
+    let mut lines = super::copies::arrived(&rig);
+    lines.sort_unstable();
+    assert!(lines.into_iter().eq(0..1161), "{:?}", runs(&rig));
+}
+
+#[test]
+fn a_copy_that_is_compressed_and_renamed_before_anybody_looks_is_not_sent_twice() {
+    let mut rig = Rig::new(&["app.log*"]);
+    rig.settings.watch = Watch::Poll;
+    rig.timing.deleted_for = Duration::from_millis(100);
+    rig.append("app.log", &numbers(0..1000));
+    rig.start();
+    rig.until_lines(1000);
+    rig.until_read();
+    fs::copy(rig.path("app.log"), rig.path("app.log.1")).unwrap();
+    let log = File::options().write(true).open(rig.path("app.log"));
+    log.unwrap().set_len(0).unwrap();
+    rig.append("app.log", &numbers(1000..1100));
+    rig.until_lines(1100);
+    rig.until_all_read();
+    let (copy, packed) = (rig.path("app.log.1"), rig.path("app.log.2.gz"));
+    let follows = |path: &Path| {
+        let path = path.to_path_buf();
+        move |rig: &Rig| {
+            let files = rig.running.as_ref().unwrap().facts.files();
+            files.iter().any(|file| file.path == path)
+        }
+    };
+    rig.until("the copy", follows(&copy));
+    rig.compress("app.log.1");
+    rig.rename("app.log.1.gz", "app.log.2.gz");
+    // What was cut is looked for in compressed files too, before any walk.
+    fs::File::create(rig.path("app.log")).unwrap();
+    rig.append("app.log", &numbers(1100..1110));
+    rig.until_lines(1110);
+    rig.until("the compressed copy", follows(&packed));
+    rig.until_all_read();
+    rig.stop();
+    assert!(rig.lines().len() == 1110, "{:?}", runs(&rig));
 }
 
 #[test]

@@ -124,6 +124,7 @@ pub const START: Stood = (
         cut: crate::flow::Count { lines: 0, bytes: 0 },
         unframed: crate::flow::Count { lines: 0, bytes: 0 },
         illegal_topic: crate::flow::Count { lines: 0, bytes: 0 },
+        too_large: crate::flow::Count { lines: 0, bytes: 0 },
         truncated: 0,
         dead_lettered: crate::flow::Count { lines: 0, bytes: 0 },
         hole: crate::flow::Count { lines: 0, bytes: 0 },

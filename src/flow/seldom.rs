@@ -16,7 +16,7 @@ const MOST_REASONS: usize = 1024;
 /// Decides whether a reason should be logged now.
 ///
 /// ```
-/// use logferry::logging::Seldom;
+/// use logferry::flow::Seldom;
 ///
 /// let seldom = Seldom::default();
 /// if let Some(held_back) = seldom.speak("no leader for web/3") {

@@ -1,0 +1,145 @@
+//! The row `made`: what it costs to make something of each line, beside the same lines as they are.
+//!
+//! Lines are JSON objects of the usual length. Their fields give a key that differs from line to line, or one of a hundred topics that take
+//! turns; `format: json` puts an envelope around each.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::judged::Judged;
+use crate::measure::{self, Figures};
+use crate::table::{Table, median};
+use crate::{Bench, LINE, contenders, support};
+
+const TOPICS: u64 = 100;
+
+/// What of a run is compared.
+type Kind = fn(&Figures) -> Duration;
+
+/// The first is the one that the others are compared with.
+const CASES: [Case; 4] = [
+    Case {
+        name: "lines as they are",
+        to: "",
+        topics: 1,
+        most: None,
+    },
+    Case {
+        name: "format: json",
+        to: ", format: json",
+        topics: 1,
+        most: Some(3.0),
+    },
+    Case {
+        name: "a key per line",
+        to: ", key: \"{json.n}\"",
+        topics: 1,
+        most: None,
+    },
+    Case {
+        name: "a hundred topics",
+        to: "",
+        topics: TOPICS,
+        most: Some(2.0),
+    },
+];
+
+struct Case {
+    name: &'static str,
+    /// What `to:` has besides.
+    to: &'static str,
+    topics: u64,
+    /// How many times the first case it may cost.
+    most: Option<f64>,
+}
+
+pub fn row(bench: &Bench) {
+    let (folder, lines) = (support::temp_dir(), bench.options.lines);
+    let file = write(folder.path(), lines);
+    let mut table = Table::new("made of each line", CASES.iter().map(|case| case.name));
+    let mut runs: [Vec<Figures>; 4] = Default::default();
+    for _ in 0..bench.options.runs {
+        for (case, runs) in CASES.iter().zip(&mut runs) {
+            let run = run(bench, case, &file);
+            runs.extend(run.as_ref().ok());
+            table.add(case.name, run);
+        }
+    }
+    println!("{}", table.markdown(lines));
+    let mut judged = Judged::new("against lines as they are");
+    let middle = |runs: &[Figures], of_run: Kind| {
+        let seconds = runs.iter().map(|run| of_run(run).as_secs_f64());
+        median(&mut seconds.collect::<Vec<_>>())
+    };
+    for (case, of_case) in CASES.iter().zip(&runs).skip(1) {
+        let kinds: [(&str, Kind); 2] = [("CPU per line", |run| run.cpu), ("wall", |run| run.wall)];
+        for (what, of_run) in kinds {
+            let times = middle(of_case, of_run)
+                .zip(middle(&runs[0], of_run))
+                .map(|(case, plain)| case / plain);
+            let name = format!("{}: {what}", case.name);
+            match (times, case.most) {
+                (Some(times), Some(most)) => judged.bound(&name, times, "times", most),
+                (Some(times), None) => judged.told(&name, times, "times"),
+                (None, _) => judged.failed(&name, "a case has no figures"),
+            }
+        }
+    }
+    println!("{}", judged.markdown());
+}
+
+fn write(folder: &Path, lines: u64) -> PathBuf {
+    let path = folder.join("lines.json");
+    let mut file = BufWriter::new(File::create(&path).expect("a file for lines"));
+    for n in 0..lines {
+        let begin = format!("{{\"t\":{},\"n\":\"{n:010}\",\"text\":\"", n % TOPICS);
+        let rest = LINE.saturating_sub(begin.len() + 3);
+        writeln!(file, "{begin}{:.<rest$}\"}}", "").expect("to write lines");
+    }
+    file.flush().expect("to write lines");
+    path
+}
+
+fn run(bench: &Bench, case: &Case, file: &Path) -> Result<Figures, String> {
+    let (folder, prefix) = (support::temp_dir(), bench.topic());
+    let topics: Vec<String> = match case.topics {
+        1 => vec![prefix.clone()],
+        many => (0..many).map(|at| format!("{prefix}-{at}")).collect(),
+    };
+    for topic in topics.iter().filter(|topic| **topic != prefix) {
+        bench
+            .kafka
+            .create_topic_with(topic, 1, &[("file.delete.delay.ms", "1000")]);
+    }
+    let topic = match case.topics {
+        1 => prefix.clone(),
+        _ => format!("\"{prefix}-{{json.t}}\""),
+    };
+    let yaml = contenders::input_yaml(bench.kafka.brokers(), &topic, file, folder.path());
+    let plain = format!("to: {{ topic: {topic} }}");
+    let yaml = yaml.replace(&plain, &format!("to: {{ topic: {topic}{} }}", case.to));
+    let mut words = contenders::logferry_run(folder.path(), &yaml);
+    words.push("--once".into());
+    let figures = measure::run(
+        &bench.processors,
+        &words,
+        folder.path(),
+        &folder.path().join("stdout"),
+        || false,
+    )?;
+    let arrived: u64 = topics.iter().map(|topic| bench.kafka.written(topic)).sum();
+    let others = topics.iter().filter(|topic| **topic != prefix);
+    for topic in others.chain([&prefix]) {
+        bench.kafka.delete_topic(topic);
+    }
+    if arrived == bench.options.lines {
+        Ok(figures)
+    } else {
+        Err(format!(
+            "{arrived} of {} lines arrived",
+            bench.options.lines
+        ))
+    }
+}
