@@ -69,7 +69,7 @@ pub struct Entry {
     pub tail: Option<Print>,
     /// A compressed file that is read to its end: how many bytes it had. Offsets are those of its content.
     pub packed: Option<u64>,
-    /// When the position was reached, in milliseconds since 1970.
+    /// When all files were looked at last before it was saved, in milliseconds since 1970.
     pub updated: i64,
 }
 

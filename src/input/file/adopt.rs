@@ -57,6 +57,9 @@ impl Follower {
             if let Some(name) = name {
                 self.learn_name(path.into(), name, slot);
             }
+            if is_later == Some(true) {
+                self.want(slot);
+            }
             return Ok(());
         }
         if name.is_some() && self.is_old(&path, &look) && !self.is_saved(&path, &look, &file) {
@@ -172,10 +175,12 @@ impl Follower {
         self.next_slot += 1;
         let id = source.look.id;
         self.by_id.insert((id.dev, id.inode), slot);
-        if let Some(name) = name {
-            self.learn_name(source.path.clone(), name, slot);
-        }
+        let path = source.path.clone();
         self.sources.insert(slot, Box::new(source));
+        if let Some(name) = name {
+            self.waiting.remove(&*path);
+            self.learn_name(path, name, slot);
+        }
         self.account(slot);
         self.wake(slot);
         if self.open > self.most_open {

@@ -35,6 +35,8 @@ pub struct Packed {
     pub damaged: u64,
     /// It is read although it holds nothing that is known.
     pub is_wanted: bool,
+    /// It has a position of its own already, although it is not decided yet what it holds.
+    pub is_saved: bool,
     /// How many bytes the generation had that it holds, and how many of them were read elsewhere.
     pub whole: (u64, u64),
     /// Nothing is to be read before it changes.
@@ -88,6 +90,7 @@ impl Packed {
             end: None,
             damaged: 0,
             is_wanted: true,
+            is_saved: false,
             whole: (0, 0),
             is_done: false,
             retry: None,
@@ -212,6 +215,14 @@ impl Packed {
 }
 
 impl Proof {
+    /// The saved positions that are claimed.
+    pub fn saved(&self) -> impl Iterator<Item = FileKey> {
+        self.claims.iter().filter_map(|claim| match claim.of {
+            Of::Saved(key) => Some(key),
+            _ => None,
+        })
+    }
+
     /// The first claim is refuted, or settled.
     pub fn next(&mut self) -> Option<Claim> {
         self.agree = 0;

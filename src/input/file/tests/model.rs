@@ -14,8 +14,7 @@
 //!
 //! `LOGFERRY_SEED=7 cargo test model` runs one seed, `LOGFERRY_SEED=random` new ones; `LOGFERRY_SEEDS` says how many, `LOGFERRY_STEPS` how
 //! many steps each has. `LOGFERRY_STRICT=1` demands more than is promised of generations that were cut before anything was read of them, and
-//! `LOGFERRY_MIXED=1` mixes both kinds of rotation in one log. `LOGFERRY_COMPRESS=1`
-//! compresses rotated files. `LOGFERRY_LOG=debug` shows what the input says between the steps.
+//! `LOGFERRY_MIXED=1` mixes both kinds of rotation in one log. `LOGFERRY_LOG=debug` shows what the input says between the steps.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -421,10 +420,11 @@ impl World {
             Some(file) => file.generation,
             None => self.generation(app),
         };
+        let first = self.lines.len();
         let text = self.compose(generation, count, is_half);
-        let half = if is_half { " and a half" } else { "" };
+        let half = if is_half { ", the last half" } else { "" };
         self.note(format!(
-            "write {name}: {count} lines{half}, {} bytes",
+            "write {name}: {count} lines{half}, from {first} on, {} bytes of generation {generation}",
             text.len()
         ));
         self.rig.append(&name, &text);
@@ -568,7 +568,7 @@ impl World {
             self.write(app, count, false);
             let known = &mut self.generations[generation];
             known.is_beyond_copy = true;
-            known.has_short_copy |= known.text.len() > 2 * len || len < 2 * HEAD;
+            known.has_short_copy |= known.text.len() > 2 * len || len < 4 * HEAD;
             if self.rig.running.is_some() && self.random.one_in(2) {
                 self.breathe();
             }
@@ -675,7 +675,7 @@ impl World {
         let count = 1 + self.random.below(3);
         let text = header + &self.compose(generation, count, false);
         self.note(format!(
-            "create {name}: {} bytes with the old header",
+            "create {name}: {} bytes of generation {generation} with the old header",
             text.len()
         ));
         self.rig.append(&name, &text);
@@ -691,13 +691,15 @@ impl World {
         if let Some(name) = name {
             let generation = self.disk[&name].generation;
             let (count, is_half) = (self.random.below(3), self.random.one_in(4));
+            let first = self.lines.len();
             let text = self.compose(generation, count, is_half);
             self.note(format!(
-                "write late {name}: {count} lines, {} bytes",
+                "write late {name}: {count} lines, from {first} on, {} bytes of generation {generation}",
                 text.len()
             ));
             self.rig.append(&name, &text);
             self.disk.get_mut(&name).unwrap().len += text.len();
+            self.outgrows(app, &name);
         }
     }
 
@@ -1100,8 +1102,8 @@ impl World {
         let entries = self.rig.running.as_ref().unwrap().books.entries();
         self.check_lost(entries.lost.values().sum(), true);
         for app in 0..APPS {
-            let mut known = self.generations.iter();
-            let is_once = known.all(|known| !known.has_short_copy);
+            let mut known = self.generations.iter().filter(|known| known.app == app);
+            let is_once = known.all(|known| !known.has_short_copy && !known.is_forgotten);
             if !self.kills && is_once && self.headers_arrived[app] > self.headers[app] {
                 self.fail("a header arrived twice");
             }

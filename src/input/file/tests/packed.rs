@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::copies::{numbers, runs};
-use super::{OpenOptions, Rig};
+use super::{FileStatus, OpenOptions, Rig};
 use crate::input::file::settings::{StartAt, Watch};
 use crate::input::file::unpack::gzip;
 
@@ -450,4 +450,215 @@ fn every_packing_is_read() {
     rig.until_all_read();
     rig.stop();
     assert_eq!(rig.arrived.len(), count as usize * 100);
+}
+
+#[test]
+fn files_of_which_nothing_was_read_are_found_in_their_own_compressed_forms() {
+    const COUNT: u32 = 6;
+    let mut rig = Rig::new(&["app.log"]);
+    let mut saved = Vec::new();
+    for round in 0..COUNT {
+        rig.saved.clear();
+        rig.append("app.log", &numbers(round * 10..round * 10 + 10));
+        rig.start();
+        rig.until_lines((round as usize + 1) * 10);
+        rig.until_read();
+        rig.stop();
+        saved.extend(std::mem::take(&mut rig.saved));
+        let to = format!("app.log.{}", COUNT - round);
+        rig.rename("app.log", &to);
+        rig.compress(&to);
+    }
+    // The first one was read to its end, and what is known of it forgotten.
+    saved.remove(0);
+    rig.saved = saved.into_iter().collect();
+    forget_what_was_read(&mut rig);
+    save_later(&mut rig);
+    rig.arrived.clear();
+    rig.append("app.log", &numbers(100..110));
+    rig.start();
+    rig.until_lines(60);
+    rig.until_all_read();
+    rig.stop();
+    let mut lines = super::copies::arrived(&rig);
+    lines.sort_unstable();
+    let all = (10..60).chain(100..110);
+    assert!(lines.into_iter().eq(all), "{:?}", runs(&rig));
+}
+
+#[test]
+fn a_compressed_file_with_another_date_is_not_the_one_of_which_nothing_was_read() {
+    let mut rig = Rig::new(&["app.log"]);
+    rig.append("app.log", &numbers(0..10));
+    rig.start();
+    rig.until_lines(10);
+    rig.until_read();
+    rig.stop();
+    let mut gone = rig.saved.values().next().unwrap().clone();
+    (gone.path, gone.inode) = (rig.path("app.log-20261120").into(), gone.inode + 1_000_000);
+    (gone.offset, gone.head, gone.tail) = (0, None, None);
+    let key = crate::checkpoint::FileKey(rig.next_key);
+    rig.next_key += 1;
+    rig.saved.insert(key, gone);
+    rig.pack(&rig.path("app.log-20261121.gz"), b"read long ago\n");
+    save_later(&mut rig);
+    rig.start();
+    rig.append("app.log", &numbers(10..20));
+    rig.until_lines(20);
+    rig.until("end of what is gone", |rig| !rig.saved.contains_key(&key));
+    rig.until_all_read();
+    rig.stop();
+    assert_eq!(runs(&rig), [(0, 20)]);
+}
+
+#[test]
+fn compressed_files_that_nobody_saw_are_read_although_the_daemon_dies_before_it_comes_to_them() {
+    const COUNT: u32 = 8;
+    let mut rig = Rig::new(&["app.log"]);
+    rig.append("app.log", &numbers(0..10));
+    rig.start();
+    rig.until_lines(10);
+    rig.until_read();
+    rig.kill();
+    for round in 1..COUNT {
+        let to = format!("app.log.{}", COUNT - round);
+        rig.rename("app.log", &to);
+        rig.compress(&to);
+        rig.append("app.log", &numbers(round * 10..round * 10 + 10));
+    }
+    // More than are unpacked at a time.
+    rig.memory = 1;
+    rig.start();
+    let (name, deadline) = (rig.path("app.log"), Instant::now() + super::PATIENCE);
+    loop {
+        let running = rig.running.as_ref().unwrap();
+        let files = running.facts.files();
+        let is_new = |file: &FileStatus| file.path == name && file.read > 0;
+        if files.iter().any(is_new) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{files:?}");
+        running.bell.wait(Duration::from_millis(1));
+    }
+    rig.save();
+    rig.kill();
+    save_later(&mut rig);
+    rig.memory = 16 << 20;
+    rig.start();
+    rig.until_lines(80);
+    rig.until_all_read();
+    rig.stop();
+    let mut lines = super::copies::arrived(&rig);
+    lines.sort_unstable();
+    lines.dedup();
+    assert!(lines.into_iter().eq(0..80), "{:?}", runs(&rig));
+}
+
+#[test]
+fn what_was_compressed_after_the_last_look_is_found_although_positions_were_saved_later() {
+    let mut rig = Rig::new(&["app.log"]);
+    rig.append("app.log", &numbers(0..10));
+    rig.start();
+    rig.until_lines(10);
+    rig.until_read();
+    rig.append("app.log", &numbers(10..20));
+    let deadline = Instant::now() + super::PATIENCE;
+    let is_read = |rig: &Rig| {
+        let files = rig.running.as_ref().unwrap().facts.files();
+        files[0].read == numbers(0..20).len() as u64
+    };
+    while !is_read(&rig) {
+        assert!(Instant::now() < deadline);
+        rig.running
+            .as_ref()
+            .unwrap()
+            .bell
+            .wait(Duration::from_millis(1));
+    }
+    // It ends with its last lines on their way.
+    rig.running.as_ref().unwrap().stop.soften();
+    let deadline = Instant::now() + super::PATIENCE;
+    while !rig.running.as_ref().unwrap().thread.is_finished() {
+        assert!(Instant::now() < deadline);
+        rig.running
+            .as_ref()
+            .unwrap()
+            .bell
+            .wait(Duration::from_millis(1));
+    }
+    rig.rename("app.log", "app.log.2");
+    rig.append("app.log", &numbers(20..30));
+    rig.rename("app.log", "app.log.1");
+    rig.compress("app.log.2");
+    rig.compress("app.log.1");
+    rig.append("app.log", &numbers(30..40));
+    let written = fs::metadata(rig.path("app.log.1.gz")).unwrap().modified();
+    let late = written.unwrap() + Duration::from_millis(50);
+    while SystemTime::now() < late {
+        rig.running
+            .as_ref()
+            .unwrap()
+            .bell
+            .wait(Duration::from_millis(5));
+    }
+    rig.end();
+    rig.start();
+    rig.until_lines(40);
+    rig.until_all_read();
+    rig.stop();
+    let mut lines = super::copies::arrived(&rig);
+    lines.sort_unstable();
+    assert!(lines.into_iter().eq(0..40), "{:?}", runs(&rig));
+}
+
+#[test]
+fn what_was_deleted_and_of_which_nothing_was_read_is_forgotten_at_a_stop() {
+    let mut rig = Rig::new(&["app.log"]);
+    rig.timing.deleted_for = Duration::from_secs(3600);
+    File::create(rig.path("app.log")).unwrap();
+    rig.start();
+    rig.until_known("app.log");
+    fs::remove_file(rig.path("app.log")).unwrap();
+    rig.append("app.log", &numbers(0..10));
+    rig.until_lines(10);
+    rig.until("both", |rig| {
+        let files = rig.running.as_ref().unwrap().facts.files();
+        files.len() == 2 && files.iter().all(|file| file.settled == file.size)
+    });
+    rig.stop();
+    let offsets: Vec<u64> = rig.saved.values().map(|entry| entry.offset).collect();
+    assert_eq!(offsets, [numbers(0..10).len() as u64]);
+}
+
+#[test]
+fn a_copy_with_the_time_of_its_original_is_known_in_its_compressed_form_after_a_stop() {
+    let mut rig = Rig::new(&["app.log*"]);
+    rig.timing.deleted_for = Duration::from_secs(3600);
+    rig.append("app.log", &numbers(0..100));
+    rig.start();
+    rig.until_lines(100);
+    rig.until_read();
+    let copy = rig.path("app.log.1");
+    fs::copy(rig.path("app.log"), &copy).unwrap();
+    let file = OpenOptions::new().append(true).open(&copy).unwrap();
+    let hour = Duration::from_secs(3600);
+    file.set_modified(SystemTime::now() - hour).unwrap();
+    let log = File::options().write(true).open(rig.path("app.log"));
+    log.unwrap().set_len(0).unwrap();
+    rig.append("app.log", &numbers(100..110));
+    rig.until_lines(110);
+    rig.until_known("app.log.1");
+    rig.compress("app.log.1");
+    // A walk comes by.
+    rig.append("app.log.new", &numbers(110..120));
+    rig.until_lines(120);
+    rig.stop();
+    rig.start();
+    rig.append("app.log", &numbers(120..121));
+    rig.until_lines(121);
+    rig.until_all_read();
+    rig.stop();
+    let mut lines = super::copies::arrived(&rig);
+    lines.sort_unstable();
+    assert!(lines.into_iter().eq(0..121), "{:?}", runs(&rig));
 }

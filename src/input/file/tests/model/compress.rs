@@ -6,6 +6,7 @@ use std::io::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Random, World};
+use crate::checkpoint::Entry;
 use crate::input::file::rotate::bases;
 use crate::input::file::unpack::{Packing, pack};
 
@@ -38,11 +39,7 @@ pub(super) struct Packed {
 }
 
 impl Compress {
-    /// As long as not every order of events is proven, only when it is asked for.
     pub fn some(random: &mut Random) -> Self {
-        if std::env::var_os("LOGFERRY_COMPRESS").is_none() {
-            return Self::Never;
-        }
         [Self::Never, Self::AtOnce, Self::Delayed, Self::InSteps][random.below(4)]
     }
 }
@@ -153,6 +150,14 @@ impl World {
         self.apps[app].job = Some(job);
     }
 
+    /// A file was written to after it was compressed: what is saved of it does not tell that the compressed one holds its beginning.
+    pub fn outgrows(&mut self, app: usize, name: &str) {
+        let job = self.apps[app].job.as_ref().filter(|job| job.plain == name);
+        if job.is_some() {
+            self.generations[self.disk[name].generation].has_short_copy = true;
+        }
+    }
+
     pub fn finish_compressing(&mut self, app: usize) {
         while self.apps[app].job.is_some() {
             self.compress_further(app, true);
@@ -160,7 +165,7 @@ impl World {
     }
 
     /// At a start, what is no younger than the latest saved position is taken for read. As clocks of file systems are coarse, a little more
-    /// is read again.
+    /// is read again. So is what may be the compressed form of a file that nothing was read of, and that is gone.
     pub fn expect_forgotten(&mut self) {
         const TICK: Duration = Duration::from_millis(20);
         let files = self.disk.iter().filter(|(_, file)| file.packed.is_some());
@@ -169,10 +174,18 @@ impl World {
             let live = self.rig.path(&Self::live(app));
             let kin = self.rig.saved.values();
             let kin = kin.filter(|entry| bases(&entry.path).contains(&live));
-            let latest = kin.map(|entry| entry.updated).max().unwrap_or(0);
+            let latest = kin.clone().map(|entry| entry.updated).max().unwrap_or(0);
             let latest = UNIX_EPOCH + Duration::from_millis(latest.unsigned_abs());
             let written = fs::metadata(self.rig.path(name)).unwrap().modified();
-            self.generations[file.generation].is_forgotten |= written.unwrap() + TICK >= latest;
+            let written = written.unwrap() + TICK;
+            let is_gone = |entry: &&Entry| {
+                let mut files = self.disk.values();
+                !files.any(|file| file.id == (entry.inode, entry.birth))
+            };
+            let unread = kin.filter(|entry| entry.offset == 0).filter(is_gone);
+            let mut made = unread.map(|entry| entry.birth.unwrap_or(0).unsigned_abs());
+            let is_later = made.any(|made| UNIX_EPOCH + Duration::from_nanos(made) <= written);
+            self.generations[file.generation].is_forgotten |= is_later || written >= latest;
         }
     }
 
