@@ -302,6 +302,7 @@ pub(super) fn position(entry: &Entry) -> Position {
         inside_line: entry.inside_line,
         skip: entry.skip,
         tail: entry.tail,
+        half: entry.half,
     }
 }
 

@@ -372,6 +372,7 @@ fn entry(fact: &Fact, position: &Position, now: i64) -> Entry {
         skip: position.skip,
         head: fact.head,
         tail: position.tail,
+        half: position.half,
         // Only what is settled to its end is never looked into again.
         packed: fact
             .packed

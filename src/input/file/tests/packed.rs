@@ -662,3 +662,35 @@ fn a_copy_with_the_time_of_its_original_is_known_in_its_compressed_form_after_a_
     lines.sort_unstable();
     assert!(lines.into_iter().eq(0..121), "{:?}", runs(&rig));
 }
+
+#[test]
+fn what_was_compressed_before_the_last_lines_were_written_is_known_after_a_restart() {
+    let mut rig = Rig::new(&["app.log*"]);
+    rig.timing.deleted_for = Duration::from_secs(3600);
+    rig.append("app.log", &numbers(0..1000));
+    rig.start();
+    rig.until_lines(1000);
+    rig.until_read();
+    rig.rename("app.log", "app.log.1");
+    let plain = fs::read(rig.path("app.log.1")).unwrap();
+    rig.pack(&rig.path("app.log.1.gz"), &plain);
+    // The application still has it open.
+    rig.append("app.log.1", &numbers(1000..1010));
+    rig.until_lines(1010);
+    rig.until_all_read();
+    fs::remove_file(rig.path("app.log.1")).unwrap();
+    rig.append("app.log", &numbers(1010..1020));
+    rig.until_lines(1020);
+    rig.stop();
+    for entry in rig.saved.values() {
+        assert!(entry.half.is_none_or(|(at, _)| at < entry.offset));
+    }
+    rig.start();
+    rig.append("app.log", &numbers(1020..1021));
+    rig.until_lines(1021);
+    rig.until_all_read();
+    rig.stop();
+    let mut lines = super::copies::arrived(&rig);
+    lines.sort_unstable();
+    assert!(lines.into_iter().eq(0..1021), "{:?}", runs(&rig));
+}

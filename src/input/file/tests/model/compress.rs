@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Random, World};
 use crate::checkpoint::Entry;
+use crate::input::file::identity::HEAD;
 use crate::input::file::rotate::bases;
 use crate::input::file::unpack::{Packing, pack};
 
@@ -150,11 +151,12 @@ impl World {
         self.apps[app].job = Some(job);
     }
 
-    /// A file was written to after it was compressed: what is saved of it does not tell that the compressed one holds its beginning.
+    /// A file was written to, perhaps after it was compressed: when that holds much less, nothing tells.
     pub fn outgrows(&mut self, app: usize, name: &str) {
         let job = self.apps[app].job.as_ref().filter(|job| job.plain == name);
-        if job.is_some() {
-            self.generations[self.disk[name].generation].has_short_copy = true;
+        if let Some(len) = job.map(|job| job.len) {
+            let known = &mut self.generations[self.disk[name].generation];
+            known.has_short_copy |= known.text.len() > 2 * len || len < 4 * HEAD;
         }
     }
 
