@@ -1,7 +1,8 @@
 //! What was set aside: records that Kafka or a file refuses for the record's own sake, kept until somebody looks.
 //!
 //! Each pipeline has a file of JSON lines, `data_dir/dead-letters/PIPELINE.jsonl`. An operator may read, move or remove it
-//! at any time, also while the daemon runs: it is opened anew for each call.
+//! at any time, also while the daemon runs: it is opened anew for each call, and locked while it is written. `read` reads such files,
+//! `taken` is how letters leave them again.
 //!
 //! Invariant: a letter is durable, content and name, before [`DeadLetters::set_aside`] returns `Ok`; only then may a
 //! position pass it. One whose call failed may stand there all the same, and will stand there twice when it is set aside
@@ -21,6 +22,12 @@ use thiserror::Error;
 
 use crate::disk::{self, Disk, DiskFile, Open, advice};
 
+mod read;
+mod taken;
+
+pub use read::{Found, Letter, LineKind, Seen, each_line, look};
+pub use taken::{Resending, Taken, TakenError};
+
 const FOLDER: &str = "dead-letters";
 const EXTENSION: &str = ".jsonl";
 /// How much is read at once while looking for the last line's end. In bytes.
@@ -38,6 +45,10 @@ pub struct DeadLetter {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<Header>,
+    /// What its partition was to be made from, where that is not the key: the text of its route's `partition`.
+    pub place: Option<Vec<u8>>,
+    /// The record's own time, where it has one that is not that of sending: milliseconds since 1970.
+    pub timestamp_ms: Option<i64>,
     pub source: Source,
     /// For people.
     pub reason: String,
@@ -89,6 +100,8 @@ pub enum DeadLetterError {
         needed: u64,
         max: u64,
     },
+    #[error("{} is being changed by `logferry dead-letters resend`; it is tried again", path.display())]
+    Busy { path: PathBuf },
     #[error("cannot {doing} {}: {source}{}", path.display(), advice(source))]
     Io {
         doing: &'static str,
@@ -150,7 +163,10 @@ impl DeadLetters {
         for (pipeline, lines) in pipelines {
             let path = self.dir.join(file_name(pipeline));
             self.append(&path, &lines)
-                .map_err(|error| io_error("write to", &path, error))?;
+                .map_err(|error| match error.kind() {
+                    io::ErrorKind::WouldBlock => DeadLetterError::Busy { path: path.clone() },
+                    _ => io_error("write to", &path, error),
+                })?;
         }
         Ok(())
     }
@@ -163,7 +179,7 @@ impl DeadLetters {
     /// `lines` begins and ends with a line feed. The first one replaces the line feed that ends the file so far: should a
     /// power cut take the bytes before it, which nobody waited for, the new lines still begin as lines.
     fn append(&mut self, path: &Path, lines: &[u8]) -> io::Result<()> {
-        let file = self.disk.open(path, Open::OrCreate { mode: 0o600 })?;
+        let file = self.open_locked(path)?;
         let len = cut_half_line(file.as_ref(), path)?;
         let written = match len.checked_sub(1) {
             Some(last) => file.write_at(lines, last),
@@ -179,6 +195,28 @@ impl DeadLetters {
         result
     }
 
+    /// The file under this name, which is made when there is none, locked: who takes letters out renames it under this lock, and what is
+    /// written after that would be written into the wrong one. `WouldBlock` when somebody else has the lock.
+    fn open_locked(&mut self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        for _ in 0..3 {
+            let file = match self.disk.open(path, Open::Existing) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // Its inode may be that of one which was removed.
+                    self.durable.remove(path);
+                    self.disk.open(path, Open::OrCreate { mode: 0o600 })?
+                }
+                result => result?,
+            };
+            if !file.try_lock()? {
+                break;
+            }
+            if is_at(self.disk.as_ref(), path, file.as_ref())? {
+                return Ok(file);
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
     fn make_name_durable(&mut self, path: &Path, file: &dyn DiskFile) -> io::Result<()> {
         let meta = file.metadata()?;
         let id = (meta.dev, meta.inode);
@@ -190,23 +228,38 @@ impl DeadLetters {
     }
 
     fn files(&self) -> Result<Vec<(PathBuf, u64)>, DeadLetterError> {
-        let names = self.disk.list(&self.dir);
-        let names = names.map_err(|error| io_error("list", &self.dir, error))?;
-        let mut files = Vec::new();
-        for name in names {
-            if !name.as_encoded_bytes().ends_with(EXTENSION.as_bytes()) {
-                continue;
-            }
-            let path = self.dir.join(name);
-            match self.disk.metadata(&path) {
-                Ok(meta) if meta.is_dir => {}
-                Ok(meta) => files.push((path, meta.len)),
-                // Moved away a moment ago.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(io_error("look at", &path, error)),
-            }
+        files(self.disk.as_ref(), &self.dir)
+    }
+}
+
+/// The files of letters in a folder, with their sizes.
+fn files(disk: &dyn Disk, dir: &Path) -> Result<Vec<(PathBuf, u64)>, DeadLetterError> {
+    let names = disk.list(dir);
+    let names = names.map_err(|error| io_error("list", dir, error))?;
+    let mut files = Vec::new();
+    for name in names {
+        if !name.as_encoded_bytes().ends_with(EXTENSION.as_bytes()) {
+            continue;
         }
-        Ok(files)
+        let path = dir.join(name);
+        match disk.metadata(&path) {
+            Ok(meta) if meta.is_dir => {}
+            Ok(meta) => files.push((path, meta.len)),
+            // Moved away a moment ago.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error("look at", &path, error)),
+        }
+    }
+    Ok(files)
+}
+
+/// Whether the name still leads to the file that is open.
+fn is_at(disk: &dyn Disk, path: &Path, file: &dyn DiskFile) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match disk.metadata(path) {
+        Ok(named) => Ok((named.dev, named.inode) == (open.dev, open.inode)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -270,6 +323,12 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     value_base64: Option<String>,
     headers: Vec<HeaderLine<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timestamp_ms: Option<i64>,
     source: SourceLine<'a>,
     reason: &'a str,
     code: &'a str,
@@ -327,6 +386,7 @@ impl<'a> From<&'a DeadLetter> for Line<'a> {
     fn from(letter: &'a DeadLetter) -> Self {
         let (key, key_base64) = optional_text(&letter.key);
         let (value, value_base64) = optional_text(&letter.value);
+        let (place, place_base64) = optional_text(&letter.place);
         let headers = letter.headers.iter().map(|header| {
             let (value, value_base64) = optional_text(&header.value);
             HeaderLine {
@@ -363,6 +423,9 @@ impl<'a> From<&'a DeadLetter> for Line<'a> {
             value,
             value_base64,
             headers: headers.collect(),
+            place,
+            place_base64,
+            timestamp_ms: letter.timestamp_ms,
             source,
             reason: &letter.reason,
             code: &letter.code,

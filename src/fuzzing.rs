@@ -6,16 +6,18 @@
 pub use crate::checkpoint::fuzzing::{journal as checkpoint_journal, snapshot};
 pub use crate::input::frame::framer::reading::fuzz as frame;
 pub use crate::output::file::fuzzing::journal as output_journal;
+pub use crate::spool::fuzzing::segment as spool;
 
 /// A target, by its name.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     ("frame", frame),
     ("snapshot", snapshot),
     ("checkpoint_journal", checkpoint_journal),
     ("output_journal", output_journal),
+    ("spool", spool),
 ];
 
 /// A change of up to four neighbouring bytes, as the first six bytes of a fuzzer's input say; a CRC-32 finds each of them.

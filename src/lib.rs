@@ -17,6 +17,7 @@ pub mod logging;
 pub mod metrics;
 pub mod output;
 pub mod plan;
+pub mod spool;
 pub mod template;
 pub mod value;
 pub mod yaml;

@@ -86,6 +86,8 @@ pub struct InputSnapshot {
     pub expired: u64,
     /// Files that are not read because they are older than `ignore_older`.
     pub ignored: u64,
+    /// Of inputs with a spool.
+    pub spool: Option<SpoolSnapshot>,
     /// Of syslog inputs.
     pub syslog: Option<SyslogSnapshot>,
     /// Age of the oldest line that is not settled; `None`: there is none.
@@ -94,7 +96,26 @@ pub struct InputSnapshot {
     pub transactions: Option<TransactionsSnapshot>,
 }
 
-/// How the transactions of an input ended.
+/// What of an input is on disk. How many lines are there and not under way is in the books.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct SpoolSnapshot {
+    /// What the segments take that hold anything that is not acknowledged.
+    pub bytes: u64,
+    pub max_bytes: u64,
+    pub segments: u64,
+    /// Age of the oldest that is not acknowledged; `None`: there is none.
+    pub oldest_seconds: Option<f64>,
+    /// What was there at the start; it is among the read.
+    pub found: Count,
+    /// Segments in which something was damaged.
+    pub damaged: u64,
+    /// Bytes at the start in which nothing could be read.
+    pub unreadable_bytes: u64,
+    /// Bytes at the start of a block that a crash had interrupted.
+    pub cut_bytes: u64,
+}
+
+/// How the transactions of an input or an output ended.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct TransactionsSnapshot {
     pub committed: u64,
@@ -152,8 +173,16 @@ pub struct OutputSnapshot {
     /// Topic, partition, records between what is committed and the end.
     pub lag: Vec<(String, i32, u64)>,
     pub open_files: u64,
+    /// Files that got their other name because nothing more is written into them.
+    pub finished_files: u64,
+    /// Those that retention removed.
+    pub removed_files: u64,
+    /// Files that somebody else moved, removed or changed.
+    pub missing_files: u64,
     /// Partitions that this member holds.
     pub assigned: u64,
+    /// Absent without `delivery: exactly_once`.
+    pub transactions: Option<TransactionsSnapshot>,
 }
 
 /// One Kafka client that produces.
@@ -225,6 +254,15 @@ pub(crate) mod sample {
                         kernel_drops: 4,
                         ..SyslogSnapshot::default()
                     }),
+                    spool: Some(SpoolSnapshot {
+                        bytes: 70_000,
+                        max_bytes: 1 << 30,
+                        segments: 2,
+                        oldest_seconds: Some(2.5),
+                        found: count(7),
+                        damaged: 1,
+                        ..SpoolSnapshot::default()
+                    }),
                     oldest_unread_seconds: Some(1.5),
                     transactions: Some(TransactionsSnapshot {
                         committed: 12,
@@ -254,7 +292,16 @@ pub(crate) mod sample {
                 skipped: 5,
                 lag: vec![("web".to_owned(), 0, 11), ("web".to_owned(), 1, 0)],
                 open_files: 2,
+                finished_files: 5,
+                removed_files: 1,
+                missing_files: 0,
                 assigned: 2,
+                transactions: Some(TransactionsSnapshot {
+                    committed: 6,
+                    aborted: 2,
+                    in_doubt: 1,
+                    last_commit: Some(1_795_246_090.25),
+                }),
             }],
             producers: vec![ProducerSnapshot {
                 cluster: "main".to_owned(),

@@ -62,6 +62,24 @@ pub const PRODUCERS: &[Contender] = &[
     },
 ];
 
+/// The same, compressed with lz4.
+pub const LZ4: &[Contender] = &[
+    Contender {
+        name: "logferry, lz4",
+        program: None,
+        ends: true,
+        prints: false,
+        command: logferry_lz4,
+    },
+    Contender {
+        name: "kcat -P -l -z lz4",
+        program: Some("kcat"),
+        ends: true,
+        prints: false,
+        command: kcat_lz4,
+    },
+];
+
 /// Kafka -> file.
 pub const CONSUMERS: &[Contender] = &[
     Contender {
@@ -102,6 +120,12 @@ fn logferry_input(task: &Task<'_>) -> Vec<String> {
         task,
         &input_yaml(task.brokers, task.topic, task.file, task.folder),
     )
+}
+
+fn logferry_lz4(task: &Task<'_>) -> Vec<String> {
+    let yaml = input_yaml(task.brokers, task.topic, task.file, task.folder);
+    let to = format!("topic: {}", task.topic);
+    logferry(task, &yaml.replace(&to, &format!("{to}, compression: lz4")))
 }
 
 fn logferry_output(task: &Task<'_>) -> Vec<String> {
@@ -151,6 +175,12 @@ fn kcat_input(task: &Task<'_>) -> Vec<String> {
         ]
         .concat(),
     )
+}
+
+fn kcat_lz4(task: &Task<'_>) -> Vec<String> {
+    let mut words = kcat_input(task);
+    words.splice(1..1, ["-z".to_owned(), "lz4".to_owned()]);
+    words
 }
 
 fn kcat_output(task: &Task<'_>) -> Vec<String> {

@@ -13,9 +13,11 @@
 //! |---|---|---|
 //! | produce | file -> Kafka, all contenders | |
 //! | delay | the same through a slow network | |
+//! | lz4 | file -> Kafka, compressed with lz4, beside kcat | 70 % of its processor time |
 //! | consume | Kafka -> file, all contenders | |
 //! | rate | the share of a processor for 1,000 lines/s | |
-//! | made | JSON around each line, a key per line, a hundred topics, beside lines as they are | 3 times for JSON, twice for the topics |
+//! | follow | from an append to a consumer at 1,000 lines/s | p99 25 ms |
+//! | made | JSON around each line, a key per line to 12 partitions, a hundred topics, exactly once, beside lines as they are | 3, 1.5, 2 and 1.1 times |
 //! | rotate | file -> Kafka from rotated files, beside one file | 10 % more processor time or wall clock |
 //! | writer | what an application that writes at full speed loses | 5 % |
 //! | start | from exec to ready and to the first line, 10,000 known files | 1 s |
@@ -36,6 +38,7 @@
 
 mod contenders;
 mod crowd;
+mod follow;
 mod idle;
 mod judged;
 mod made;
@@ -59,7 +62,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use contenders::{CONSUMERS, Contender, PRODUCERS};
+use contenders::{CONSUMERS, Contender, LZ4, PRODUCERS};
 use measure::{Figures, Processors};
 use support::daemon::Daemon;
 use support::eventually::pause;
@@ -75,8 +78,9 @@ const DELAY: Duration = Duration::from_millis(10);
 type Row = (&'static str, fn(&Bench));
 
 /// The rows that measure the daemon alone.
-const ROWS: [Row; 7] = [
+const ROWS: [Row; 8] = [
     ("rate", rate::row),
+    ("follow", follow::row),
     ("made", made::row),
     ("rotate", rotate::row),
     ("writer", writer::row),
@@ -121,10 +125,16 @@ fn main() {
     );
 
     let folder = support::temp_dir();
-    if bench.options.wants_row("produce") || bench.options.wants_row("delay") {
+    if ["produce", "delay", "lz4"]
+        .iter()
+        .any(|row| bench.options.wants_row(row))
+    {
         let file = bench.file_of_lines(folder.path());
         if bench.options.wants_row("produce") {
             bench.produce("file -> Kafka", PRODUCERS, &file, bench.kafka.brokers());
+        }
+        if bench.options.wants_row("lz4") {
+            bench.produce("file -> Kafka, lz4", LZ4, &file, bench.kafka.brokers());
         }
         if bench.options.wants_row("delay") {
             bench.kafka.proxy().delay(DELAY, DELAY);

@@ -69,7 +69,7 @@ fn measured(bench: &Bench, watch: &str) -> Result<Vec<f64>, String> {
 }
 
 /// Of sorted values: the least that so many percent do not exceed.
-fn percentile(sorted: &[f64], percent: usize) -> f64 {
+pub fn percentile(sorted: &[f64], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or_default()
 }

@@ -32,6 +32,12 @@ impl Receiver {
         Self(consumer)
     }
 
+    /// The next line, when one comes within `patience`.
+    pub fn next(&self, patience: Duration) -> Option<Vec<u8>> {
+        let message = self.0.poll(patience)?.ok()?;
+        message.payload().map(<[u8]>::to_vec)
+    }
+
     /// Whether a line that begins with `name` comes within `patience`.
     pub fn has(&self, name: &str, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;

@@ -9,10 +9,12 @@ mod checkpoints;
 mod completions;
 mod console;
 mod consume;
+mod dead_letters;
 pub mod exit;
 pub mod kafka;
 pub mod load;
 mod man;
+mod outputs;
 mod partition_of;
 mod probe;
 mod produce;
@@ -62,6 +64,12 @@ enum Command {
     /// Show where each file stands, and change it by hand
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
+    /// Settle the files of outputs by hand
+    #[command(subcommand)]
+    Outputs(outputs::OutputsCommand),
+    /// Show what was set aside, and send it again
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
     /// Show, make and delete topics
     #[command(subcommand)]
     Topics(kafka::topics::TopicsCommand),
@@ -148,6 +156,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Produce(args) => produce::produce(*args),
         Command::Consume(args) => consume::consume(&args),
         Command::Checkpoints(command) => checkpoints::checkpoints(&command),
+        Command::Outputs(command) => outputs::outputs(&command),
+        Command::DeadLetters(command) => dead_letters::dead_letters(&command),
         Command::Topics(command) => kafka::topics::topics(&command),
         Command::Groups(command) => kafka::groups::groups(&command),
         Command::PartitionOf(args) => partition_of::partition_of(&args),
@@ -234,7 +244,7 @@ mod tests {
                     continue;
                 };
                 let line = shown[at..].trim();
-                let shown = ["produce -", "consume -", "partition-of "];
+                let shown = ["produce -", "consume -", "partition-of ", "dead-letters "];
                 let rest = line.get(9..).unwrap_or_default();
                 if !shown.iter().any(|command| rest.starts_with(command)) {
                     continue;

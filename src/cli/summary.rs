@@ -30,6 +30,7 @@ pub fn of(look: &Look) -> String {
                 "dropped",
             ),
             (books.truncated, "truncated"),
+            (books.spooled.lines, "left in the spool for the next run"),
             (books.in_flight.lines, "NOT delivered"),
         ] {
             if count > 0 {

@@ -4,8 +4,8 @@
 
 use super::fields::Fields;
 use super::{
-    Cluster, Config, Consume, FileInput, FileOutput, From, Input, Lines, Log, LogFormat, Multiline,
-    Output, Property, RecordFormat, Route, ServerTls, SyslogInput, keys,
+    Cluster, Config, Consume, FileFormat, FileInput, FileOutput, From, Input, Lines, Log,
+    LogFormat, Multiline, Output, Property, RecordFormat, Route, ServerTls, SyslogInput, keys,
 };
 use crate::input::dress::settings::TimestampRange;
 use crate::input::file::settings::{HoldDeleted, StartAt, Watch};
@@ -15,7 +15,12 @@ use crate::kafka::settings::{
     Acks, Brokers, Codec, Compression, ConsumeFrom, Delivery, Hash, Isolation, Linger, OnRefused,
     OutOfRange, Partitioner, SaslSettings, TlsSettings,
 };
-use crate::output::file::settings::{OutputFormat, Sync};
+use crate::output::file::settings::{
+    Codec as FileCodec, Compression as FileCompression, Delivery as OutputDelivery,
+    OnRefused as FileOnRefused, Retention, Rotate, Sync,
+};
+use crate::spool::settings::{self as spool, SpoolSettings};
+use crate::value::parse_duration;
 use crate::yaml::{Entry, Node, Spanned};
 
 pub(super) fn document(root: &Node) -> Config {
@@ -138,6 +143,7 @@ fn input(entry: &Entry) -> Input {
         Some(("stdin", from)) => Some(From::Stdin {
             span: from.span(),
             lines: lines(&from),
+            spool: spool(&from),
         }),
         Some(("syslog", from)) => Some(From::Syslog(Box::new(syslog(&from)))),
         _ => None,
@@ -179,7 +185,27 @@ fn syslog(from: &Fields<'_>) -> SyslogInput {
         idle_timeout: from.duration("idle_timeout"),
         receive_buffer: from.size("receive_buffer").map(|size| size.value),
         mode: from.mode("mode").unwrap_or_default(),
+        spool: spool(from),
     }
+}
+
+fn spool(from: &Fields<'_>) -> Option<SpoolSettings> {
+    let spool = from.table_if_present("spool", keys::SPOOL)?;
+    let sync = |text: &str| match text {
+        "always" => Some(spool::Sync::Always),
+        "none" => Some(spool::Sync::Never),
+        text => parse_duration(text).ok().map(spool::Sync::Every),
+    };
+    let mode = |text: &str| match text {
+        "always" => Some(spool::Mode::Always),
+        "overflow" => Some(spool::Mode::Overflow),
+        _ => None,
+    };
+    Some(SpoolSettings {
+        mode: spool.word("mode", mode).unwrap_or_default(),
+        max_size: spool.size("max_size").map_or(0, |size| size.value),
+        sync: spool.word("sync", sync).unwrap_or(spool::Sync::Always),
+    })
 }
 
 fn framing(word: &str) -> Option<Framing> {
@@ -315,6 +341,8 @@ fn route(to: &Fields<'_>) -> Route {
             .unwrap_or_else(|| Spanned::new(0, to.span())),
         delivery: delivery(to),
         on_refused: to.word("on_refused", on_refused).unwrap_or_default(),
+        dead_letter_after: (to.table_if_present("on_missing_topic", keys::MISSING_TOPIC))
+            .and_then(|missing| missing.spanned_duration("dead_letter_after")),
         format: format(to),
         event_time: is("timestamp", "event"),
         timestamp_range: to.has("timestamp_range").then(|| range.span()),
@@ -393,6 +421,28 @@ fn delivery(to: &Fields<'_>) -> Spanned<Delivery> {
     )
 }
 
+fn output_delivery(to: &Fields<'_>) -> Spanned<OutputDelivery> {
+    let exactly_once = |fields: &Fields<'_>| OutputDelivery::ExactlyOnce {
+        timeout: fields.duration("timeout").unwrap_or_default(),
+    };
+    if let Some(table) = to.table_if_present("delivery", keys::OUTPUT_DELIVERY) {
+        let fields = table.table("exactly_once", keys::OUTPUT_EXACTLY_ONCE);
+        return Spanned::new(exactly_once(&fields), table.span());
+    }
+    let word = to.text("delivery");
+    word.map_or_else(
+        || Spanned::new(OutputDelivery::AtLeastOnce, to.span()),
+        |word| {
+            word.map(|word| match word.as_str() {
+                "exactly_once" => {
+                    exactly_once(&Fields::new(keys::OUTPUT_EXACTLY_ONCE, None, to.span()))
+                }
+                _ => OutputDelivery::AtLeastOnce,
+            })
+        },
+    )
+}
+
 fn acks(word: &str) -> Acks {
     match word {
         "1" => Acks::Leader,
@@ -434,7 +484,10 @@ fn output(entry: &Entry) -> Output {
             on_out_of_range: from
                 .word("on_out_of_range", out_of_range)
                 .unwrap_or_default(),
-            isolation: from.word("isolation", isolation).unwrap_or_default(),
+            isolation: from.text("isolation").map_or_else(
+                || Spanned::new(Isolation::default(), from.span()),
+                |word| word.map(|word| isolation(&word).unwrap_or_default()),
+            ),
             options: properties(&from),
         });
     let to = match fields.kind("to", keys::OUTPUT_KINDS) {
@@ -442,13 +495,37 @@ fn output(entry: &Entry) -> Output {
             let sync = to.table("sync", keys::SYNC);
             Some(FileOutput {
                 path: to.text("path"),
-                format: to.word("format", output_format).unwrap_or_default(),
+                format: output_format(&to),
+                time_zone: to
+                    .text("time_zone")
+                    .map_or_else(String::new, |zone| zone.value),
+                on_refused: to.word("on_refused", file_on_refused).unwrap_or_default(),
                 sync: Sync {
                     every: sync.duration("every").unwrap_or_default(),
                     bytes: sync.size("bytes").map_or(0, |size| size.value),
                 },
                 max_open_files: to.parsed("max_open_files").map_or(1, |count| count.value),
                 mode: to.mode("mode").unwrap_or_default(),
+                delivery: output_delivery(&to),
+                compression: file_compression(&to),
+                rotate: to.table_if_present("rotate", keys::ROTATE).map(|rotate| {
+                    let when = Rotate {
+                        size: rotate.size("size").map(|size| size.value),
+                        every: rotate.duration("every"),
+                    };
+                    Spanned::new(when, rotate.span())
+                }),
+                part_suffix: to.text("part_suffix"),
+                retention: to
+                    .table_if_present("retention", keys::RETENTION)
+                    .map(|retention| {
+                        let kept = Retention {
+                            files: retention.parsed("files").map(|files| files.value),
+                            age: retention.duration("age"),
+                            total_size: retention.size("total_size").map(|size| size.value),
+                        };
+                        Spanned::new(kept, retention.span())
+                    }),
             })
         }
         None => None,
@@ -458,6 +535,36 @@ fn output(entry: &Entry) -> Output {
         from,
         to,
     }
+}
+
+fn file_compression(to: &Fields<'_>) -> Spanned<FileCompression> {
+    if let Some(table) = to.table_if_present("compression", keys::FILE_COMPRESSION) {
+        let level = table.parsed("level");
+        let span = level.as_ref().map_or(table.span(), |level| level.span);
+        let compression = FileCompression {
+            codec: table.word("codec", file_codec).unwrap_or_default(),
+            level: level.map(|level| level.value),
+        };
+        return Spanned::new(compression, span);
+    }
+    to.text("compression").map_or_else(
+        || Spanned::new(FileCompression::default(), to.span()),
+        |text| {
+            text.map(|word| FileCompression {
+                codec: file_codec(&word).unwrap_or_default(),
+                level: None,
+            })
+        },
+    )
+}
+
+fn file_codec(word: &str) -> Option<FileCodec> {
+    Some(match word {
+        "none" => FileCodec::None,
+        "gzip" => FileCodec::Gzip,
+        "zstd" => FileCodec::Zstd,
+        _ => return None,
+    })
 }
 
 fn consume_from(word: &str) -> Option<ConsumeFrom> {
@@ -484,10 +591,20 @@ fn isolation(word: &str) -> Option<Isolation> {
     })
 }
 
-fn output_format(word: &str) -> Option<OutputFormat> {
+fn output_format(to: &Fields<'_>) -> FileFormat {
+    let table = to.table_if_present("format", keys::LINE_FORMAT);
+    if let Some(template) = table.and_then(|table| table.text("template")) {
+        return FileFormat::Template(template);
+    }
+    let is_json = |text: &str| (text == "json").then_some(FileFormat::Json);
+    to.word("format", is_json).unwrap_or(FileFormat::Raw)
+}
+
+fn file_on_refused(word: &str) -> Option<FileOnRefused> {
     Some(match word {
-        "raw" => OutputFormat::Raw,
-        "json" => OutputFormat::Json,
+        "dead_letter" => FileOnRefused::DeadLetter,
+        "stop" => FileOnRefused::Stop,
+        "drop" => FileOnRefused::Drop,
         _ => return None,
     })
 }

@@ -79,8 +79,11 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn duration(&self, name: &str) -> Option<Duration> {
+        self.spanned_duration(name).map(|spanned| spanned.value)
+    }
+
+    pub(super) fn spanned_duration(&self, name: &str) -> Option<Spanned<Duration>> {
         self.read(name, |text| parse_duration(text).ok())
-            .map(|spanned| spanned.value)
     }
 
     pub(super) fn parsed<T: std::str::FromStr>(&self, name: &str) -> Option<Spanned<T>> {

@@ -299,7 +299,41 @@ const INPUT_STDIN: &[Key] = &[
     PARTIAL_LINE_TIMEOUT,
     MULTILINE_KEY,
     FILTER_KEY,
-    Key::later("spool", &[]),
+    SPOOL_KEY,
+];
+
+const SPOOL_KEY: Key = Key::optional(
+    "spool",
+    Shape::Table(SPOOL),
+    "What was read waits on disk for Kafka, under data_dir. Left out: in memory alone.",
+);
+
+pub(super) const SPOOL: &[Key] = &[
+    Key::default(
+        "mode",
+        Shape::Word(&[word("always"), word("overflow")]),
+        "always",
+        "always: everything is written before it is sent. overflow: what memory has no room for.",
+    ),
+    Key::default(
+        "max_size",
+        Shape::Size {
+            least: MIB,
+            most: 1 << 50,
+        },
+        "1GiB",
+        "What is not acknowledged may take so much of the disk. Past it senders wait, and the kernel drops datagrams.",
+    ),
+    Key::default(
+        "sync",
+        Shape::DurationOrWords {
+            least: 1,
+            most: HOUR,
+            words: &["always", "none"],
+        },
+        "1s",
+        "What a power cut may take: what was written in so long (a duration), nothing (always), or what the kernel had not written back (none).",
+    ),
 ];
 
 pub(super) const HOLD_DELETED: &[Key] = &[
@@ -393,7 +427,7 @@ const INPUT_SYSLOG: &[Key] = &[
         "0660",
         "Permission bits of unix sockets, octal.",
     ),
-    Key::later("spool", &[]),
+    SPOOL_KEY,
 ];
 
 pub(super) const SERVER_TLS: &[Key] = &[
@@ -432,6 +466,16 @@ pub(super) const TIMESTAMP_RANGE: &[Key] = &[
         "And so far ahead.",
     ),
 ];
+
+pub(super) const MISSING_TOPIC: &[Key] = &[Key::required(
+    "dead_letter_after",
+    Shape::Duration {
+        least: 0,
+        most: 365 * 24 * HOUR,
+        word: None,
+    },
+    "So long a topic may be missing, from the broker's first word of it on. The time in which no broker answers does not count.",
+)];
 
 pub(super) const MAX_LINE: &[Key] = &[
     Key::default(
@@ -634,7 +678,12 @@ pub(super) const INPUT_TO: &[Key] = &[
         Shape::Names(&Shape::TextOrEmpty),
         "With format: json: texts that are added to each object.",
     ),
-    Key::later("on_missing_topic", &["wait"]),
+    Key::default(
+        "on_missing_topic",
+        Shape::WordOrTable(&[word("wait")], MISSING_TOPIC),
+        "wait",
+        "Of topics that data name. wait: lines for one that does not exist wait, others flow while memory is left. { dead_letter_after: TIME }: they are set aside then.",
+    ),
 ];
 
 const PARTITIONERS: &[Word] = &[
@@ -801,13 +850,19 @@ const OUTPUT_FILE: &[Key] = &[
     Key::required(
         "path",
         Shape::Text,
-        "Template of the file's path: {topic} {partition} {key} {id} {host} and strftime of the record's time in UTC.",
+        "Template of the file's path: {topic} {partition} {key} {header.NAME} {id} {host} and strftime of the record's time.",
     ),
     Key::default(
         "format",
-        Shape::Word(&[word("raw"), word("json"), later("template")]),
+        Shape::WordOrTable(&[word("raw"), word("json")], LINE_FORMAT),
         "raw",
-        "raw: the value and a line feed. json: one lossless object a line.",
+        "raw: the value and a line feed. json: one lossless object a line. { template: TEXT }: what it makes, line ends included.",
+    ),
+    Key::default(
+        "time_zone",
+        Shape::Text,
+        "UTC",
+        "Of strftime in path and template: UTC, local, or a name like Europe/Berlin.",
     ),
     Key::optional(
         "sync",
@@ -831,26 +886,124 @@ const OUTPUT_FILE: &[Key] = &[
     ),
     Key::default(
         "delivery",
-        Shape::Word(&[word("at_least_once"), later("exactly_once")]),
+        Shape::WordOrTable(
+            &[word("at_least_once"), word("exactly_once")],
+            OUTPUT_DELIVERY,
+        ),
         "at_least_once",
-        "at_least_once: data is on disk before its offset is committed.",
+        "at_least_once: data is on disk before its offset is committed. exactly_once: offsets and lengths of files are one transaction.",
     ),
     Key::default(
         "compression",
-        Shape::Word(&[word("none"), later("gzip"), later("zstd"), later("codec")]),
+        Shape::WordOrTable(FILE_CODECS, FILE_COMPRESSION),
         "none",
-        "Codec of the files.",
+        "Codec of the files, or { codec: zstd, level: 3 }. A frame ends at every sync. Names end with .gz or .zst.",
     ),
     Key::default(
         "on_refused",
-        Shape::Word(&[word("dead_letter"), later("stop"), later("drop")]),
+        Shape::Word(&[word("dead_letter"), word("stop"), word("drop")]),
         "dead_letter",
-        "What becomes of a record whose path cannot be made.",
+        "What becomes of a record whose path cannot be made. stop: the output takes nothing more. drop: it is counted.",
     ),
-    Key::later("rotate", &[]),
-    Key::later("retention", &[]),
-    Key::later("part_suffix", &[]),
+    Key::optional(
+        "rotate",
+        Shape::Table(ROTATE),
+        "When a file is finished: it is renamed NAME.FIRST, by its first offset or the time when it began, never over another.",
+    ),
+    Key::optional(
+        "part_suffix",
+        Shape::Text,
+        "What names of files end with until they are finished, like .part; without it they have it under exactly_once only.",
+    ),
+    Key::optional(
+        "retention",
+        Shape::Table(RETENTION),
+        "Which finished files are kept; only what this output finished and has in its journal is ever removed.",
+    ),
 ];
+
+pub(super) const RETENTION: &[Key] = &[
+    Key::optional(
+        "files",
+        Shape::Count {
+            least: 1,
+            most: 1_000_000,
+        },
+        "The newest so many of the output.",
+    ),
+    Key::optional(
+        "age",
+        Shape::Duration {
+            least: MINUTE,
+            most: 3650 * 24 * HOUR,
+            word: None,
+        },
+        "Those that were finished so long ago, or later.",
+    ),
+    Key::optional(
+        "total_size",
+        Shape::Size {
+            least: 1,
+            most: 1024 * 1024 * GIB,
+        },
+        "The newest that have so many bytes together.",
+    ),
+];
+
+pub(super) const LINE_FORMAT: &[Key] = &[Key::required(
+    "template",
+    Shape::TextOrEmpty,
+    "Template with {topic} {partition} {offset} {key} {value} {timestamp} {header.NAME} {id} {host} and strftime of the record's time. What is missing \
+     is left out.",
+)];
+
+const FILE_CODECS: &[Word] = &[word("none"), word("gzip"), word("zstd")];
+
+pub(super) const FILE_COMPRESSION: &[Key] = &[
+    Key::required("codec", Shape::Word(FILE_CODECS), "The codec."),
+    Key::optional(
+        "level",
+        Shape::Count { least: 1, most: 19 },
+        "The codec's own scale: gzip 1 to 9 (6 by itself), zstd 1 to 19 (3 by itself).",
+    ),
+];
+
+pub(super) const ROTATE: &[Key] = &[
+    Key::optional(
+        "size",
+        Shape::Size {
+            least: 1,
+            most: 1024 * GIB,
+        },
+        "With the records that bring it to so many bytes.",
+    ),
+    Key::optional(
+        "every",
+        Shape::Duration {
+            least: 1_000,
+            most: 365 * 24 * HOUR,
+            word: None,
+        },
+        "At multiples of this time since 1970 in UTC, like every full hour; also when nothing comes.",
+    ),
+];
+
+pub(super) const OUTPUT_DELIVERY: &[Key] = &[Key::required(
+    "exactly_once",
+    Shape::Table(OUTPUT_EXACTLY_ONCE),
+    "How transactions are made: { timeout: 10s }.",
+)];
+
+pub(super) const OUTPUT_EXACTLY_ONCE: &[Key] = &[Key::default(
+    "timeout",
+    Shape::Duration {
+        least: 2_000,
+        most: 900_000,
+        word: None,
+    },
+    "10s",
+    "The broker aborts a transaction that is older: so long a member that was killed can hold up those that take its partitions over.",
+)];
 
 pub(super) const SYNC: &[Key] = &[
     Key::default(

@@ -23,7 +23,11 @@ use crate::kafka::settings::{
     Acks, Brokers, Compression, ConsumeFrom, Delivery, Isolation, Linger, OnRefused, OutOfRange,
     Partitioner, SaslSettings, TlsSettings,
 };
-use crate::output::file::settings::{OutputFormat, Sync};
+use crate::output::file::settings::{
+    Codec as FileCodec, Compression as FileCompression, Delivery as OutputDelivery,
+    OnRefused as FileOnRefused, Retention, Rotate, Sync,
+};
+use crate::spool::settings::SpoolSettings;
 use crate::yaml::{Problem, Source, Span, Spanned, parse};
 pub use schema::schema;
 
@@ -98,6 +102,7 @@ pub enum From {
         /// Where `type: stdin` stands.
         span: Span,
         lines: Lines,
+        spool: Option<SpoolSettings>,
     },
     Syslog(Box<SyslogInput>),
 }
@@ -164,6 +169,7 @@ pub struct SyslogInput {
     pub idle_timeout: Option<Duration>,
     pub receive_buffer: Option<u64>,
     pub mode: u32,
+    pub spool: Option<SpoolSettings>,
 }
 
 /// `tls:` of an input.
@@ -197,6 +203,8 @@ pub struct Route {
     pub max_record: Spanned<u64>,
     pub delivery: Spanned<Delivery>,
     pub on_refused: OnRefused,
+    /// `on_missing_topic`
+    pub dead_letter_after: Option<Spanned<Duration>>,
     pub format: RecordFormat,
     /// `timestamp: event`
     pub event_time: Spanned<bool>,
@@ -244,7 +252,7 @@ pub struct Consume {
     pub group: Option<Spanned<String>>,
     pub start_at: ConsumeFrom,
     pub on_out_of_range: OutOfRange,
-    pub isolation: Isolation,
+    pub isolation: Spanned<Isolation>,
     pub options: Vec<Property>,
 }
 
@@ -252,10 +260,36 @@ pub struct Consume {
 #[derive(Debug, Clone)]
 pub struct FileOutput {
     pub path: Option<Spanned<String>>,
-    pub format: OutputFormat,
+    pub format: FileFormat,
+    pub time_zone: String,
+    pub on_refused: FileOnRefused,
     pub sync: Sync,
     pub max_open_files: usize,
     pub mode: u32,
+    pub delivery: Spanned<OutputDelivery>,
+    pub compression: Spanned<FileCompression>,
+    /// Absent: files are never finished.
+    pub rotate: Option<Spanned<Rotate>>,
+    pub part_suffix: Option<Spanned<String>>,
+    pub retention: Option<Spanned<Retention>>,
+}
+
+/// How a consumed record becomes bytes.
+#[derive(Debug, Clone)]
+pub enum FileFormat {
+    Raw,
+    Json,
+    Template(Spanned<String>),
+}
+
+impl FileOutput {
+    /// Whether names of files can be longer than `path` makes them.
+    pub fn has_longer_names(&self) -> bool {
+        self.compression.value.codec != FileCodec::None
+            || self.rotate.is_some()
+            || self.part_suffix.is_some()
+            || self.delivery.value != OutputDelivery::AtLeastOnce
+    }
 }
 
 /// What came of reading a file.
@@ -419,10 +453,43 @@ outputs:
             assert_eq!(input(off), [], "{off}");
         }
         let (_, problems) = read_text(
-            "inputs: { a: { from: { type: stdin, spool: { mode: always } }, to: { topic: t } } }",
+            "include: [b.yaml]\ninputs: { a: { from: { type: stdin }, to: { topic: t } } }",
         );
         assert_eq!(problems.len(), 1);
         assert!(problems[0].message.ends_with("is not built yet"));
+    }
+
+    #[test]
+    fn a_spool_that_is_asked_for_has_its_defaults() {
+        use crate::spool::settings::{Mode, Sync};
+
+        let of = |spool: &str| {
+            let text = format!(
+                "inputs: {{ a: {{ from: {{ type: stdin, {spool} }}, to: {{ topic: t }} }} }}"
+            );
+            let (config, problems) = read_text(&text);
+            assert_eq!(problems, []);
+            match config.inputs.into_iter().next().unwrap().from {
+                Some(From::Stdin { spool, .. }) => spool,
+                _ => panic!(),
+            }
+        };
+        assert_eq!(of(""), None);
+        let default = SpoolSettings {
+            mode: Mode::Always,
+            max_size: 1 << 30,
+            sync: Sync::Every(Duration::from_secs(1)),
+        };
+        assert_eq!(of("spool: {}"), Some(default));
+        let other = SpoolSettings {
+            mode: Mode::Overflow,
+            max_size: 2 << 20,
+            sync: Sync::Never,
+        };
+        let asked = "spool: { mode: overflow, max_size: 2MiB, sync: none }";
+        assert_eq!(of(asked), Some(other));
+        let always = of("spool: { sync: always }").unwrap();
+        assert_eq!(always.sync, Sync::Always);
     }
 
     #[test]

@@ -98,6 +98,9 @@ fn value(shape: &Shape) -> Value {
             };
             json!({ "anyOf": [text, { "const": 0 }] })
         }
+        Shape::DurationOrWords { words, .. } => {
+            pattern(&format!(r"(\d+(us|ms|s|m|h|d|w))+|{}", words.join("|")))
+        }
         Shape::Size { .. } => {
             json!({ "anyOf": [pattern(r"\d+([kKMGT]?B|[KMGT]iB)|0"), { "const": 0 }] })
         }

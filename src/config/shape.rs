@@ -45,6 +45,12 @@ pub enum Shape {
         most: u64,
         word: Option<&'static str>,
     },
+    /// The same, or one of several words.
+    DurationOrWords {
+        least: u64,
+        most: u64,
+        words: &'static [&'static str],
+    },
     /// A size of at least and at most so many bytes.
     Size { least: u64, most: u64 },
     /// A percentage.

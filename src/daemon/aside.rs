@@ -59,6 +59,8 @@ pub fn set_aside_message(aside: Aside, pipeline: String) -> syslog::SetAside {
             key: None,
             value: Some(refused.value.to_vec()),
             headers: Vec::new(),
+            place: None,
+            timestamp_ms: None,
             source: Source::Syslog {
                 peer: refused.peer.map(str::to_owned),
                 offset: refused.offset,
@@ -92,6 +94,8 @@ pub fn set_aside_input(aside: Aside, pipeline: String, is_syslog: bool) -> SetAs
                         value: Some(value.to_vec()),
                     })
                     .collect(),
+                place: refused.place.map(<[u8]>::to_vec),
+                timestamp_ms: refused.timestamp_ms,
                 source: match refused.path {
                     None if is_syslog => Source::Syslog {
                         peer: None,
@@ -130,6 +134,8 @@ pub fn set_aside_records(aside: Aside, pipeline: String) -> block::SetAside {
                         value: Some(value.clone()),
                     })
                     .collect(),
+                place: None,
+                timestamp_ms: None,
                 source: source(record.path.as_deref(), record.offset),
                 reason: record.reason.clone(),
                 code: record.code.to_owned(),
@@ -161,6 +167,8 @@ pub fn set_aside_long(aside: Aside, pipeline: String) -> input::SetAside {
             key: None,
             value: Some(long.value.to_vec()),
             headers: Vec::new(),
+            place: None,
+            timestamp_ms: None,
             source: source(long.path, long.offset),
             reason: "the line is longer than max_line.size; this is what it begins with".into(),
             code: "line_too_long".to_owned(),
@@ -189,6 +197,8 @@ pub fn refuse_output(aside: Aside, pipeline: String) -> Refuse {
             key: record.key.map(<[u8]>::to_vec),
             value: record.value.map(<[u8]>::to_vec),
             headers,
+            place: None,
+            timestamp_ms: (record.timestamp_ms != 0).then_some(record.timestamp_ms),
             source: Source::Topic {
                 partition: record.partition,
                 offset: record.offset,

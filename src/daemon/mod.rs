@@ -104,6 +104,8 @@ struct Daemon {
     finite: bool,
     running: HashSet<Part>,
     drain: Drain,
+    /// Outputs were late when the stop was made hard.
+    hard_outputs: bool,
     failed: bool,
     internal: Option<String>,
     /// Another daemon with the same id took over.
@@ -146,6 +148,7 @@ impl Daemon {
             running,
             wired,
             drain: Drain::new(plan.shutdown_timeout, limit),
+            hard_outputs: false,
             failed: false,
             internal: None,
             fenced: None,
@@ -224,7 +227,11 @@ impl Daemon {
                 self.begin_drain(Why::Asked);
             }
             Signal::Report => self.wired.look.log_books(),
-            Signal::Reload | Signal::Reopen => {}
+            Signal::Reopen => {
+                tracing::info!("SIGUSR2: outputs open their files again");
+                self.wired.reopen.call();
+            }
+            Signal::Reload => {}
         }
         if let Some(text) = signal.not_built_yet() {
             tracing::warn!("{text}");
@@ -262,6 +269,8 @@ impl Daemon {
                     undelivered = self.wired.look.undelivered(),
                     "the time for stopping has passed; leaving with lines that are not delivered"
                 );
+                let output = |part: &Part| matches!(part, Part::Consumer(_) | Part::Writer(_));
+                self.hard_outputs = self.running.iter().any(output);
                 self.wired.stop.harden();
                 false
             }
@@ -273,10 +282,14 @@ impl Daemon {
         let look = self.wired.look.clone();
         let life = match ended.part {
             Part::Input(at) => look.inputs.get(at).map(|input| (&input.life, &input.name)),
-            Part::Consumer(at) | Part::Writer(at) => look
-                .outputs
-                .get(at)
-                .map(|output| (&output.life, &output.name)),
+            Part::Consumer(at) | Part::Writer(at) => {
+                let output = look.outputs.get(at);
+                if let Some(why) = output.and_then(|output| output.consumer.status().fenced) {
+                    self.fenced = Some(why);
+                    self.begin_drain(Why::Asked);
+                }
+                output.map(|output| (&output.life, &output.name))
+            }
             Part::Producer(at) | Part::Metadata(at) => {
                 if let Part::Producer(_) = ended.part
                     && let Some((over, metadata)) = self.wired.over.get(at)
@@ -292,7 +305,11 @@ impl Daemon {
                 }
                 None
             }
-            Part::Saver => None,
+            // Its input has its own end.
+            Part::Spool(at) if ended.result.is_err() => {
+                look.inputs.get(at).map(|input| (&input.life, &input.name))
+            }
+            Part::Spool(_) | Part::Saver => None,
         };
         match ended.result {
             Ok(()) => {
@@ -350,6 +367,13 @@ impl Daemon {
     fn ending(&self, left_in_time: bool) -> Ending {
         let look = &self.wired.look;
         let undelivered = look.undelivered();
+        let spooled = look.spooled();
+        if spooled > 0 {
+            tracing::info!(
+                lines = spooled,
+                "what is in the spools is sent at the next start"
+            );
+        }
         let hard = self.drain.is_hard();
         if let Some(error) = &self.internal {
             return Ending::Failed(error.clone());
@@ -357,13 +381,20 @@ impl Daemon {
         if let Some(why) = &self.fenced {
             return Ending::Fenced(why.clone());
         }
-        if hard || !left_in_time {
+        // What was left is on disk, and nothing else was: it is sent at the next start.
+        let is_kept = hard && !self.hard_outputs && left_in_time && undelivered == 0 && spooled > 0;
+        if (hard && !is_kept) || !left_in_time {
             return Ending::Overdue { undelivered };
         }
         if self.finite
-            && (undelivered > 0 || look.anything_astray() || self.failed || look.anything_failed())
+            && (undelivered + spooled > 0
+                || look.anything_astray()
+                || self.failed
+                || look.anything_failed())
         {
-            return Ending::Incomplete { undelivered };
+            return Ending::Incomplete {
+                undelivered: undelivered + spooled,
+            };
         }
         if undelivered > 0 {
             return Ending::Overdue { undelivered };

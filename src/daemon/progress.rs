@@ -28,7 +28,7 @@ impl Progress {
         let (mut known, mut delivered, mut written) = (0, 0, 0);
         for input in look.snapshot().inputs {
             known += input.read.bytes + input.unread_bytes;
-            delivered += input.read.bytes - input.in_flight.bytes;
+            delivered += input.read.bytes - input.in_flight.bytes - input.spooled.bytes;
         }
         for output in &look.outputs {
             written += output.books.entries().written.lines;

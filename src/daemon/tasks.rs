@@ -9,6 +9,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     Input(usize),
+    /// Sends what an input put on disk.
+    Spool(usize),
     Producer(usize),
     Metadata(usize),
     Consumer(usize),

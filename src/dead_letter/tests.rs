@@ -7,10 +7,10 @@ use super::*;
 use crate::disk::RealDisk;
 use crate::disk::model::{Fate, ModelDisk, Random};
 
-const DATA_DIR: &str = "/data";
-const PLENTY: u64 = 1 << 30;
+pub(super) const DATA_DIR: &str = "/data";
+pub(super) const PLENTY: u64 = 1 << 30;
 
-fn letter(pipeline: &str, value: &str) -> DeadLetter {
+pub(super) fn letter(pipeline: &str, value: &str) -> DeadLetter {
     DeadLetter {
         time: "2026-11-21T07:00:00.2Z".parse().unwrap(),
         pipeline: pipeline.into(),
@@ -18,13 +18,15 @@ fn letter(pipeline: &str, value: &str) -> DeadLetter {
         key: None,
         value: Some(value.into()),
         headers: Vec::new(),
+        place: None,
+        timestamp_ms: None,
         source: Source::Stdin { offset: 0 },
         reason: "the record is larger than the topic takes".into(),
         code: "MSG_SIZE_TOO_LARGE".into(),
     }
 }
 
-fn open(disk: &ModelDisk, max_size: u64) -> Result<DeadLetters, DeadLetterError> {
+pub(super) fn open(disk: &ModelDisk, max_size: u64) -> Result<DeadLetters, DeadLetterError> {
     DeadLetters::open(Arc::new(disk.clone()), Path::new(DATA_DIR), max_size)
 }
 
@@ -59,6 +61,7 @@ fn a_letter_is_a_json_line_with_the_exact_bytes() {
             header("raw", Some(b"\xfe")),
             header("none", None),
         ],
+        place: Some(b"7".to_vec()),
         source: Source::File {
             path: "/var/log/a.log".into(),
             offset: 30,
@@ -93,6 +96,7 @@ fn a_letter_is_a_json_line_with_the_exact_bytes() {
             {"name": "raw", "value": "\u{fffd}", "value_base64": "/g=="},
             {"name": "none", "value": null},
         ],
+        "place": "7",
         "source": {"path": "/var/log/a.log", "offset": 30},
         "reason": "the record is larger than the topic takes",
         "code": "MSG_SIZE_TOO_LARGE",

@@ -124,6 +124,35 @@ impl Books {
         entries.settle(outcome);
     }
 
+    /// Lines were read and lie on disk; they are unread no longer.
+    pub fn spooled(&self, count: Count) {
+        let mut entries = self.lock();
+        entries.unread_bytes = entries.unread_bytes.saturating_sub(count.bytes);
+        entries.read += count;
+        entries.spooled += count;
+    }
+
+    /// Lines that lay on disk are on their way.
+    pub fn unspooled(&self, count: Count) {
+        let mut entries = self.lock();
+        entries.spooled -= count;
+        entries.in_flight += count;
+    }
+
+    /// Lines that were on their way lie on disk, and will not be sent by this process.
+    pub fn spooled_again(&self, count: Count) {
+        let mut entries = self.lock();
+        entries.in_flight -= count;
+        entries.spooled += count;
+    }
+
+    /// Lines that lay on disk cannot be read any more.
+    pub fn spool_lost(&self, reason: &'static str, count: Count) {
+        let mut entries = self.lock();
+        entries.spooled -= count;
+        *entries.dropped.entry(reason).or_default() += count;
+    }
+
     /// What was on its way is accounted for.
     pub fn settled(&self, outcome: &Outcome) {
         self.lock().settle(outcome);
@@ -189,5 +218,15 @@ mod tests {
         let entries = books.entries();
         assert!(entries.balanced());
         assert_eq!(entries.in_flight, Count::default());
+        books.spooled(ten);
+        assert!(books.entries().balanced());
+        books.unspooled(outcome.acked);
+        assert!(books.entries().balanced());
+        books.spooled_again(outcome.acked);
+        assert_eq!(books.entries().spooled, ten);
+        books.spool_lost("spool_damaged", ten);
+        let entries = books.entries();
+        assert!(entries.balanced());
+        assert_eq!(entries.spooled, Count::default());
     }
 }

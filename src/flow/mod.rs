@@ -5,7 +5,7 @@
 //! [`Ledger`]s turn settlements that come in any order into one in-order position per source, and that position is what gets saved.
 //! Both directions use it: a file's position on the way into Kafka, a partition's offset on the way out.
 //!
-//! Reading order: `batch`, `receipt`, `ledger`, `tracker`, `decision`, then what makes a source wait (`budget`, `pipe`, `bell`) and what ends it (`stop`).
+//! Reading order: `batch`, `receipt`, `ledger`, `tracker`, `decision`, `proposal`, then what makes a source wait (`budget`, `pipe`, `bell`) and what ends it (`stop`).
 
 pub mod arena;
 pub mod backoff;
@@ -13,11 +13,13 @@ pub mod batch;
 pub mod bell;
 pub mod books;
 pub mod budget;
+mod call;
 pub mod decision;
 pub mod durable;
 pub mod fetched;
 pub mod ledger;
 pub mod pipe;
+pub mod proposal;
 pub mod receipt;
 pub mod seldom;
 pub mod stop;
@@ -29,11 +31,13 @@ pub use batch::{Batch, Extras, Origin, Record, Run, Span};
 pub use bell::{Bell, Ring};
 pub use books::{Books, Count, Entries};
 pub use budget::{Budget, Charge, Share};
+pub use call::{Call, Listener};
 pub use decision::{Found, Mark, Marks, Stamp, Verdict, judge};
 pub use durable::{Begin, Committed, Durable, Place, Reason, Start};
 pub use fetched::{Consumed, Fetched, RecordView, TimestampKind};
 pub use ledger::{EntryId, Ledger};
 pub use pipe::{Received, Receiver, Sender, TrySend, pipe};
+pub use proposal::{Beginning, Decider, Heard, Proposal, Proposer, proposals};
 pub use receipt::{Outcome, Receipt, Settle};
 pub use seldom::Seldom;
 pub use stop::Stop;

@@ -46,6 +46,8 @@ pub trait Settle: Send + Sync {
     fn settle(&self, entries: &[(SourceId, EntryId)], outcome: &Outcome);
     /// These entries will never be accounted for: positions must not pass them.
     fn abandon(&self, entries: &[(SourceId, EntryId)]);
+    /// Whoever keeps the ledgers took these entries back: they were as if never opened. `count`: what they counted for.
+    fn annul(&self, entries: &[(SourceId, EntryId)], count: Count);
 }
 
 /// The right to settle the entries of one batch, once.
@@ -76,6 +78,14 @@ impl Receipt {
     pub fn forgo(mut self) {
         if let Some(ledgers) = self.ledgers.take() {
             ledgers.abandon(&self.entries);
+        }
+    }
+
+    /// The entries are void, as whoever opened them said: they are not waited for, and what they counted for is read again by whoever has the
+    /// partitions now.
+    pub fn annul(mut self, count: Count) {
+        if let Some(ledgers) = self.ledgers.take() {
+            ledgers.annul(&self.entries, count);
         }
     }
 

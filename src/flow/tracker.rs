@@ -12,6 +12,9 @@ use super::receipt::{Outcome, Settle};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(pub u64);
 
+/// What books say of records that were consumed and are void: whoever has their partitions consumes them again.
+pub const TAKEN_BACK: &str = "taken_back";
+
 /// The ledgers and the books of one pipeline. Locked once per batch.
 pub struct Tracker<P> {
     books: Arc<Books>,
@@ -172,6 +175,14 @@ impl<P: Clone + Send> Settle for Tracker<P> {
 
     fn abandon(&self, entries: &[(SourceId, EntryId)]) {
         self.lock().abandoned += entries.len() as u64;
+    }
+
+    /// The sources themselves are removed by whoever said that they are void.
+    fn annul(&self, _: &[(SourceId, EntryId)], count: Count) {
+        self.books.settled(&Outcome {
+            dropped: vec![(TAKEN_BACK, count)],
+            ..Outcome::default()
+        });
     }
 }
 

@@ -20,6 +20,7 @@ use crate::flow::{
     Arena, Arenas, Batch, Bell, Charge, Count, Extras, Origin, Outcome, Receipt, Record, Ring, Run,
     Sender, Share, SourceId, Span, Stop, Tracker, TrySend,
 };
+use crate::spool::{NotTaken, Parcel, Writer};
 
 /// A waiting input looks up so often even when nobody rings.
 const LOOK_UP: Duration = Duration::from_secs(1);
@@ -38,10 +39,23 @@ pub struct Ends {
     pub tracker: Arc<Tracker<Position>>,
     pub share: Share,
     pub arenas: Arenas,
-    pub sender: Sender<Batch>,
+    pub sender: Way,
     /// The one bell of the input's thread. The pipe has to ring it when there is room; the rest is told by [`Outlet::new`].
     pub bell: Arc<Bell>,
     pub stop: Stop,
+}
+
+/// Where batches go.
+pub enum Way {
+    Pipe(Sender<Batch>),
+    /// To disk, and from there into the pipe.
+    Spool(Box<Writer>),
+}
+
+impl From<Sender<Batch>> for Way {
+    fn from(sender: Sender<Batch>) -> Self {
+        Self::Pipe(sender)
+    }
 }
 
 /// The way out of an input. Dropping it closes the pipe; what is in hand and was not flushed was never read, as far as anybody knows.
@@ -194,13 +208,80 @@ impl Outlet {
         if self.hand.is_none() {
             return Ok(true);
         }
-        if !self.ends.sender.has_room() {
+        let has_room = match &self.ends.sender {
+            Way::Pipe(sender) => sender.has_room(),
+            Way::Spool(writer) => writer.is_worth_a_try(),
+        };
+        if !has_room {
             return Ok(false);
         }
         let Some(hand) = self.hand.take() else {
             return Ok(true);
         };
-        self.send(hand)?;
+        match &self.ends.sender {
+            Way::Pipe(_) => self.send(hand).map(|()| true),
+            Way::Spool(_) => self.spool(hand),
+        }
+    }
+
+    /// Hands what was in hand to the spool, where its ledger is; `false`: it is in hand again.
+    fn spool(&mut self, hand: Filling) -> Result<bool, Ended> {
+        let Way::Spool(writer) = &mut self.ends.sender else {
+            return Ok(false);
+        };
+        let count = hand.count();
+        let Filling {
+            arena,
+            records,
+            runs,
+            extras,
+            made,
+            is_made,
+            skipped,
+            ends,
+            charge,
+        } = hand;
+        let mut parcel = (!records.is_empty()).then_some(Parcel {
+            arena,
+            made: is_made.then_some(made),
+            records,
+            runs,
+            extras,
+            charge,
+        });
+        let taken = writer.put(&mut parcel);
+        if taken == Err(NotTaken::Closed) {
+            // It shows in the books as what was not delivered.
+            self.ends.tracker.reads(count);
+            return Err(Ended::Closed);
+        }
+        if let Some(parcel) = parcel {
+            let Parcel {
+                arena,
+                made,
+                records,
+                runs,
+                extras,
+                charge,
+            } = parcel;
+            self.hand = Some(Filling {
+                arena,
+                records,
+                runs,
+                extras,
+                is_made: made.is_some(),
+                made: made.unwrap_or_default(),
+                skipped,
+                ends,
+                charge,
+            });
+            return Ok(false);
+        }
+        if !skipped.is_empty() {
+            let tracker = &self.ends.tracker;
+            tracker.skips(&skipped.outcome(), skipped.truncated);
+        }
+        self.sent += count;
         Ok(true)
     }
 
@@ -247,9 +328,12 @@ impl Outlet {
             charge,
         };
         self.ends.tracker.reads(count);
+        let Way::Pipe(sender) = &self.ends.sender else {
+            return Err(Ended::Closed);
+        };
         // There was room, and nobody else sends: the loop is for the type's sake.
         loop {
-            batch = match self.ends.sender.try_send(batch) {
+            batch = match sender.try_send(batch) {
                 TrySend::Sent => break,
                 TrySend::Closed(_) => return Err(Ended::Closed),
                 TrySend::Full(batch) => batch,

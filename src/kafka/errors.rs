@@ -256,6 +256,28 @@ fn table(code: RDKafkaErrorCode) -> Option<Verdict> {
     })
 }
 
+/// What to do about what librdkafka tells in words alone, as the end of a sentence: about a transaction that cannot go on it gives the words of
+/// the broker's code, and not the code.
+pub fn advice(words: &str) -> &'static str {
+    // As `rd_kafka_err2str` has them.
+    const KNOWN: [(&str, &str); 3] = [
+        (
+            "Transactional Id authorization failed",
+            "; grant WRITE and DESCRIBE on the transactional id to this user",
+        ),
+        (
+            "Topic authorization failed",
+            "; grant WRITE on the topic to this user",
+        ),
+        (
+            "Cluster authorization failed",
+            "; grant IDEMPOTENT_WRITE on the cluster to this user",
+        ),
+    ];
+    let known = KNOWN.iter().find(|(known, _)| words.contains(known));
+    known.map_or("", |(_, advice)| advice)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,6 +302,18 @@ mod tests {
             .filter(|code| table(**code).is_none())
             .collect();
         assert!(forgotten.is_empty(), "{forgotten:?}");
+    }
+
+    #[test]
+    fn the_words_that_advice_goes_by_are_librdkafkas() {
+        use RDKafkaErrorCode as Code;
+        for code in [
+            Code::TransactionalIdAuthorizationFailed,
+            Code::TopicAuthorizationFailed,
+            Code::ClusterAuthorizationFailed,
+        ] {
+            assert!(advice(&code.to_string()).contains("grant"), "{code}");
+        }
     }
 
     #[test]

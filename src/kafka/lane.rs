@@ -553,6 +553,19 @@ impl Lane {
         out
     }
 
+    /// Whether records came back that have to go again.
+    pub fn goes_again(&self) -> bool {
+        !self.again.is_empty()
+    }
+
+    /// Gives away everything that waits, in its order. Nothing may be on its way, and nothing sent in a transaction that is not decided.
+    pub fn drain(&mut self) -> Vec<Ticket> {
+        let all = self.take_out(|_| true, |_| 0);
+        self.not_before = None;
+        self.forget();
+        all
+    }
+
     /// Nothing is sent before `until`.
     pub fn pause(&mut self, until: Instant) {
         self.not_before = Some(until);

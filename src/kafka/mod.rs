@@ -19,4 +19,6 @@ pub mod properties;
 pub mod rebalance;
 pub mod route;
 pub mod settings;
+pub mod tls_files;
 pub mod transaction;
+pub mod trouble;

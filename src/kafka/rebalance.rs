@@ -18,8 +18,10 @@ use crate::flow::SourceId;
 #[derive(Debug)]
 pub struct Held {
     pub source: SourceId,
-    /// Offset of the next record that counts.
+    /// Offset of the next record that counts; negative while only the group knows.
     pub next: i64,
+    /// Where it began, as soon as that is known.
+    pub begun: Option<i64>,
     /// Nothing that counts lies between `next` and this offset: transaction markers, aborted and compacted records.
     pub empty_to: i64,
     /// How far the client had fetched when it last told.
@@ -82,6 +84,7 @@ impl Assignment {
         let held = Held {
             source,
             next,
+            begun: (next >= 0).then_some(next),
             empty_to: next,
             fetched: None,
             leaving: false,
@@ -93,6 +96,18 @@ impl Assignment {
             .or_default()
             .insert(key.1, held);
         self.version += 1;
+    }
+
+    /// The partition is read again from `next`, as another source. It goes on leaving if it does.
+    pub fn renew(&mut self, key: &Key, source: SourceId, next: i64) {
+        let Some(held) = self.held(&key.0, key.1) else {
+            return;
+        };
+        let before = std::mem::replace(&mut held.source, source);
+        (held.next, held.empty_to) = (next, next);
+        held.epochs.clear();
+        self.by_source.remove(&before);
+        self.by_source.insert(source, key.clone());
     }
 
     /// The partition as it is held now.

@@ -18,6 +18,8 @@ pub struct Outgoing {
     pub pipeline: usize,
     keys: Option<Texts>,
     places: Option<Texts>,
+    /// How many batches the producer had taken before.
+    pub taken: u64,
     pub progress: Progress,
 }
 
@@ -173,6 +175,11 @@ impl Route {
         })
     }
 
+    /// Whether data name topics here: there may be any.
+    pub fn names_topics(&self) -> bool {
+        self.topic.constant().is_none()
+    }
+
     /// The topic of a run's records, where the input did not make it.
     pub fn topic(&mut self, run: &Run) -> Arc<str> {
         if let Some(topic) = self.topics.get(&run.origin) {
@@ -203,6 +210,7 @@ impl Route {
             pipeline,
             keys,
             places,
+            taken: 0,
             progress,
         };
         let bytes = outgoing.text_bytes();

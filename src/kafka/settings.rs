@@ -202,6 +202,8 @@ pub struct RouteSettings {
     /// Template of what decides the partition where the key does not; absent also where the input makes it.
     pub place: Option<String>,
     pub on_refused: OnRefused,
+    /// After so long a record for a topic that does not exist is set aside. Absent: it waits.
+    pub dead_letter_after: Option<Duration>,
 }
 
 /// What becomes of a record that Kafka refuses for the record's own sake.

@@ -9,10 +9,14 @@
 //! | `logferry_input_truncated_lines_total` | input | lines of which only the beginning was kept |
 //! | `logferry_input_open_connections`, `logferry_input_{accepted,refused,timed_out,broken}_connections_total` | input | of syslog |
 //! | `logferry_input_{unparsed,torn,event_time_out_of_range}_messages_total`, `logferry_input_kernel_dropped_datagrams_total` | input | of syslog |
+//! | `logferry_input_spool_{size,capacity}_bytes`, `logferry_input_spool_segments`, `logferry_input_spool_oldest_seconds` | input | of inputs with a spool |
+//! | `logferry_input_spool_damaged_segments_total`, `logferry_input_spool_found_lines_total` | input | of inputs with a spool; what was found at the start is among the read |
 //! | `logferry_input_transactions_total` | input, outcome | committed, aborted; in_doubt: nobody heard how it ended until it was found out, and it counts as one of the others too |
 //! | `logferry_input_last_commit_seconds` | input | since 1970 |
 //! | `logferry_output_{consumed,written,synced,committed}_{records,bytes}_total` | output | |
 //! | `logferry_output_lag_records` | output, topic, partition | |
+//! | `logferry_output_transactions_total` | output, outcome | as of inputs |
+//! | `logferry_output_last_commit_seconds` | output | since 1970; of transactions |
 //! | `logferry_producer_*` | cluster, producer | |
 //! | `logferry_budget_{capacity,used}_bytes` | | |
 //!
@@ -25,7 +29,10 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 use super::family::{Families, Labels, Values, added};
-use super::{Count, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot, SyslogSnapshot};
+use super::{
+    Count, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot, SpoolSnapshot,
+    SyslogSnapshot, TransactionsSnapshot,
+};
 
 /// The text of `/metrics`, with `# EOF` at its end.
 pub fn render(snapshot: &Snapshot) -> String {
@@ -245,24 +252,10 @@ fn inputs_of(families: &mut Families, inputs: &[InputSnapshot]) {
     for (name, help, unit, value) in counters {
         families.counter(name, help, Some(unit), syslog(value));
     }
+    spools_of(families, inputs);
     let transactions = inputs.iter().flat_map(|input| {
         let counts = input.transactions.into_iter();
-        counts.flat_map(|counts| {
-            [
-                ("committed", counts.committed),
-                ("aborted", counts.aborted),
-                ("in_doubt", counts.in_doubt),
-            ]
-            .map(|(outcome, count)| {
-                (
-                    vec![
-                        ("input", input.name.clone()),
-                        ("outcome", outcome.to_owned()),
-                    ],
-                    count,
-                )
-            })
-        })
+        counts.flat_map(|counts| ends_of("input", &input.name, counts))
     });
     families.counter(
         "input_transactions",
@@ -293,6 +286,52 @@ fn inputs_of(families: &mut Families, inputs: &[InputSnapshot]) {
         "Files that are followed",
         "files",
         each(|input| input.files),
+    );
+}
+
+fn spools_of(families: &mut Families, inputs: &[InputSnapshot]) {
+    let spool = |value: fn(&SpoolSnapshot) -> u64| {
+        inputs.iter().filter_map(move |input| {
+            Some((label("input", &input.name), value(input.spool.as_ref()?)))
+        })
+    };
+    families.gauge(
+        "input_spool_size",
+        "What the spool takes of the disk for what is not acknowledged",
+        "bytes",
+        spool(|it| it.bytes),
+    );
+    families.gauge(
+        "input_spool_capacity",
+        "What it may take",
+        "bytes",
+        spool(|it| it.max_bytes),
+    );
+    families.gauge(
+        "input_spool",
+        "Files of the spool",
+        "segments",
+        spool(|it| it.segments),
+    );
+    families.measure(
+        "input_spool_oldest",
+        "Age of the oldest in the spool that is not acknowledged",
+        "seconds",
+        inputs
+            .iter()
+            .filter_map(|input| Some((label("input", &input.name), input.spool?.oldest_seconds?))),
+    );
+    families.counter(
+        "input_spool_damaged",
+        "Files of the spool in which something was damaged",
+        Some("segments"),
+        spool(|it| it.damaged),
+    );
+    families.counter(
+        "input_spool_found",
+        "Were in the spool at the start",
+        Some("lines"),
+        spool(|it| it.found.lines),
     );
 }
 
@@ -363,6 +402,24 @@ fn outputs_of(families: &mut Families, outputs: &[OutputSnapshot]) {
         Some("records"),
         each(|output| output.skipped),
     );
+    families.counter(
+        "output_finished",
+        "Renamed because nothing more is written into them",
+        Some("files"),
+        each(|output| output.finished_files),
+    );
+    families.counter(
+        "output_removed",
+        "Finished files that retention removed",
+        Some("files"),
+        each(|output| output.removed_files),
+    );
+    families.counter(
+        "output_missing",
+        "Moved, removed or changed by somebody else while the output had them",
+        Some("files"),
+        each(|output| output.missing_files),
+    );
     let lag = outputs.iter().flat_map(|output| {
         output.lag.iter().map(|(topic, partition, lag)| {
             (
@@ -393,6 +450,41 @@ fn outputs_of(families: &mut Families, outputs: &[OutputSnapshot]) {
         "partitions",
         each(|output| output.assigned),
     );
+    let transactions = outputs.iter().flat_map(|output| {
+        let counts = output.transactions.into_iter();
+        counts.flat_map(|counts| ends_of("output", &output.name, counts))
+    });
+    families.counter(
+        "output_transactions",
+        "How transactions ended; in_doubt: found out later",
+        None,
+        transactions,
+    );
+    let commits = outputs.iter().filter_map(|output| {
+        Some((
+            label("output", &output.name),
+            output.transactions?.last_commit?,
+        ))
+    });
+    families.measure(
+        "output_last_commit",
+        "When a transaction was committed last, since 1970",
+        "seconds",
+        commits,
+    );
+}
+
+/// How the transactions of one pipeline ended.
+fn ends_of(kind: &'static str, name: &str, counts: TransactionsSnapshot) -> [(Labels, u64); 3] {
+    [
+        ("committed", counts.committed),
+        ("aborted", counts.aborted),
+        ("in_doubt", counts.in_doubt),
+    ]
+    .map(|(outcome, count)| {
+        let labels = vec![(kind, name.to_owned()), ("outcome", outcome.to_owned())];
+        (labels, count)
+    })
 }
 
 fn producers_of(families: &mut Families, producers: &[ProducerSnapshot]) {
@@ -503,6 +595,14 @@ mod tests {
         assert_eq!(
             value(
                 &samples,
+                "logferry_output_transactions_total",
+                &[("outcome", "aborted"), ("output", "archive")]
+            ),
+            Some(2.0)
+        );
+        assert_eq!(
+            value(
+                &samples,
                 "logferry_producer_round_trip_seconds",
                 &[("cluster", "main"), ("producer", "main-1")]
             ),
@@ -576,7 +676,8 @@ mod tests {
         assert!(
             !samples
                 .iter()
-                .any(|sample| sample.name.contains("oldest") || sample.name.contains("round_trip"))
+                .any(|sample| sample.name.contains("oldest_unread")
+                    || sample.name.contains("round_trip"))
         );
     }
 

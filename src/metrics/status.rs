@@ -5,7 +5,9 @@
 //!  "inputs": {"NAME": {"state": "running", "books": {...}, "truncated": 0, "resent": 0, "rebuilds": 0, "files": 3, "expired_positions": 0,
 //!             "ignored_files": 0, "oldest_unread_seconds": 1.5, "transactions": {"committed": 0, "aborted": 0, "in_doubt": 0, "last_commit": 1795246090.25}}},
 //!  "outputs": {"NAME": {"state": "running", "consumed": C, "written": C, "synced": C, "committed": C, "syncs": 0, "refused": 0, "null_values": 0,
-//!              "skipped": 0, "open_files": 2, "assigned": 2, "total_lag": 11, "lag": [{"topic": "web", "partition": 0, "lag": 11}]}},
+//!              "skipped": 0, "open_files": 2, "finished_files": 5, "removed_files": 1, "missing_files": 0,
+//!              "assigned": 2, "total_lag": 11, "lag": [{"topic": "web", "partition": 0, "lag": 11}],
+//!              "transactions": {"committed": 0, "aborted": 0, "in_doubt": 0, "last_commit": 1795246090.25}}},
 //!  "producers": [{"cluster": "main", "producer": "main-1", "connected": true, "outstanding": C, "requests": 0, "rtt_ms": 2.5}],
 //!  "budget": {"capacity": 67108864, "used": 0}}
 //! ```
@@ -16,6 +18,9 @@
 //! Inputs of the type `syslog` have `"syslog": {"connections": 2, "accepted": 9, "refused": 0, "timed_out": 0, "broken": 0, "unparsed": 0,
 //! "torn": 0, "out_of_range": 0, "kernel_drops": 0}` too.
 //!
+//! Inputs with a spool have `"spool": {"bytes": 0, "max_bytes": 1073741824, "segments": 1, "oldest_seconds": null, "found": C,
+//! "damaged_segments": 0, "unreadable_bytes": 0, "cut_bytes": 0}` too. `found` was there at the start, and is among the `read`.
+//!
 //! Lines that nobody can count are `null`: those of `unread` when there are unread bytes, of `lost` where only bytes are known, and then of `seen`.
 //!
 //! `transactions` is `null` without `delivery: exactly_once`; `last_commit` is in seconds since 1970, `null` before the first one.
@@ -25,7 +30,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Count, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot};
+use super::{
+    Count, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot, TransactionsSnapshot,
+};
 
 /// The document of `/status`.
 pub fn status_json(snapshot: &Snapshot) -> Value {
@@ -61,12 +68,7 @@ fn input_json(input: &InputSnapshot) -> Value {
         "expired_positions": input.expired,
         "ignored_files": input.ignored,
         "oldest_unread_seconds": input.oldest_unread_seconds,
-        "transactions": input.transactions.map(|counts| json!({
-            "committed": counts.committed,
-            "aborted": counts.aborted,
-            "in_doubt": counts.in_doubt,
-            "last_commit": counts.last_commit,
-        })),
+        "transactions": input.transactions.map(transactions_json),
     });
     if let Some(syslog) = &input.syslog {
         object["syslog"] = json!({
@@ -79,6 +81,18 @@ fn input_json(input: &InputSnapshot) -> Value {
             "torn": syslog.torn,
             "out_of_range": syslog.out_of_range,
             "kernel_drops": syslog.kernel_drops,
+        });
+    }
+    if let Some(spool) = &input.spool {
+        object["spool"] = json!({
+            "bytes": spool.bytes,
+            "max_bytes": spool.max_bytes,
+            "segments": spool.segments,
+            "oldest_seconds": spool.oldest_seconds,
+            "found": count_json(spool.found),
+            "damaged_segments": spool.damaged,
+            "unreadable_bytes": spool.unreadable_bytes,
+            "cut_bytes": spool.cut_bytes,
         });
     }
     object
@@ -149,9 +163,22 @@ fn output_json(output: &OutputSnapshot) -> Value {
         "null_values": output.null_values,
         "skipped": output.skipped,
         "open_files": output.open_files,
+        "finished_files": output.finished_files,
+        "removed_files": output.removed_files,
+        "missing_files": output.missing_files,
         "assigned": output.assigned,
         "total_lag": output.lag.iter().fold(0u64, |sum, (_, _, lag)| sum.saturating_add(*lag)),
         "lag": lag,
+        "transactions": output.transactions.map(transactions_json),
+    })
+}
+
+fn transactions_json(counts: TransactionsSnapshot) -> Value {
+    json!({
+        "committed": counts.committed,
+        "aborted": counts.aborted,
+        "in_doubt": counts.in_doubt,
+        "last_commit": counts.last_commit,
     })
 }
 
@@ -235,6 +262,17 @@ mod tests {
             status["outputs"]["archive"]["lag"][0],
             json!({"topic": "web", "partition": 0, "lag": 11})
         );
+    }
+
+    #[test]
+    fn transactions_of_inputs_and_outputs_are_told_alike() {
+        let status = status_json(&sample::snapshot());
+        let told = &status["outputs"]["archive"]["transactions"];
+        assert_eq!(
+            *told,
+            json!({"committed": 6, "aborted": 2, "in_doubt": 1, "last_commit": 1_795_246_090.25})
+        );
+        assert!(status["inputs"]["pipe"]["transactions"].is_null());
     }
 
     #[test]

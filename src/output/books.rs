@@ -24,9 +24,13 @@ pub struct OutputEntries {
     /// How long all syncs took.
     pub sync_time: Duration,
     pub open_files: usize,
+    /// Files that got their other name because nothing more is written into them.
+    pub finished_files: u64,
+    /// Finished files that retention removed.
+    pub removed_files: u64,
     /// How often records were written again from memory, because something failed.
     pub rewinds: u64,
-    /// Files in the journal that were gone, shorter or other files when they were looked at.
+    /// Files that were gone, shorter or other files when they were looked at or written to: somebody else moved, removed or changed them.
     pub missing_files: u64,
     /// Bytes that were cut off files after a crash; their records are consumed again.
     pub cut_bytes: u64,

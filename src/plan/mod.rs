@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::config::LogFormat;
-use crate::config::{self, Config};
+use crate::config::{self, Config, FileFormat};
 use crate::input::dress::settings::DressSettings;
 use crate::input::file::settings::FileSettings;
 use crate::input::frame::settings::LineSettings;
@@ -26,7 +26,8 @@ use crate::kafka::settings::{
     Brokers, ClusterSettings, ConsumerSettings, Delivery, ExactlyOnce, ProducerSettings,
     RouteSettings,
 };
-use crate::output::file::settings::FileOutputSettings;
+use crate::output::file::settings::{FileOutputSettings, OutputFormat};
+use crate::spool::settings::SpoolSettings;
 use crate::yaml::Problem;
 use names::Names;
 pub use notes::notes;
@@ -99,6 +100,18 @@ pub enum SourceSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StdinSettings {
     pub lines: LineSettings,
+    pub spool: Option<SpoolSettings>,
+}
+
+impl SourceSettings {
+    /// Where what was read waits on disk, if that was asked for.
+    pub fn spool(&self) -> Option<SpoolSettings> {
+        match self {
+            Self::File(_) => None,
+            Self::Stdin(stdin) => stdin.spool,
+            Self::Syslog(syslog) => syslog.spool,
+        }
+    }
 }
 
 /// One output.
@@ -208,9 +221,12 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
             hold_deleted: file.hold_deleted,
             lines: lines(&file.lines),
         }),
-        config::From::Stdin { lines: of, .. } => {
-            SourceSettings::Stdin(StdinSettings { lines: lines(of) })
-        }
+        config::From::Stdin {
+            lines: of, spool, ..
+        } => SourceSettings::Stdin(StdinSettings {
+            lines: lines(of),
+            spool: *spool,
+        }),
         config::From::Syslog(syslog) => {
             SourceSettings::Syslog(syslog::settings(names, input, syslog, to)?)
         }
@@ -231,6 +247,7 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
             .filter(|_| !is_syslog && dress.is_none())
             .map(|place| place.source()),
         on_refused: to.on_refused,
+        dead_letter_after: to.dead_letter_after.as_ref().map(|after| after.value),
     };
     let max_record = to.max_record.value;
     let producer = ProducerSettings {
@@ -283,15 +300,34 @@ fn output_plan(names: &Names<'_>, output: &config::Output) -> Option<OutputPlan>
             group: names.group(from)?,
             start_at: from.start_at,
             on_out_of_range: from.on_out_of_range,
-            isolation: from.isolation,
+            isolation: from.isolation.value,
             options,
         },
         to: FileOutputSettings {
             path: names.output_path(to).ok()??.source(),
-            format: to.format,
+            format: match &to.format {
+                FileFormat::Raw => OutputFormat::Raw,
+                FileFormat::Json => OutputFormat::Json,
+                FileFormat::Template(text) => {
+                    OutputFormat::Template(names.line(text).ok()?.source())
+                }
+            },
+            time_zone: to.time_zone.clone(),
+            on_refused: to.on_refused,
             sync: to.sync,
             max_open_files: to.max_open_files,
             mode: to.mode,
+            delivery: to.delivery.value,
+            compression: to.compression.value,
+            rotate: to
+                .rotate
+                .as_ref()
+                .map_or_else(Default::default, |rotate| rotate.value),
+            retention: to
+                .retention
+                .as_ref()
+                .map_or_else(Default::default, |retention| retention.value),
+            part_suffix: to.part_suffix.as_ref().map(|suffix| suffix.value.clone()),
         },
     })
 }

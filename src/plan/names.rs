@@ -3,7 +3,7 @@
 //! Used by the rules (which report what cannot be resolved) and by the plan (which comes after the rules), so that both see the same.
 
 use crate::config::{Cluster, Config, Consume, FileOutput, From, Input};
-use crate::template::{Constants, Part, PathTemplate, Template, TemplateError};
+use crate::template::{Constants, LineTemplate, Part, PathTemplate, Template, TemplateError};
 use crate::yaml::Spanned;
 
 use super::Site;
@@ -133,6 +133,11 @@ impl<'a> Names<'a> {
         let folder = self.site.folder.to_string_lossy();
         let absolute = clean(&text.value, &folder, PathTemplate::escape);
         PathTemplate::parse(&absolute).map(|path| Some(path.fill(&self.constants())))
+    }
+
+    /// What an output writes for a record, constants put in.
+    pub fn line(&self, text: &Spanned<String>) -> Result<LineTemplate, TemplateError> {
+        Ok(LineTemplate::parse(&text.value)?.fill(&self.constants()))
     }
 
     /// An absolute path.

@@ -52,6 +52,14 @@ pub(super) fn of_template(template: &PathTemplate) -> Pattern {
     segments(&letters)
 }
 
+/// The same names, and all that begin with them.
+pub(super) fn longer(mut pattern: Pattern) -> Pattern {
+    if let Some(Segment::Name(letters)) = pattern.last_mut() {
+        letters.push(Letter::Many);
+    }
+    pattern
+}
+
 /// Everything below a folder, itself included.
 pub(super) fn of_folder(path: &str) -> Pattern {
     let letters: Vec<_> = path.chars().map(Letter::Just).collect();

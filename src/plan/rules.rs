@@ -9,6 +9,7 @@ mod delivery;
 mod dress;
 mod files;
 mod lines;
+mod outputs;
 mod partitions;
 mod syslog;
 mod texts;
@@ -21,10 +22,10 @@ use crate::yaml::{Problem, nearest};
 use amounts::{
     batches_fit, levels_fit_their_codec, lines_fit_into_records, lines_fit_into_their_share,
 };
-use delivery::exactly_once_has_what_it_needs;
+use delivery::{exactly_once_has_what_it_needs, outputs_exactly_once_have_what_they_need};
 use dress::{
     fields_are_of_json, fields_of_lines_are_few, headers_and_values_are_templates,
-    times_come_from_events,
+    missing_topics_are_named_by_data, times_come_from_events,
 };
 use files::{
     data_dir_is_left_alone, globs_are_globs, inputs_do_not_read_what_outputs_write,
@@ -32,6 +33,10 @@ use files::{
 };
 use lines::{
     encodings_are_known, expressions_are_regular, groups_have_one_rule, line_ends_can_be_found,
+};
+use outputs::{
+    files_are_what_their_names_say, lines_are_templates, retention_has_files_to_keep,
+    rotation_has_a_reason, suffixes_are_parts_of_names,
 };
 use partitions::{manual_goes_with_a_partition, partitions_can_be_numbers, places_are_templates};
 use syslog::{listeners_are_addresses, listeners_do_not_meet, tls_has_its_certificate};
@@ -68,6 +73,12 @@ pub(super) const RULES: &[Rule] = &[
     lines_fit_into_their_share,
     batches_fit,
     exactly_once_has_what_it_needs,
+    outputs_exactly_once_have_what_they_need,
+    rotation_has_a_reason,
+    suffixes_are_parts_of_names,
+    files_are_what_their_names_say,
+    lines_are_templates,
+    retention_has_files_to_keep,
     inputs_do_not_read_what_outputs_write,
     data_dir_is_left_alone,
     outputs_do_not_share_files,
@@ -80,6 +91,7 @@ pub(super) const RULES: &[Rule] = &[
     manual_goes_with_a_partition,
     partitions_can_be_numbers,
     headers_and_values_are_templates,
+    missing_topics_are_named_by_data,
     fields_of_lines_are_few,
     times_come_from_events,
     fields_are_of_json,

@@ -36,6 +36,7 @@ pub(super) fn settings(
         idle_timeout: from.idle_timeout,
         receive_buffer: from.receive_buffer,
         mode: from.mode,
+        spool: from.spool,
         dress: dress::settings(names, input, to)?,
     })
 }

@@ -14,9 +14,14 @@ use super::scan::{Piece, error, escape, scan};
 use super::{Constants, TemplateError};
 
 /// Longest name of a file or folder on Linux file systems, in bytes.
-const LONGEST_NAME: usize = 255;
+pub const LONGEST_NAME: usize = 255;
 /// Longest path that the kernel takes, in bytes, without its final NUL.
 const LONGEST_PATH: usize = 4095;
+
+/// Offsets of zones differ in steps of so many seconds, since [`STEADY`].
+const ZONES_DIFFER: u64 = 900;
+/// Milliseconds since 1970: before 1972 zones had offsets of any seconds.
+pub const STEADY: i64 = 63_072_000_000 + 31 * 86_400_000;
 
 /// The strftime letters, the text that jiff knows them by, and the seconds after which they change.
 const DIRECTIVES: [(char, &str, u64); 22] = [
@@ -81,6 +86,8 @@ impl PathPart {
 pub enum PathRefusal {
     #[error("its key is null and the path needs one")]
     NullKey,
+    #[error("the path needs a header that it does not have")]
+    NoHeader,
     #[error("what it puts into the path is empty")]
     Empty,
     #[error("what it puts into the path contains `/`")]
@@ -101,12 +108,25 @@ pub enum PathRefusal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathTemplate {
     tokens: Vec<Token>,
+    zone: TimeZone,
+}
+
+/// A record, as a path sees it.
+pub struct PathFacts<'a> {
+    pub topic: &'a str,
+    pub partition: i32,
+    pub key: Option<&'a [u8]>,
+    /// Milliseconds since 1970.
+    pub time_ms: i64,
+    /// Appends the value of the last header of that name; `false` when there is none.
+    pub header: &'a dyn Fn(&str, &mut Vec<u8>) -> bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
     Literal(String),
     Part(PathPart),
+    Header(String),
     Time(&'static str, u64),
 }
 
@@ -116,12 +136,18 @@ impl PathTemplate {
     /// # Errors
     /// A lone brace, a placeholder or a strftime letter that this version does not know, a path that names a folder.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
-        let mut template = Self { tokens: Vec::new() };
+        let mut template = Self {
+            tokens: Vec::new(),
+            zone: TimeZone::UTC,
+        };
         for piece in scan(text, true)? {
             match piece {
                 Piece::Literal(literal) => template.push_literal(literal),
-                Piece::Placeholder(name, at) => template.tokens.push(Token::Part(find(name, at)?)),
-                Piece::Time(letter, at) => template.tokens.push(directive(letter, at)?),
+                Piece::Placeholder(name, at) => template.tokens.push(find(name, at)?),
+                Piece::Time(letter, at) => {
+                    let (text, step) = directive(letter, at)?;
+                    template.tokens.push(Token::Time(text, step));
+                }
             }
         }
         let name_is_literal = |name: &str| matches!(name, "" | "." | "..");
@@ -154,6 +180,12 @@ impl PathTemplate {
         Ok(template)
     }
 
+    /// With times in another zone.
+    pub fn in_zone(mut self, zone: TimeZone) -> Self {
+        self.zone = zone;
+        self
+    }
+
     fn push_literal(&mut self, text: &str) {
         match self.tokens.last_mut() {
             Some(Token::Literal(last)) => last.push_str(text),
@@ -183,21 +215,40 @@ impl PathTemplate {
         prefix.rfind('/').map_or("", |at| &prefix[..=at])
     }
 
+    /// Whether data of a record beside its topic, partition and time stands in it.
+    pub fn uses_data(&self) -> bool {
+        let is_header = |token: &Token| matches!(token, Token::Header(_));
+        self.uses(PathPart::Key) || self.tokens.iter().any(is_header)
+    }
+
+    /// Whether times are in UTC.
+    pub fn is_utc(&self) -> bool {
+        self.zone == TimeZone::UTC
+    }
+
     /// Whether `part` stands in it.
     pub fn uses(&self, part: PathPart) -> bool {
         self.tokens.contains(&Token::Part(part))
     }
 
     /// After how many seconds of record time (counted from the epoch, UTC) the path changes; absent when no time stands in it.
-    /// Two records with equal topic, partition and key, whose `time / step` is equal, have the same path.
+    /// Two records with equal topic, partition, key and headers, whose `time / step` is equal, have the same path; in zones other than UTC that is
+    /// true since [`STEADY`].
     pub fn time_step(&self) -> Option<u64> {
-        self.tokens
-            .iter()
-            .filter_map(|token| match token {
-                Token::Time(_, step) => Some(*step),
-                _ => None,
-            })
-            .min()
+        let most = match self.zone == TimeZone::UTC {
+            true => u64::MAX,
+            false => ZONES_DIFFER,
+        };
+        let steps = self.tokens.iter().filter_map(|token| match token {
+            Token::Time(_, step) => Some(*step),
+            _ => None,
+        });
+        steps.min().map(|step| step.min(most))
+    }
+
+    /// Whether every path ends with this text.
+    pub fn ends_with(&self, text: &str) -> bool {
+        matches!(self.tokens.last(), Some(Token::Literal(last)) if last.ends_with(text))
     }
 
     /// The literal texts in order, `None` for each thing that is filled in.
@@ -214,7 +265,10 @@ impl PathTemplate {
 
     /// The template with `{id}` and `{host}` put in.
     pub fn fill(&self, constants: &Constants<'_>) -> Self {
-        let mut filled = Self { tokens: Vec::new() };
+        let mut filled = Self {
+            tokens: Vec::new(),
+            zone: self.zone.clone(),
+        };
         for token in &self.tokens {
             let value = match token {
                 Token::Literal(text) => Some(text.as_str()),
@@ -241,27 +295,21 @@ impl PathTemplate {
                     text.push_str(part.name());
                     text.push('}');
                 }
+                Token::Header(name) => text.extend(["{header.", name, "}"]),
                 Token::Time(directive, _) => text.push_str(directive),
             }
         }
         text
     }
 
-    /// Appends the path of one record to `out`. `time_ms`: milliseconds since the epoch. On refusal `out` is as before.
+    /// Appends the path of one record to `out`. On refusal `out` is as before.
     ///
     /// # Errors
     /// When the record's own parts make no path below [`Self::literal_folder`].
-    pub fn render(
-        &self,
-        topic: &str,
-        partition: i32,
-        key: Option<&[u8]>,
-        time_ms: i64,
-        out: &mut Vec<u8>,
-    ) -> Result<(), PathRefusal> {
+    pub fn render(&self, record: &PathFacts<'_>, out: &mut Vec<u8>) -> Result<(), PathRefusal> {
         let start = out.len();
         let result = self
-            .append(topic, partition, key, time_ms, out)
+            .append(record, out)
             .and_then(|()| confined(&out[start..]));
         if result.is_err() {
             out.truncate(start);
@@ -269,24 +317,26 @@ impl PathTemplate {
         result
     }
 
-    fn append(
-        &self,
-        topic: &str,
-        partition: i32,
-        key: Option<&[u8]>,
-        time_ms: i64,
-        out: &mut Vec<u8>,
-    ) -> Result<(), PathRefusal> {
+    fn append(&self, record: &PathFacts<'_>, out: &mut Vec<u8>) -> Result<(), PathRefusal> {
         let mut time = None;
         for token in &self.tokens {
             match token {
                 Token::Literal(text) => out.extend_from_slice(text.as_bytes()),
-                Token::Part(PathPart::Topic) => out.extend_from_slice(piece(topic.as_bytes())?),
+                Token::Part(PathPart::Topic) => {
+                    out.extend_from_slice(piece(record.topic.as_bytes())?)
+                }
                 Token::Part(PathPart::Key) => {
-                    out.extend_from_slice(piece(key.ok_or(PathRefusal::NullKey)?)?)
+                    out.extend_from_slice(piece(record.key.ok_or(PathRefusal::NullKey)?)?)
                 }
                 // Writing into a Vec cannot fail.
-                Token::Part(PathPart::Partition) => drop(write!(out, "{partition}")),
+                Token::Part(PathPart::Partition) => drop(write!(out, "{}", record.partition)),
+                Token::Header(name) => {
+                    let start = out.len();
+                    if !(record.header)(name, out) {
+                        return Err(PathRefusal::NoHeader);
+                    }
+                    piece(&out[start..])?;
+                }
                 // The plan filled these; a template that was not filled shows them as they are written.
                 Token::Part(part @ (PathPart::Id | PathPart::Host)) => {
                     drop(write!(out, "{{{}}}", part.name()))
@@ -295,9 +345,9 @@ impl PathTemplate {
                     let zoned = match &time {
                         Some(zoned) => zoned,
                         None => {
-                            let stamp = Timestamp::from_millisecond(time_ms)
+                            let stamp = Timestamp::from_millisecond(record.time_ms)
                                 .map_err(|_| PathRefusal::Time)?;
-                            time.insert(stamp.to_zoned(TimeZone::UTC))
+                            time.insert(stamp.to_zoned(self.zone.clone()))
                         }
                     };
                     write!(out, "{}", zoned.strftime(directive)).map_err(|_| PathRefusal::Time)?;
@@ -308,23 +358,25 @@ impl PathTemplate {
     }
 }
 
-fn find(name: &str, at: usize) -> Result<PathPart, TemplateError> {
+fn find(name: &str, at: usize) -> Result<Token, TemplateError> {
     if let Some(part) = PathPart::ALL.into_iter().find(|part| part.name() == name) {
-        return Ok(part);
+        return Ok(Token::Part(part));
     }
-    let here = "here may stand {topic} {partition} {key} {id} {host} and strftime of the record's time, like %Y-%m-%d";
-    if matches!(name, "offset" | "timestamp")
-        || name.starts_with("header.")
-        || name.starts_with("json.")
-    {
-        return Err(error(at, format!("`{{{name}}}` is not built yet"), here));
+    if let Some(header) = name.strip_prefix("header.").filter(|it| !it.is_empty()) {
+        return Ok(Token::Header(header.to_owned()));
+    }
+    let here = "here may stand {topic} {partition} {key} {header.NAME} {id} {host} and strftime of the record's time, like %Y-%m-%d";
+    if matches!(name, "offset" | "timestamp" | "value") {
+        let what = format!("`{{{name}}}` would make a file of each record");
+        return Err(error(at, what, here));
     }
     Err(error(at, format!("unknown placeholder `{{{name}}}`"), here))
 }
 
-fn directive(letter: char, at: usize) -> Result<Token, TemplateError> {
+/// What a letter stands for, and after how many seconds that changes.
+pub(super) fn directive(letter: char, at: usize) -> Result<(&'static str, u64), TemplateError> {
     match DIRECTIVES.iter().find(|(known, _, _)| *known == letter) {
-        Some((_, text, step)) => Ok(Token::Time(text, *step)),
+        Some((_, text, step)) => Ok((text, *step)),
         None => {
             let letters: Vec<_> = DIRECTIVES.iter().map(|(_, text, _)| *text).collect();
             Err(error(
@@ -376,12 +428,56 @@ mod tests {
     /// 2026-11-21T07:01:25Z, a Saturday.
     const TIME: i64 = 1_795_244_485_401;
 
+    fn facts<'a>(topic: &'a str, key: Option<&'a [u8]>) -> PathFacts<'a> {
+        PathFacts {
+            topic,
+            partition: 3,
+            key,
+            time_ms: TIME,
+            header: &|name, out| {
+                out.extend_from_slice(match name {
+                    "tenant" => b"acme",
+                    "sly" => b"../x",
+                    "empty" => b"",
+                    _ => return false,
+                });
+                true
+            },
+        }
+    }
+
     fn rendered(text: &str, topic: &str, key: Option<&[u8]>) -> Result<String, PathRefusal> {
         let mut out = Vec::new();
         PathTemplate::parse(text)
             .unwrap()
-            .render(topic, 3, key, TIME, &mut out)?;
+            .render(&facts(topic, key), &mut out)?;
         Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_header_makes_a_name_and_never_leaves_the_folder() {
+        let of = |header: &str| rendered(&format!("/srv/{{header.{header}}}/log"), "t", None);
+        assert_eq!(of("tenant").unwrap(), "/srv/acme/log");
+        assert_eq!(of("sly"), Err(PathRefusal::Slash));
+        assert_eq!(of("empty"), Err(PathRefusal::Empty));
+        assert_eq!(of("none"), Err(PathRefusal::NoHeader));
+    }
+
+    #[test]
+    fn times_are_told_in_the_zone_and_change_within_quarters_of_hours() {
+        let template = PathTemplate::parse("/srv/%F-%H%M").unwrap();
+        let zone = TimeZone::fixed(jiff::tz::Offset::from_seconds(20_700).unwrap());
+        let template = template.in_zone(zone);
+        let mut out = Vec::new();
+        template.render(&facts("t", None), &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "/srv/2026-11-21-1246");
+        let daily = PathTemplate::parse("/srv/%F").unwrap();
+        assert_eq!(
+            daily
+                .in_zone(TimeZone::fixed(jiff::tz::offset(1)))
+                .time_step(),
+            Some(900)
+        );
     }
 
     #[test]
@@ -440,7 +536,7 @@ mod tests {
     fn a_refusal_leaves_the_buffer_as_it_was() {
         let mut out = b"before".to_vec();
         let template = PathTemplate::parse("/srv/{topic}/{key}").unwrap();
-        assert!(template.render("t", 0, None, TIME, &mut out).is_err());
+        assert!(template.render(&facts("t", None), &mut out).is_err());
         assert_eq!(out, b"before");
     }
 
@@ -485,7 +581,7 @@ mod tests {
     fn unknown_and_unbuilt_parts_are_told_apart() {
         assert_eq!(
             PathTemplate::parse("/a/{offset}").unwrap_err().message,
-            "`{offset}` is not built yet"
+            "`{offset}` would make a file of each record"
         );
         assert_eq!(
             PathTemplate::parse("/a/{tpoic}").unwrap_err().message,
@@ -502,7 +598,7 @@ mod tests {
         fn no_key_and_no_topic_leaves_the_folder(topic in "[a-z./]{0,5}", key in proptest::collection::vec(any::<u8>(), 0..6)) {
             let template = PathTemplate::parse("/srv/x/{topic}/.{key}").unwrap();
             let mut out = Vec::new();
-            if template.render(&topic, 0, Some(&key), TIME, &mut out).is_ok() {
+            if template.render(&facts(&topic, Some(&key)), &mut out).is_ok() {
                 let names: Vec<_> = out.split(|byte| *byte == b'/').collect();
                 prop_assert_eq!(names.len(), 5);
                 prop_assert!(names[3..].iter().all(|name| !matches!(*name, b"" | b"." | b"..")));

@@ -39,7 +39,7 @@ inputs:
     from: { type: file, paths: [DIR/logs/*.log], exclude: 5 }
     to: { cluster: mian, topic: web, acks: 7 }
   log:
-    from: { type: syslog, listen: [\"udp://0.0.0.0:514\"], spool: { mode: always } }
+    from: { type: syslog, listen: [\"udp://0.0.0.0:514\"], spool: { mode: sometimes } }
     to: { topic: log }
   nowhere:
     from: { type: file, paths: [DIR/logs/*.txt] }
@@ -62,7 +62,7 @@ buffer: { memory: 1M }
         (8, "exclude"),
         (9, "main"),
         (9, "acks"),
-        (11, "not built yet"),
+        (11, "sometimes"),
         (13, "to"),
         (17, "group"),
         (18, "mode"),

@@ -70,8 +70,45 @@ fn expected(kafka: &RealKafka, topic: &str) -> BTreeMap<i32, Vec<Vec<u8>>> {
     partitions
 }
 
+/// The lines of a partition: of its finished files in their order, then of the one that is written to.
 fn lines(folder: &Path, partition: i32) -> Vec<Vec<u8>> {
-    lines_of(&folder.join(format!("{partition}.log")))
+    let plain = format!("{partition}.log");
+    let mut names: Vec<(i64, PathBuf)> = Vec::new();
+    for file in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = file.file_name().into_string().expect("a name");
+        match name.strip_prefix(&plain) {
+            Some("" | ".part" | ".zst") => names.push((i64::MAX, file.path())),
+            Some(rest) => {
+                let first = rest.trim_start_matches('.').split('.').next();
+                let first = first.and_then(|it| it.parse().ok());
+                names.push((first.expect("a first offset"), file.path()));
+            }
+            None => {}
+        }
+    }
+    names.sort();
+    let files = names.iter();
+    files.flat_map(|(_, path)| unpacked_lines(path)).collect()
+}
+
+/// The lines of a file, up to where a compressed one is torn.
+fn unpacked_lines(path: &Path) -> Vec<Vec<u8>> {
+    if path.extension().is_none_or(|ending| ending != "zst") {
+        return lines_of(path);
+    }
+    let bytes = fs::read(path).unwrap_or_default();
+    let mut room = vec![0; 64 << 20];
+    let (mut rest, mut plain) = (bytes.as_slice(), Vec::new());
+    while let Ok(frame) = zstd_safe::find_frame_compressed_size(rest)
+        && frame > 0
+        && frame <= rest.len()
+    {
+        let len = zstd_safe::decompress(room.as_mut_slice(), &rest[..frame]);
+        plain.extend_from_slice(&room[..len.expect("a frame")]);
+        rest = &rest[frame..];
+    }
+    let lines = plain.split_inclusive(|byte| *byte == b'\n');
+    lines.map(|line| line[..line.len() - 1].to_vec()).collect()
 }
 
 fn size(folder: &Path) -> u64 {
@@ -100,6 +137,20 @@ fn assert_each_once(kafka: &RealKafka, topic: &str, folder: &Path) {
 
 #[test]
 pub fn each_record_stands_once_in_the_files_through_twelve_kills() {
+    through_kills("");
+}
+
+#[test]
+fn each_record_stands_once_in_files_that_are_finished_while_the_daemon_is_killed() {
+    through_kills("      rotate: { size: 200KiB, every: 1s }\n      part_suffix: .part\n");
+}
+
+#[test]
+fn compressed_files_are_readable_up_to_the_last_sync_after_each_kill() {
+    through_kills("      compression: zstd\n      rotate: { size: 100KiB }\n");
+}
+
+fn through_kills(more: &str) {
     const KILLS: u64 = 12;
     const SHARE: u64 = 100_000 / KILLS;
     let _turn = turn();
@@ -109,7 +160,7 @@ pub fn each_record_stands_once_in_the_files_through_twelve_kills() {
     let mut dice = Dice::new();
     let scene = Scene::new();
     let (topic, group) = (kafka.topic("archive", 4), unique("group"));
-    let yaml = output(&scene, kafka, &topic, &group, &instance(&group));
+    let yaml = output(&scene, kafka, &topic, &group, &instance(&group)) + more;
     let out = folder(&scene, &topic);
 
     for round in 0..KILLS {
@@ -124,6 +175,11 @@ pub fn each_record_stands_once_in_the_files_through_twelve_kills() {
             dice.pause(0, 700);
             daemon.sigkill();
         });
+        // What is committed can be read without waiting for the next start.
+        for (partition, offset) in kafka.committed(&group, &topic) {
+            let found = lines(&out, partition).len() as i64;
+            assert!(found >= offset, "{found} of {offset} lines can be read");
+        }
     }
     produce(kafka, &topic, KILLS * SHARE, 100_000 - KILLS * SHARE);
     let mut daemon = scene.launch(&yaml).start();
@@ -188,6 +244,96 @@ fn sigterm_leaves_the_group_where_the_files_end() {
 
     assert_eq!(kafka.group_lag(&group, &topic), 0);
     assert_each_once(kafka, &topic, &out);
+}
+
+#[test]
+fn a_file_that_is_moved_before_sigusr2_is_whole_and_the_next_begins_where_it_ends() {
+    let _turn = turn();
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let scene = Scene::new();
+    let (topic, group) = (kafka.topic("moved", 1), unique("group"));
+    let yaml = output(&scene, kafka, &topic, &group, "");
+    let mut daemon = scene.launch(&yaml).start();
+    let out = folder(&scene, &topic);
+    let (file, kept) = (out.join("0.log"), scene.path("kept"));
+    fs::create_dir(&kept).expect("a folder");
+    std::thread::scope(|scope| {
+        scope.spawn(|| produce(kafka, &topic, 0, 60_000));
+        for round in 0..5 {
+            eventually(LONG, "the file grows", || size(&out) > 0);
+            fs::rename(&file, kept.join(round.to_string())).expect("to move it");
+            daemon.signal(rustix::process::Signal::USR2);
+            eventually(LONG, "the file is there again", || {
+                file.exists() || kafka.group_lag(&group, &topic) == 0
+            });
+            if !file.exists() {
+                break;
+            }
+        }
+    });
+    eventually(LONG, "the group's lag is 0", || {
+        kafka.group_lag(&group, &topic) == 0
+    });
+    let mut found = Vec::new();
+    for round in 0..5 {
+        found.extend(lines_of(&kept.join(round.to_string())));
+    }
+    found.extend(lines_of(&file));
+    let expected = expected(kafka, &topic).remove(&0).expect("records");
+    assert!(found == expected, "{} lines", found.len());
+    daemon.sigterm();
+    assert_eq!(daemon.wait_code(LONG), 0);
+}
+
+#[test]
+fn a_template_says_what_is_written_and_a_header_where_and_what_has_none_is_set_aside() {
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let scene = Scene::new();
+    let (topic, group) = (kafka.topic("template", 1), unique("group"));
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", kafka.brokers())
+        .create()
+        .unwrap();
+    for tenant in [Some("acme"), Some("../acme"), None, Some("acme")] {
+        let tenant = tenant.map(|value| Header {
+            key: "tenant",
+            value: Some(value),
+        });
+        let headers = tenant.map_or_else(OwnedHeaders::new, |it| OwnedHeaders::new().insert(it));
+        let record = BaseRecord::<[u8], [u8]>::to(&topic)
+            .partition(0)
+            .timestamp(1_795_246_085_401)
+            .key(b"k".as_slice())
+            .payload(b"v".as_slice())
+            .headers(headers);
+        assert!(producer.send(record).is_ok());
+    }
+    producer.flush(LONG).unwrap();
+
+    let yaml = output(&scene, kafka, &topic, &group, "").replace(
+        "{partition}.log\"",
+        "{header.tenant}-%Y-%m-%dT%H.log\"
+      format: { template: \"%H:%M {timestamp} {partition}/{offset} {key}={value} {header.tenant}\\n\" }
+      time_zone: Asia/Kathmandu",
+    );
+    let mut daemon = scene.launch(&yaml).start();
+    eventually(LONG, "the group's lag is 0", || {
+        kafka.group_lag(&group, &topic) == 0
+    });
+    let text = fs::read_to_string(folder(&scene, &topic).join("acme-2026-11-21T13.log"));
+    assert_eq!(
+        text.expect("the file"),
+        "13:13 2026-11-21T07:28:05.401Z 0/0 k=v acme\n13:13 2026-11-21T07:28:05.401Z 0/3 k=v acme\n"
+    );
+    let files = fs::read_dir(folder(&scene, &topic)).expect("the folder");
+    assert_eq!(files.count(), 1);
+    assert_eq!(daemon.status()["outputs"]["archive"]["refused"], 2);
+    daemon.sigterm();
+    assert_eq!(daemon.wait_code(LONG), 0);
 }
 
 #[test]

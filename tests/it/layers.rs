@@ -56,7 +56,7 @@ const LAYERS: &[Layer] = &[
     layer("yaml", &[&["value"]]),
     layer("template", &[&["value"]]),
     layer("checkpoint", &[BOTTOM, TEXT, FUZZING]),
-    layer("spool", &[BOTTOM, TEXT]),
+    layer("spool", &[BOTTOM, TEXT, FUZZING]),
     layer("dead_letter", &[BOTTOM, TEXT]),
     layer("envelope", &[BOTTOM, TEXT]),
     layer("kafka", &[BOTTOM, TEXT, RECORDS]),
@@ -100,7 +100,7 @@ const SPAWN: &str =
 const EXIT: &str = "only main.rs exits, so that what is open is settled first";
 const RDKAFKA: &str = "only `kafka` knows the client library; inputs and outputs talk to `flow`";
 
-const UNPACK: &str = "only `input::file::unpack` knows how compressed files are read";
+const UNPACK: &str = "only `input::file::unpack` knows how compressed files are read, and `output::file::pack` how they are written";
 
 const CRATES: &[Reserved] = &[
     Reserved {
@@ -120,7 +120,7 @@ const CRATES: &[Reserved] = &[
     },
     Reserved {
         name: &["flate2"],
-        only_in: &["input/file/unpack/"],
+        only_in: &["input/file/unpack/", "output/file/pack.rs"],
         why: UNPACK,
     },
     Reserved {
@@ -130,7 +130,7 @@ const CRATES: &[Reserved] = &[
     },
     Reserved {
         name: &["zstd_safe"],
-        only_in: &["input/file/unpack/"],
+        only_in: &["input/file/unpack/", "output/file/pack.rs"],
         why: UNPACK,
     },
     Reserved {

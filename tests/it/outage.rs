@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use crate::support::daemon::Daemon;
 use crate::support::eventually::{eventually, pause};
 use crate::support::kafka::{RealKafka, unique};
 use crate::support::lines::{Findings, LineWriter, judge, judge_files, line, lines_of};
 use crate::support::scene::{
-    LONG, Said, Scene, balanced, books, caught_up, nowhere, said, try_status, turn,
+    LONG, Scene, balanced, books, caught_up, complaints, nowhere, said, try_status, turn,
 };
 
 /// The shortest line that carries a name of one letter and a number, and then some.
@@ -24,13 +23,6 @@ fn findings(kafka: &RealKafka, topic: &str, names: &[&str], each: u64) -> Vec<Fi
         .iter()
         .map(|name| judge(&values, name, SHORT, 0..each))
         .collect()
-}
-
-/// Warnings and errors.
-fn complaints(daemon: &Daemon) -> Vec<Said> {
-    let mut all = said(daemon);
-    all.retain(|said| said.level != "info" && said.level != "debug");
-    all
 }
 
 #[test]

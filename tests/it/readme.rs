@@ -14,11 +14,55 @@ const ROWS: &[(&str, &[&str])] = &[
         &[
             "a_partition_without_a_leader_is_passed_over",
             "without_any_leader_records_wait_in_some_lane",
+            "lines_with_a_key_wait_for_their_own_partition_while_others_flow",
         ],
     ),
     (
         "the topic does not exist",
-        &["faults_of_the_topic_wait_and_lose_nothing"],
+        &[
+            "faults_of_the_topic_wait_and_lose_nothing",
+            "a_denied_topic_holds_up_its_own_input_alone_until_it_is_allowed",
+        ],
+    ),
+    (
+        "brokers die one after the other",
+        &["two_hundred_thousand_lines_arrive_in_order_while_their_leaders_are_killed"],
+    ),
+    (
+        "fewer replicas are in sync",
+        &["too_few_replicas_are_waited_for_and_that_is_said_once"],
+    ),
+    (
+        "the topic is deleted and made again",
+        &[
+            "a_topic_that_is_made_again_with_other_partitions_gets_every_line_that_the_old_one_did_not",
+            "lines_wait_for_a_topic_that_is_away_for_a_while_within_the_budget",
+            "exactly_once_goes_on_in_a_topic_that_is_made_again",
+        ],
+    ),
+    (
+        "a login is refused",
+        &[
+            "credentials_that_are_refused_at_first_are_tried_until_broker_or_file_have_the_right_ones",
+            "a_certificate_that_does_not_do_is_said_to_be_so_in_clear_words",
+            "certificates_that_are_replaced_are_taken_without_a_restart",
+        ],
+    ),
+    (
+        "the same, with a `spool`",
+        &[
+            "nothing_that_was_accepted_is_missing_after_twelve_kills",
+            "an_outage_of_twenty_seconds_under_load_fills_the_spool_and_no_memory",
+        ],
+    ),
+    (
+        "data name a topic that does not exist",
+        &[
+            "lines_for_a_topic_that_data_name_wait_for_it_while_others_flow",
+            "lines_for_a_topic_that_stays_away_are_set_aside_after_the_time_that_was_given",
+            "exactly_once_sets_lines_for_a_missing_topic_aside_once",
+            "while_nobody_answers_no_topic_is_missing",
+        ],
     ),
     (
         "a record is too large",
@@ -224,6 +268,24 @@ const ROWS: &[(&str, &[&str])] = &[
         &["a_full_disk_pauses_the_output_and_it_goes_on_by_itself"],
     ),
     (
+        "the daemon is killed while it finishes a file",
+        &[
+            "a_crash_at_any_operation_of_a_rotation_leaves_every_record_once_and_no_file_is_overwritten",
+            "each_record_stands_once_in_files_that_are_finished_while_the_daemon_is_killed",
+        ],
+    ),
+    (
+        "the daemon is killed while it writes a compressed file",
+        &["compressed_files_are_readable_up_to_the_last_sync_after_each_kill"],
+    ),
+    (
+        "an output's file is moved, removed or truncated",
+        &[
+            "a_file_that_is_moved_away_gets_nothing_more_and_everything_stands_once",
+            "a_file_that_is_moved_before_sigusr2_is_whole_and_the_next_begins_where_it_ends",
+        ],
+    ),
+    (
         "data_dir's positions are damaged",
         &[
             "positions_that_a_power_cut_made_empty_or_zeros_stop_the_start_and_nothing_is_sent_again",
@@ -243,6 +305,14 @@ const ROWS: &[(&str, &[&str])] = &[
     (
         "two daemons have the same `id`",
         &["of_two_daemons_with_the_same_id_one_stops_with_79_and_nothing_comes_twice"],
+    ),
+    (
+        "an output's member is killed",
+        &[
+            "members_that_are_killed_paused_and_stopped_by_chance_hold_each_record_once",
+            "members_that_are_killed_paused_and_stopped_by_chance_hold_each_record_at_least_once",
+            "a_member_that_slept_through_its_session_cuts_what_it_wrote",
+        ],
     ),
     (
         "data_dir is lost",

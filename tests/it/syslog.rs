@@ -1,8 +1,9 @@
-//! Syslog into Kafka, with `logger` of util-linux as the sender that it is for most.
+//! Syslog into Kafka, with `logger` of util-linux and rsyslog as the senders that they are for most.
 
+use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -135,6 +136,78 @@ fn what_logger_sends_arrives_with_everything_it_says() {
     daemon.sigterm();
     assert_eq!(daemon.wait_code(LONG), 0);
     assert!(!stream.exists() && !dgram.exists());
+}
+
+/// Ends rsyslogd with the test, however that ends.
+struct Rsyslog(Child);
+
+impl Drop for Rsyslog {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_rsyslog_forwards_arrives_in_its_order() {
+    const LINES: usize = 2_000;
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    if !on_path("rsyslogd") {
+        return skip("syslog", "there is no rsyslogd(8)");
+    }
+    let scene = Scene::new();
+    let ports = free_ports();
+    let topic = kafka.topic("rsyslog", 1);
+    let to = format!("topic: {topic}, format: json, key: \"{{syslog.app_name}}\"");
+    let daemon = scene
+        .launch(&yaml(&scene, kafka.brokers(), ports, &to))
+        .start();
+    daemon.wait_ready(LONG);
+    let lines: Vec<String> = (0..LINES)
+        .map(|number| format!("line {number} of \u{e4} file"))
+        .collect();
+    fs::write(scene.path("logs/in.log"), lines.join("\n") + "\n").unwrap();
+    fs::create_dir(scene.path("spool")).unwrap();
+    let config = format!(
+        "global(workDirectory=\"DIR/spool\")\nmodule(load=\"imfile\")\n\
+         input(type=\"imfile\" File=\"DIR/logs/in.log\" Tag=\"app\" Severity=\"warning\" Facility=\"local3\")\n\
+         action(type=\"omfwd\" Target=\"127.0.0.1\" Port=\"{}\" Protocol=\"tcp\" TCP_Framing=\"octet-counted\" Template=\"RSYSLOG_SyslogProtocol23Format\")\n",
+        ports[1]
+    );
+    let folder = scene.folder().display().to_string();
+    fs::write(scene.path("rsyslog.conf"), config.replace("DIR", &folder)).unwrap();
+    let rsyslogd = Command::new("rsyslogd")
+        .arg("-n")
+        .arg("-f")
+        .arg(scene.path("rsyslog.conf"))
+        .arg("-i")
+        .arg(scene.path("rsyslog.pid"))
+        .spawn();
+    let _rsyslogd = Rsyslog(rsyslogd.unwrap());
+    let messages = eventually(LONG, "everything is delivered", || {
+        acked(&daemon, LINES as u64);
+        let mut messages = Vec::new();
+        for record in kafka.read_all(&topic) {
+            let object: Value = serde_json::from_slice(record.value.as_ref().unwrap()).unwrap();
+            let syslog = &object["syslog"];
+            // It reports on itself too.
+            if syslog["facility"] != "local3" {
+                continue;
+            }
+            assert_eq!(syslog["severity"], "warning", "{object}");
+            assert_eq!(syslog["rfc"], 5424, "{object}");
+            assert_eq!(record.key.as_deref(), Some(&b"app"[..]));
+            messages.push(object["message"].as_str().unwrap().trim_start().to_owned());
+        }
+        match messages.len() >= LINES {
+            true => Ok(messages),
+            false => Err(format!("{} messages", messages.len())),
+        }
+    });
+    let differs = lines.iter().zip(&messages).find(|(line, got)| line != got);
+    assert_eq!((messages.len(), differs), (LINES, None));
 }
 
 #[test]

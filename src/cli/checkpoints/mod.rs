@@ -109,14 +109,14 @@ fn target(text: &str) -> Result<Target, String> {
 
 /// Why a command did nothing.
 #[derive(Debug)]
-struct Refusal {
-    status: ExitStatus,
-    text: String,
+pub(super) struct Refusal {
+    pub status: ExitStatus,
+    pub text: String,
 }
 
 impl Refusal {
     /// What was asked for does not fit what is there.
-    fn usage(text: impl Into<String>) -> Self {
+    pub fn usage(text: impl Into<String>) -> Self {
         Self {
             status: ExitStatus::Usage,
             text: text.into(),
@@ -140,7 +140,7 @@ pub(super) fn checkpoints(command: &CheckpointsCommand) -> ExitCode {
 }
 
 /// The configuration that says where positions are saved.
-fn plan(config: &Path) -> Result<Plan, Refusal> {
+pub(super) fn plan(config: &Path) -> Result<Plan, Refusal> {
     load(config)
         .map(|(plan, _)| plan)
         .map_err(|errors| Refusal {
@@ -186,7 +186,7 @@ fn change(
     Ok(format!("{shown}done\n"))
 }
 
-fn refused(error: StoreError) -> Refusal {
+pub(super) fn refused(error: StoreError) -> Refusal {
     let status = if error.is_held() || error.is_permission() {
         ExitStatus::NoPermission
     } else {
@@ -207,7 +207,7 @@ fn refused(error: StoreError) -> Refusal {
 }
 
 /// What another user writes into data_dir, the daemon could not read.
-fn check_owner(dir: &Path) -> Result<(), Refusal> {
+pub(super) fn check_owner(dir: &Path) -> Result<(), Refusal> {
     // Whatever keeps it from being looked at is met, and told, when it is opened.
     let Ok(meta) = std::fs::metadata(dir) else {
         return Ok(());

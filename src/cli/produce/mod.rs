@@ -337,6 +337,7 @@ impl Tally {
                 partition,
                 offset,
                 timestamp_ms,
+                ..
             } => {
                 self.delivered += 1;
                 if self.print {

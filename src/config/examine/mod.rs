@@ -156,6 +156,12 @@ impl Examiner<'_> {
             Shape::Duration { least, most, word } => {
                 self.duration(node, path, (*least, *most), *word);
             }
+            Shape::DurationOrWords { least, most, words } => {
+                if node.text().is_none_or(|text| !words.contains(&text)) {
+                    let words = words.join("` or `");
+                    self.duration(node, path, (*least, *most), Some(&words));
+                }
+            }
             Shape::Size { least, most } => self.size(node, path, *least, *most),
             Shape::Percent => self.percent(node, path),
             Shape::Mode => {

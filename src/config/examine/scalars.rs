@@ -60,7 +60,7 @@ impl Examiner<'_> {
         node: &Node,
         path: &str,
         (least, most): (u64, u64),
-        word: Option<&'static str>,
+        word: Option<&str>,
     ) {
         let Some(text) = self.scalar(node, path, "a duration") else {
             return;

@@ -18,6 +18,7 @@ use crate::kafka::consumer::ConsumerState;
 use crate::kafka::producer::ProducerState;
 use crate::metrics::{render, status_json};
 use crate::output::books::OutputBooks;
+use crate::spool;
 
 /// Everything that can be looked at while the daemon runs.
 pub struct Look {
@@ -35,6 +36,7 @@ pub struct InputLook {
     pub books: Arc<Books>,
     pub facts: Option<Arc<Facts>>,
     pub syslog: Option<Arc<SyslogFacts>>,
+    pub spool: Option<spool::Facts>,
     pub producer: usize,
     /// Where its records go: `CLUSTER, topic TOPIC`.
     pub target: String,
@@ -102,7 +104,7 @@ impl Look {
     pub fn progress(&self) -> u64 {
         let inputs = self.inputs.iter().map(|input| {
             let entries = input.books.entries();
-            entries.read.bytes - entries.in_flight.bytes
+            entries.read.bytes - entries.in_flight.bytes - entries.spooled.bytes
         });
         let outputs = self.outputs.iter().map(|output| {
             let entries = output.books.entries();
@@ -117,6 +119,12 @@ impl Look {
             .iter()
             .map(|input| input.books.entries().in_flight.lines)
             .sum()
+    }
+
+    /// Lines that lie on disk and are not under way.
+    pub fn spooled(&self) -> u64 {
+        let entries = self.inputs.iter().map(|input| input.books.entries());
+        entries.map(|entries| entries.spooled.lines).sum()
     }
 
     /// Whether any line was dropped or set aside.
@@ -165,6 +173,7 @@ impl Look {
                 filtered = entries.filtered.lines,
                 dropped,
                 truncated = entries.truncated,
+                spooled = entries.spooled.lines,
                 in_flight = entries.in_flight.lines,
                 unread_bytes = entries.unread_bytes,
                 lost_bytes = lost,
@@ -199,9 +208,8 @@ impl Admin for Look {
             let view = producer.state.view();
             let (reached, asked_error) = producer.metadata.reached();
             if reached != Some(true) {
-                let why = view
-                    .last_error
-                    .or(asked_error)
+                let why = asked_error
+                    .or(view.last_error)
                     .unwrap_or_else(|| "no answer yet".into());
                 missing.push(format!(
                     "cluster {} is not reached: {why}",

@@ -7,9 +7,10 @@ use super::{InputLook, Look, OutputLook, ProducerLook};
 use crate::flow::Count;
 use crate::kafka::producer::TransactionsView;
 use crate::metrics::{
-    self, BudgetSnapshot, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot,
+    self, BudgetSnapshot, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot, SpoolSnapshot,
     SyslogSnapshot, TransactionsSnapshot,
 };
+use crate::spool::View;
 
 impl Look {
     /// A moment of everything.
@@ -88,6 +89,7 @@ impl Look {
                 out_of_range: facts.out_of_range.get(),
                 kernel_drops: facts.kernel_drops.get(),
             }),
+            spool: input.spool.as_ref().map(|facts| spooled(&facts.view())),
             oldest_unread_seconds: summary.oldest_unread.map(|age| age.as_secs_f64()),
             transactions: self
                 .producers
@@ -106,7 +108,8 @@ impl Look {
         let (halted, paused) = (names_it(&view.halted), names_it(&view.paused));
         let away = producer.is_some_and(|producer| producer.metadata.reached().0 == Some(false));
         // Its reader may be at the end while what it read is still on its way.
-        let over = input.life.ended() && input.books.entries().in_flight.lines == 0;
+        let entries = input.books.entries();
+        let over = input.life.ended() && entries.in_flight.lines + entries.spooled.lines == 0;
         match () {
             () if halted || input.life.failed() => "failed",
             () if over => "stopped",
@@ -143,7 +146,11 @@ impl Look {
                 .filter_map(|at| Some((at.topic.to_string(), at.partition, at.lag()?)))
                 .collect(),
             open_files: entries.open_files as u64,
+            finished_files: entries.finished_files,
+            removed_files: entries.removed_files,
+            missing_files: entries.missing_files,
             assigned: consumer.partitions.len() as u64,
+            transactions: consumer.transactions.map(transactions),
         }
     }
 }
@@ -171,6 +178,19 @@ fn transactions(counts: TransactionsView) -> TransactionsSnapshot {
             .last_commit
             .and_then(since_1970)
             .map(|since| since.as_secs_f64()),
+    }
+}
+
+fn spooled(view: &View) -> SpoolSnapshot {
+    SpoolSnapshot {
+        bytes: view.bytes,
+        max_bytes: view.max_bytes,
+        segments: view.segments,
+        oldest_seconds: view.oldest.map(|age| age.as_secs_f64()),
+        found: count(view.found),
+        damaged: view.damaged,
+        unreadable_bytes: view.lost,
+        cut_bytes: view.cut,
     }
 }
 

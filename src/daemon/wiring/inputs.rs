@@ -20,7 +20,7 @@ use crate::input::dress::block::Blocks;
 use crate::input::file::facts::Facts;
 use crate::input::file::telling::Begin;
 use crate::input::file::{self, FileInput};
-use crate::input::outlet::Ends;
+use crate::input::outlet::{Ends, Way};
 use crate::input::stdin::{self, StdinInput};
 use crate::input::syslog::facts::SyslogFacts;
 use crate::input::syslog::listen::{Inherited, OpenError, Sockets};
@@ -30,9 +30,12 @@ use crate::input::{Finish, Position};
 use crate::kafka::producer::Pipeline;
 use crate::kafka::route::Route;
 use crate::plan::{InputPlan, SourceSettings};
+use crate::spool;
 
 /// How many batches may lie between an input and its producer.
 const BATCHES: usize = 8;
+/// How many may, when they come from a spool, which otherwise puts them on disk: the budget is what ends that.
+const SPOOLED_BATCHES: usize = 256;
 /// How many free arenas an input keeps.
 const FREE_ARENAS: usize = 8;
 
@@ -46,11 +49,39 @@ impl Wiring<'_> {
     ) -> Result<(InputLook, Option<Collect>), StartError> {
         let bell = Arc::new(Bell::new());
         let to_producer: Arc<dyn Ring> = making.bell.clone();
-        let (sender, batches) = pipe(BATCHES, to_producer, bell.clone() as Arc<dyn Ring>);
+        // With a spool it is that which sends.
+        let spool = plan.from.spool().map(|it| (it, Arc::new(Bell::new())));
+        let (room, most) = match &spool {
+            Some((_, to_feed)) => (to_feed.clone(), SPOOLED_BATCHES),
+            None => (bell.clone(), BATCHES),
+        };
+        let (sender, batches) = pipe(most, to_producer, room as Arc<dyn Ring>);
         let books = Arc::new(Books::new());
         let tracker: Arc<Tracker<Position>> = Arc::new(Tracker::new(books.clone()));
         let arenas = Arenas::new(FREE_ARENAS);
         let hold = share.guaranteed() / 2;
+        let mut spooled = None;
+        let (sender, share) = match spool {
+            None => (Way::from(sender), share),
+            Some((settings, to_feed)) => {
+                let ends = spool::Ends {
+                    disk: self.disk.clone(),
+                    folder: spool::folder(&self.plan.data_dir, &plan.name),
+                    settings,
+                    input: plan.name.as_str().into(),
+                    books: books.clone(),
+                    share,
+                    arenas: arenas.clone(),
+                    sender,
+                    to_input: bell.clone(),
+                    to_feed,
+                    stop: self.stop.clone(),
+                };
+                let (writer, facts, share) = self.spool(at, &plan.name, ends)?;
+                spooled = Some(facts);
+                (Way::Spool(Box::new(writer)), share)
+            }
+        };
         let ends = Ends {
             tracker: tracker.clone(),
             share,
@@ -71,6 +102,7 @@ impl Wiring<'_> {
             books,
             facts: None,
             syslog: None,
+            spool: spooled,
             producer: plan.producer,
             target: format!(
                 "{}, topic {}",
@@ -178,6 +210,26 @@ impl Wiring<'_> {
         }
     }
 
+    /// Opens an input's spool and starts the thread that sends what is in it: its end, what can be looked at, and what the input reads into.
+    fn spool(
+        &mut self,
+        at: usize,
+        input: &str,
+        ends: spool::Ends,
+    ) -> Result<(spool::Writer, spool::Facts, Share), StartError> {
+        let (writer, feed, facts, share) = spool::open(ends).map_err(|error| {
+            let text = format!("input {input}: {error}");
+            match error.is_permission() {
+                true => StartError::NotPermitted(text),
+                false => StartError::Failed(text),
+            }
+        })?;
+        let thread = format!("spool-{input}");
+        self.tasks
+            .start(Part::Spool(at), &thread, move || spool::run(feed))?;
+        Ok((writer, facts, share))
+    }
+
     /// What is done with the records of a file or of standard input before they count.
     fn finish(&self, plan: &InputPlan) -> Result<Finish, String> {
         let blocks = plan.dress.as_ref().map(|settings| {
@@ -251,6 +303,7 @@ impl Wiring<'_> {
             batches,
             route,
             on_refused: plan.route.on_refused,
+            dead_letter_after: plan.route.dead_letter_after,
             books,
             admit: Box::new(move |cluster| {
                 if keeps {

@@ -25,17 +25,20 @@ use super::saver::{self, Collect, Finish, Saver, SharedStore};
 use super::tasks::{Ended, Part, Tasks};
 use crate::checkpoint::Store;
 use crate::disk::{Disk, RealDisk};
-use crate::flow::{Bell, Budget, Stop};
+use crate::flow::{Bell, Budget, Call, Stop};
 use crate::input::file::rotate::Timing;
 use crate::kafka::embedded::Embedded;
 use crate::kafka::metadata::Metadata;
-use crate::plan::Plan;
+use crate::plan::{InputPlan, Plan};
+use crate::spool;
 
 /// What runs.
 pub struct Wired {
     pub tasks: Tasks,
     pub told: Told<Ended>,
     pub stop: Stop,
+    /// Output files are to be opened again.
+    pub reopen: Call,
     pub look: Arc<Look>,
     pub finish: Arc<Finish>,
     /// Turns true when `once` outputs may end.
@@ -57,12 +60,18 @@ pub fn wire(plan: &Plan, host: &str, once: bool) -> Result<Wired, StartError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let store = open_store(&disk, &plan.data_dir)?;
     let aside = Aside::new(disk.clone(), &plan.data_dir, plan.dead_letters_max_size);
+    let with_spool = |input: &&InputPlan| input.from.spool().is_some();
+    let spools = plan.inputs.iter().filter(with_spool);
+    let spools: Vec<&str> = spools.map(|input| input.name.as_str()).collect();
+    for path in spool::forgotten(&disk, &plan.data_dir, &spools) {
+        tracing::warn!(path = %path.display(), "nobody sends what is in this spool: its input is gone or has no `spool` any more; give it back, or remove the folder");
+    }
     let brokers = InProcess::start(plan)?;
     let pipelines = plan.inputs.len() + plan.outputs.len();
     let (budget, shares) = Budget::split(plan.buffer_memory, pipelines);
     let mut shares = shares.into_iter();
     let (tasks, told) = Tasks::new(pipelines * 2 + plan.producers.len() * 2 + 1);
-    let stop = Stop::new();
+    let (stop, reopen) = (Stop::new(), Call::new());
     let mut wiring = Wiring {
         plan,
         host,
@@ -71,6 +80,7 @@ pub fn wire(plan: &Plan, host: &str, once: bool) -> Result<Wired, StartError> {
         store,
         aside,
         stop: stop.clone(),
+        reopen: reopen.clone(),
         timing: Timing::default(),
         tasks,
     };
@@ -124,6 +134,7 @@ pub fn wire(plan: &Plan, host: &str, once: bool) -> Result<Wired, StartError> {
         tasks,
         told,
         stop,
+        reopen,
         look: Arc::new(look),
         finish,
         may_end,
@@ -142,6 +153,7 @@ struct Wiring<'a> {
     store: SharedStore,
     aside: Aside,
     stop: Stop,
+    reopen: Call,
     /// One for all inputs, so that they wake their producer together.
     timing: Timing,
     tasks: Tasks,

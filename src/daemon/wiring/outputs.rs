@@ -11,18 +11,29 @@ use crate::daemon::aside::refuse_output;
 use crate::daemon::ending::StartError;
 use crate::daemon::look::{Life, OutputLook};
 use crate::daemon::tasks::Part;
-use crate::flow::{Bell, Books, Ring, Share, Tracker, pipe};
-use crate::kafka::consumer::{self, Consumer, ConsumerState, End};
-use crate::kafka::settings::Brokers;
+use crate::disk::Disk;
+use crate::flow::{Bell, Books, Proposer, Ring, Share, Tracker, pipe, proposals};
+use crate::kafka::consumer::{self, Consumer, ConsumerState, End, Transacting};
+use crate::kafka::settings::{Brokers, ExactlyOnce};
 use crate::output::books::OutputBooks;
 use crate::output::file::confined::ConfinedDisk;
-use crate::output::file::settings::OutputFormat;
-use crate::output::file::{self as file_output, FileOutput, Setup, journal_path};
+use crate::output::file::folder::{self, Folder, FolderError};
+use crate::output::file::settings::Delivery;
+use crate::output::file::{
+    self as file_output, FileOutput, Setup, journal_path, run_exactly_once, wall_clock,
+};
 use crate::plan::OutputPlan;
 use crate::template::PathTemplate;
 
 /// How many may lie between a consumer and its writer.
 const FETCHED: usize = 8;
+
+/// What the two threads of an output that decides with transactions have.
+struct Ends {
+    /// With the folder, which stays locked while its thread runs.
+    writer: (Proposer, Folder),
+    consumer: Transacting,
+}
 
 impl Wiring<'_> {
     pub(super) fn output(
@@ -52,17 +63,34 @@ impl Wiring<'_> {
                 .remove(&journal_path(&self.plan.data_dir, &plan.name));
         }
         let template = PathTemplate::parse(&plan.to.path).map_err(|error| error.to_string())?;
-        let with_time = template.time_step().is_some() || plan.to.format == OutputFormat::Json;
+        let with_time = template.time_step().is_some() || plan.to.format.uses_time();
+        let files: Arc<dyn Disk> =
+            Arc::new(ConfinedDisk::new(Path::new(template.literal_folder())));
+        let to_writer = Arc::new(Bell::new());
+        let deciding = match self.deciding(plan, &*files, &template, &to_writer, &bell) {
+            Ok(deciding) => deciding,
+            Err(error) => {
+                tracing::error!(output = %plan.name, %error, "this output does not start");
+                look.life.fail();
+                return Ok(look);
+            }
+        };
+        let (deciding, transacting) = match deciding {
+            Some(Ends { writer, consumer }) => (Some(writer), Some(consumer)),
+            None => (None, None),
+        };
         let setup = Setup {
             name: plan.name.clone(),
             settings: plan.to.clone(),
-            files: Arc::new(ConfinedDisk::new(Path::new(template.literal_folder()))),
+            files,
             template,
             data_dir: self.plan.data_dir.clone(),
             disk: self.disk.clone(),
             refuse: refuse_output(self.aside.clone(), plan.name.clone()),
             books,
             hold: share.guaranteed() / 4,
+            clock: wall_clock(),
+            reopen: self.reopen.clone(),
         };
         let output = match FileOutput::open(setup) {
             Ok(output) => output,
@@ -72,7 +100,6 @@ impl Wiring<'_> {
                 return Ok(look);
             }
         };
-        let to_writer = Arc::new(Bell::new());
         let (pipe, fetched) = pipe(
             FETCHED,
             to_writer.clone() as Arc<dyn Ring>,
@@ -93,11 +120,18 @@ impl Wiring<'_> {
             bell,
             state,
             until_end: self.once.then(|| may_end.clone()),
+            exactly_once: transacting,
         };
         let stop = self.stop.clone();
         self.tasks
             .start(Part::Writer(at), &format!("out-{}", plan.name), move || {
-                file_output::run(output, &fetched, &to_writer, &stop);
+                match deciding {
+                    None => file_output::run(output, &fetched, &to_writer, &stop),
+                    Some((proposer, folder)) => {
+                        run_exactly_once(output, &proposer, &fetched, &to_writer, &stop);
+                        drop(folder);
+                    }
+                }
                 Ok(())
             })?;
         self.tasks.start(
@@ -106,12 +140,45 @@ impl Wiring<'_> {
             move || {
                 let report = consumer::run(consumer);
                 match report.end {
-                    End::NothingAssigned(why) => Err(why),
+                    End::NothingAssigned(why) | End::GivenUp(why) => Err(why),
                     End::OutputGone => Err("its writer ended".into()),
                     End::Stopped | End::CaughtUp => Ok(()),
                 }
             },
         )?;
         Ok(look)
+    }
+
+    /// With `delivery: exactly_once`: both ends of what is decided, and the output's folder.
+    fn deciding(
+        &self,
+        plan: &OutputPlan,
+        files: &dyn Disk,
+        template: &PathTemplate,
+        to_writer: &Arc<Bell>,
+        to_consumer: &Arc<Bell>,
+    ) -> Result<Option<Ends>, FolderError> {
+        let Delivery::ExactlyOnce { timeout } = plan.to.delivery else {
+            return Ok(None);
+        };
+        let literal = Path::new(template.literal_folder());
+        let folder = folder::open(files, literal, &plan.name, &self.plan.id)?;
+        let (proposer, decider) = proposals(
+            to_writer.clone() as Arc<dyn Ring>,
+            to_consumer.clone() as Arc<dyn Ring>,
+        );
+        let transacting = Transacting {
+            decider,
+            exactly_once: ExactlyOnce {
+                id: folder.name.id.clone(),
+                pipeline: folder.name.pipeline.clone(),
+                commit: plan.to.sync.every,
+                timeout,
+            },
+        };
+        Ok(Some(Ends {
+            writer: (proposer, folder),
+            consumer: transacting,
+        }))
     }
 }

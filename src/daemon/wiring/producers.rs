@@ -84,7 +84,7 @@ impl Wiring<'_> {
             self.tasks.start(
                 Part::Metadata(at),
                 &format!("topics-{cluster}"),
-                move || metadata.run(&asking()?, &*bell, &stop, &|| over.load(Ordering::Acquire)),
+                move || metadata.run(&asking, &*bell, &stop, &|| over.load(Ordering::Acquire)),
             )?;
         }
         let producer = Producer {

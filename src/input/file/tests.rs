@@ -190,7 +190,7 @@ impl Rig {
                 tracker,
                 share: shares[0].clone(),
                 arenas: Arenas::new(4),
-                sender,
+                sender: sender.into(),
                 bell: reader,
                 stop: stop.clone(),
             },

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
 
 use super::connection::show;
-use super::frame::Framer;
+use super::frame::{Framer, trim};
 use super::intake::{End, Intake};
 use super::listen::{DatagramKind, Datagrams};
 use crate::input::frame::settings::MaxLine;
@@ -141,12 +141,4 @@ fn sender(address: &SockaddrStorage) -> Option<SocketAddr> {
     }
     let v6 = address.as_sockaddr_in6()?;
     Some(SocketAddrV6::from(*v6).into())
-}
-
-/// Without its line end, or its NUL.
-fn trim(datagram: &[u8]) -> &[u8] {
-    match datagram {
-        [rest @ .., b'\r', b'\n'] | [rest @ .., b'\n' | 0] => rest,
-        whole => whole,
-    }
 }

@@ -5,7 +5,7 @@
 //! goes on at its next LF. With `octet` there is no such place: a frame without a length, with a length of zero or one of more than ten digits
 //! ends the stream, and what was not framed is counted as dropped, reason `framing`.
 //!
-//! - A CR before an LF is cut. Empty frames are no messages; their bytes count with the message that follows.
+//! - A CR before an LF is cut, and so is a line end within a length: rsyslog's usual template has one. Empty frames are no messages; their bytes count with the message that follows.
 //! - A message longer than `max_line.size` is dealt with as `max_line.policy` says, without being kept whole: its beginning decides.
 //! - What the stream ends inside of is a message too.
 //!
@@ -248,6 +248,10 @@ impl Framer {
         let taken = if ends { tail(text) } else { text };
         self.go_on(end, way, taken, true);
         let bytes = self.counted(at + taken);
+        let text = match end {
+            End::After(_) if ends => trim(&rest[..text]).len(),
+            _ => text,
+        };
         Step {
             consumed: at + taken,
             what: What::Text(Text {
@@ -343,6 +347,14 @@ impl Framer {
     /// What `consumed` bytes and those before them count for.
     fn counted(&mut self, consumed: usize) -> usize {
         std::mem::take(&mut self.before) + consumed
+    }
+}
+
+/// A message whose length was told, or that came whole, without its line end or NUL: many senders leave one there.
+pub(super) fn trim(message: &[u8]) -> &[u8] {
+    match message {
+        [rest @ .., b'\r', b'\n'] | [rest @ .., b'\n' | 0] => rest,
+        whole => whole,
     }
 }
 

@@ -42,6 +42,7 @@ use self::settings::SyslogSettings;
 use super::outlet::{Ends, Outlet};
 use super::{Position, Report};
 use crate::flow::SourceId;
+pub use crate::value::zone;
 
 /// The only source of this input.
 pub const SOURCE: SourceId = SourceId(0);
@@ -92,17 +93,6 @@ pub struct SyslogInput {
     pub facts: Arc<SyslogFacts>,
     pub ends: Ends,
     pub set_aside: SetAside,
-}
-
-/// The time zone of a name, or of the system with `local`.
-///
-/// # Errors
-/// No such zone in the system's database.
-pub fn zone(name: &str) -> Result<TimeZone, String> {
-    if name == "local" {
-        return Ok(TimeZone::system());
-    }
-    TimeZone::get(name).map_err(|error| format!("the time zone `{name}` is not known: {error}"))
 }
 
 /// Receives until the stop. Blocks its thread.

@@ -9,6 +9,7 @@ pub use super::frame::Framing;
 pub use super::parse::Protocol;
 pub use crate::input::dress::settings::{DressSettings, OnRefused, TimestampRange};
 use crate::input::frame::settings::{FilterSettings, MaxLine};
+use crate::spool::settings::SpoolSettings;
 
 /// The keys of `from:` with `type: syslog`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct SyslogSettings {
     pub receive_buffer: Option<u64>,
     /// Permission bits of unix sockets.
     pub mode: u32,
+    /// Where what was read waits on disk.
+    pub spool: Option<SpoolSettings>,
     pub dress: DressSettings,
 }
 

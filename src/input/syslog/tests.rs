@@ -63,6 +63,7 @@ fn settings() -> SyslogSettings {
         max_connections: 2000,
         idle_timeout: None,
         receive_buffer: None,
+        spool: None,
         mode: 0o600,
         dress: DressSettings {
             topic: "lines".into(),
@@ -124,7 +125,7 @@ impl Rig {
                 tracker: Arc::new(Tracker::new(books.clone())),
                 share: Budget::split(memory, 1).1.remove(0),
                 arenas: Arenas::new(2),
-                sender,
+                sender: sender.into(),
                 bell: ring,
                 stop: stop.clone(),
             },

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::reach::{FIRST_ANSWER, Trouble, reach};
+use super::reach::{FIRST_ANSWER, reach};
 use super::topics::{SLACK, TopicView, measure, of_metadata, settled, unexpected};
 use super::{AdminError, PATIENCE, addresses, answer, assignment, short_lived};
 use crate::flow::{Bell, Ring};
@@ -17,6 +17,7 @@ use crate::kafka::native::{
     Answer, EventKind, GroupListing, Kind, Member, Native, NativeGroup, PartitionOffset,
 };
 use crate::kafka::settings::ClusterSettings;
+use crate::kafka::trouble::Trouble;
 
 /// How long the client may sleep between two looks for what it waits for: its bell wakes it.
 const NAP: Duration = Duration::from_millis(100);
@@ -541,7 +542,7 @@ impl Group {
                         _ => Ok(failed),
                     };
                 }
-                kind => trouble.hear(kind),
+                kind => trouble.hear(&kind),
             }
         }
         Err(trouble.unreachable(&self.address, PATIENCE))

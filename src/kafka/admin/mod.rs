@@ -17,7 +17,7 @@ use rdkafka::ClientConfig;
 use super::cluster::client_config;
 use super::native::{Answer, Native};
 use super::settings::{Brokers, ClusterSettings};
-use reach::Trouble;
+use super::trouble::Trouble;
 
 /// How long a cluster that answers may take for one question.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -80,7 +80,7 @@ fn answer(native: &Native, address: &str, patience: Duration) -> Result<Answer, 
                     return Err(trouble.explain(code, &text, address));
                 }
                 Some(answer) => return Ok(answer),
-                None => trouble.hear(event.kind()),
+                None => trouble.hear(&event.kind()),
             },
             None if left.is_zero() => return Err(trouble.unreachable(address, patience)),
             None => {}

@@ -8,7 +8,8 @@ use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::AdminError;
-use crate::kafka::native::{EventKind, Native};
+use crate::kafka::native::Native;
+use crate::kafka::trouble::{Trouble, said};
 
 /// How long somebody may take to answer at all.
 pub const FIRST_ANSWER: Duration = Duration::from_secs(5);
@@ -19,49 +20,12 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// How long it is tried again although every address refuses: a name may have several addresses, a broker may just be starting.
 const HOPE: Duration = Duration::from_millis(900);
 
-/// librdkafka says nothing about a connection that ends before anything was said on it.
-const HUNG_UP: &str = "the connection is closed at once; does it want TLS (security.protocol=ssl) or a login (sasl.mechanism)?";
-
-/// What went wrong so far.
-#[derive(Debug, Default)]
-pub struct Trouble {
-    /// The last reason, and how much it explains.
-    reason: Option<(u8, String)>,
-    all_down: bool,
-}
-
 impl Trouble {
-    /// Takes note of what a client says.
-    pub fn hear(&mut self, event: EventKind) {
-        let EventKind::Error { code, text, .. } = event else {
-            return;
-        };
-        if code == RDKafkaErrorCode::AllBrokersDown {
-            self.all_down = true;
-            return;
-        }
-        let weight = weight(code);
-        if self
-            .reason
-            .as_ref()
-            .is_none_or(|(known, _)| *known <= weight)
-        {
-            self.reason = Some((weight, said(code, &text)));
-        }
-    }
-
-    /// Whether trying again cannot help: everybody was asked, and said no to who we are.
-    fn is_final(&self) -> bool {
-        self.all_down && self.reason.as_ref().is_some_and(|(weight, _)| *weight > 2)
-    }
-
     /// Nobody answered within `waited`.
     pub fn unreachable(&self, address: &str, waited: Duration) -> AdminError {
-        let why = match &self.reason {
-            Some((_, reason)) => reason.clone(),
-            None if self.all_down => HUNG_UP.to_owned(),
-            None => format!("no answer within {} s", waited.as_secs()),
-        };
+        let why = self
+            .reason()
+            .unwrap_or_else(|| format!("no answer within {} s", waited.as_secs()));
         AdminError::Unreachable(format!("no broker answers at {address}: {why}"))
     }
 
@@ -76,39 +40,11 @@ impl Trouble {
             | Code::Resolve
             | Code::Authentication
             | Code::SSL => {
-                let why = match &self.reason {
-                    Some((_, reason)) => reason.clone(),
-                    None => said(code, text),
-                };
+                let why = self.told().unwrap_or_else(|| said(code, text));
                 AdminError::Unreachable(format!("the cluster at {address} does not answer: {why}"))
             }
             _ => AdminError::Failed(said(code, text)),
         }
-    }
-}
-
-/// Who refuses us knows more than who is not there.
-fn weight(code: RDKafkaErrorCode) -> u8 {
-    match code {
-        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL => 3,
-        RDKafkaErrorCode::Resolve => 2,
-        _ => 1,
-    }
-}
-
-/// librdkafka's words without its own book-keeping, and what they mean where that is not plain.
-fn said(code: RDKafkaErrorCode, text: &str) -> String {
-    let text = text
-        .split_once("/bootstrap: ")
-        .map_or(text, |(_, rest)| rest);
-    // `(after 2ms in state CONNECT, 1 identical error(s) suppressed)`
-    let text = text.rfind(" (after ").map_or(text, |at| &text[..at]);
-    let text = text.trim().trim_end_matches('.');
-    match code {
-        RDKafkaErrorCode::Authentication => format!("the login is refused: {text}"),
-        RDKafkaErrorCode::SSL => format!("TLS: {text}"),
-        _ if text.is_empty() => code.to_string(),
-        _ => text.to_owned(),
     }
 }
 
@@ -127,9 +63,9 @@ pub fn reach(native: &Native, address: &str, patience: Duration) -> Result<Metad
             Err(error) => error,
         };
         while let Some(event) = native.poll(Duration::ZERO) {
-            trouble.hear(event.kind());
+            trouble.hear(&event.kind());
         }
-        let refused = trouble.all_down && begun.elapsed() > HOPE;
+        let refused = trouble.is_all_down() && begun.elapsed() > HOPE;
         if refused || trouble.is_final() || begun.elapsed() >= patience {
             return Err(trouble.unreachable(address, patience));
         }
@@ -150,6 +86,7 @@ pub fn reach(native: &Native, address: &str, patience: Duration) -> Result<Metad
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::native::EventKind;
 
     fn error(code: RDKafkaErrorCode, text: &str) -> EventKind {
         EventKind::Error {
@@ -163,7 +100,7 @@ mod tests {
     fn the_reason_is_told_without_book_keeping() {
         let mut trouble = Trouble::default();
         let text = "127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)";
-        trouble.hear(error(RDKafkaErrorCode::BrokerTransportFailure, text));
+        trouble.hear(&error(RDKafkaErrorCode::BrokerTransportFailure, text));
         let told = trouble.unreachable("127.0.0.1:1", FIRST_ANSWER);
         assert_eq!(
             told.to_string(),
@@ -174,13 +111,13 @@ mod tests {
     #[test]
     fn who_refuses_us_explains_more_than_who_hangs_up_afterwards() {
         let mut trouble = Trouble::default();
-        trouble.hear(error(RDKafkaErrorCode::Authentication, "bad password"));
-        trouble.hear(error(
+        trouble.hear(&error(RDKafkaErrorCode::Authentication, "bad password"));
+        trouble.hear(&error(
             RDKafkaErrorCode::BrokerTransportFailure,
             "Disconnected",
         ));
         assert!(!trouble.is_final());
-        trouble.hear(error(
+        trouble.hear(&error(
             RDKafkaErrorCode::AllBrokersDown,
             "1/1 brokers are down",
         ));
@@ -195,7 +132,7 @@ mod tests {
     #[test]
     fn silence_is_told_too() {
         let mut closed = Trouble::default();
-        closed.hear(error(RDKafkaErrorCode::AllBrokersDown, ""));
+        closed.hear(&error(RDKafkaErrorCode::AllBrokersDown, ""));
         let told = closed.unreachable("a:1", FIRST_ANSWER).to_string();
         assert!(told.contains("closed at once"), "{told}");
         let told = Trouble::default().unreachable("a:1", FIRST_ANSWER);

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::reach::{FIRST_ANSWER, Trouble, reach};
+use super::reach::{FIRST_ANSWER, reach};
 use super::{AdminError, PATIENCE, addresses, answer, short_lived};
 use crate::kafka::native::{
     Answer, Boundary, ConfigSource, ConfigValue, Kind, Native, NewTopic, PartitionOffset,
 };
 use crate::kafka::settings::ClusterSettings;
+use crate::kafka::trouble::Trouble;
 
 /// A topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,7 +244,7 @@ impl Topics {
             .map_err(|(code, text)| {
                 let mut trouble = Trouble::default();
                 while let Some(event) = self.native.poll(Duration::ZERO) {
-                    trouble.hear(event.kind());
+                    trouble.hear(&event.kind());
                 }
                 trouble.explain(code, &text, &self.address)
             })

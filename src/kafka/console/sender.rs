@@ -53,6 +53,7 @@ pub struct SenderSettings {
 pub enum Fate<'a> {
     /// Confirmed, or with acks 0 handed to the network (then the offset is -1).
     Delivered {
+        line: u64,
         partition: i32,
         offset: i64,
         timestamp_ms: i64,
@@ -221,6 +222,7 @@ impl Sender {
                 if error.is_none() {
                     delivered = true;
                     tell(Fate::Delivered {
+                        line: report.line,
                         partition: lane as i32,
                         offset: report.offset,
                         timestamp_ms: report.timestamp_ms,

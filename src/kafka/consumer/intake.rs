@@ -35,6 +35,8 @@ pub struct Intake {
     pub ends: Vec<(SourceId, i64)>,
     pub count: Count,
     pub news: Vec<News>,
+    /// Partitions that began where the group says, and where that was.
+    pub begun: Vec<(Arc<str>, i32, i64)>,
 }
 
 /// What a partition tells between its records.
@@ -91,7 +93,16 @@ pub fn sort(mut batch: MessageBatch, assignment: &mut Assignment, with_time: boo
     close(open.take(), kept, assignment, &mut runs);
     count.lines = kept as u64;
     let mut ends: Vec<(SourceId, i64)> = Vec::new();
+    let (mut begun, mut start) = (Vec::new(), 0);
     for run in &runs {
+        if let Some(held) = assignment.held(&run.topic, run.partition)
+            && held.begun.is_none()
+        {
+            let first = batch.get(start).offset();
+            held.begun = Some(first);
+            begun.push((run.topic.clone(), run.partition, first));
+        }
+        start = run.end;
         let last = batch.get(run.end - 1);
         let end = last.offset() + 1;
         if let Some(held) = assignment.held(&run.topic, run.partition) {
@@ -111,6 +122,7 @@ pub fn sort(mut batch: MessageBatch, assignment: &mut Assignment, with_time: boo
         ends,
         count,
         news,
+        begun,
     }
 }
 

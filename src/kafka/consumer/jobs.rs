@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::Worker;
+use super::decide::Deciding;
 use super::session::{Session, bare, ends, names};
 use super::start::{self, Begun, Facts, begun};
 use crate::flow::durable::{Committed, named_journal};
@@ -65,6 +66,9 @@ impl Worker {
             tracing::debug!(output = %self.consumer.name, "the group gives no further partition");
             return None;
         }
+        if self.deciding.is_some() && take.out_of_range.is_none() {
+            return self.trust_the_group(session, take, now);
+        }
         if self.assignment.is_haunted(&take.keys) {
             if now - take.since < SETTLE {
                 if !take.flushed {
@@ -90,6 +94,32 @@ impl Worker {
         self.begin(session, take, now)
     }
 
+    /// Begins partitions where the group says, without asking where that is. Only when what was written of earlier assignments is decided.
+    fn trust_the_group(
+        &mut self,
+        session: &mut Session,
+        mut take: Take,
+        now: Instant,
+    ) -> Option<Take> {
+        if self.is_voiding() || take.not_before.is_some_and(|at| now < at) {
+            return Some(take);
+        }
+        if let Err(text) = session.member.assign(&bare(&take.keys)) {
+            take.not_before = Some(now + AGAIN);
+            let text = format!("cannot take partitions over: {text}");
+            self.trouble(session, "", Code::Fail, &text);
+            return Some(take);
+        }
+        tracing::info!(output = %self.consumer.name, partitions = %names(&take.keys), "takes partitions over");
+        for key in &take.keys {
+            self.sources += 1;
+            let source = SourceId(self.sources);
+            self.consumer.tracker.add(source, super::UNKNOWN);
+            self.assignment.begin(key, source, super::UNKNOWN);
+        }
+        None
+    }
+
     /// Asks what is not known yet of partitions that come. These are the only questions that make the thread wait for the network: longer
     /// from one try to the next, and never so long that a stop would notice.
     fn find_out(&mut self, session: &mut Session, take: &mut Take) -> bool {
@@ -97,7 +127,7 @@ impl Worker {
         let patience = PATIENCE.saturating_mul(take.tries.min(3));
         let partitions = bare(&take.keys);
         let known = &mut take.known;
-        if known.group.is_none() && take.out_of_range.is_none() {
+        if known.group.is_none() && take.out_of_range.is_none_or(|wanted| wanted < 0) {
             let answer = session.member.committed(&partitions, patience);
             let Some(answer) = self.checked(session, "the group's offsets", take.tries, answer)
             else {
@@ -189,6 +219,7 @@ impl Worker {
             ends.as_ref().and_then(|ends| ends.get(key).copied())
         };
         let group = known.of_group(key);
+        let decides = self.deciding.is_some();
         let facts = Facts {
             group: group.and_then(|group| {
                 Some(Committed {
@@ -197,7 +228,7 @@ impl Worker {
                     leader_epoch: group.leader_epoch,
                 })
             }),
-            place: durable.place(&key.0, key.1),
+            place: durable.place(&key.0, key.1).filter(|_| !decides),
             journal: durable.id(),
             first: at(&known.first).unwrap_or(0),
             end: at(&known.end).unwrap_or(0),
@@ -206,8 +237,8 @@ impl Worker {
         };
         match take.out_of_range {
             // Everything before it is durable: it is the journal's own word, if it is still there.
-            Some(wanted) => start::within(&facts, wanted, Reason::Journal),
-            None => begun(&facts),
+            Some(wanted) if wanted >= 0 => start::within(&facts, wanted, Reason::Journal),
+            _ => begun(&facts),
         }
     }
 
@@ -226,7 +257,9 @@ impl Worker {
                 tracing::info!(output = %name, topic, partition, offset = begun.next, "begins: {}", start::words(begun.why));
             }
         }
-        if begun.adopt {
+        if let Some(deciding) = &mut self.deciding {
+            deciding.choose(key, begun.next);
+        } else if begun.adopt {
             self.consumer.durable.adopt(topic, partition, begun.next);
         }
         self.sources += 1;
@@ -238,6 +271,9 @@ impl Worker {
             && named_journal(&group.metadata) == Some(self.consumer.durable.id())
         {
             session.commits.found(key.clone(), offset);
+        }
+        if self.deciding.is_some() {
+            return;
         }
         // So that the group knows the journal, and a group that began at the end stays where it began.
         let upto = Upto {
@@ -299,7 +335,18 @@ impl Worker {
         if give.why == Why::OutOfRange && self.pending.is_some() && now - give.since < SETTLE {
             return Some(give);
         }
+        if self.is_voiding() {
+            return Some(give);
+        }
         let open = self.open_entries(&give.keys);
+        let hopeless = |it: &Deciding| it.is_hopeless() || now - give.since > SETTLE;
+        if open > 0 && self.deciding.as_deref().is_some_and(hopeless) {
+            let count = give.keys.len() as u64;
+            self.consumer.state.change(|status| status.unclean += count);
+            tracing::warn!(output = %self.consumer.name, partitions = %names(&give.keys), open, "partitions go before everything of them is decided; it is cut, and their next owner writes it");
+            self.void();
+            return Some(give);
+        }
         if open > 0 && !give.flushed {
             give.flushed = true;
             self.flush = true;
@@ -338,6 +385,7 @@ impl Worker {
         self.let_go(keys);
         session.jobs.clear();
         self.give_back(session, keys);
+        self.void();
     }
 
     /// Returns partitions to the group, and gives their next offsets.
@@ -348,6 +396,9 @@ impl Worker {
                 continue;
             };
             self.forget(key);
+            if let Some(deciding) = &mut self.deciding {
+                deciding.forget(key);
+            }
             session.commits.forget(key);
             given.push((key.clone(), next));
         }

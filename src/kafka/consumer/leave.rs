@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::decide::{self, GivenUp};
 use super::session::{Session, bare};
 use super::{End, QUICK, Report, Worker};
 use crate::kafka::commit::Key;
@@ -27,10 +28,11 @@ impl Worker {
         self.pending = None;
         // The output makes everything durable and settles it when it sees the end of the pipe.
         self.pipe = None;
-        if end != End::OutputGone {
+        if !matches!(end, End::OutputGone | End::GivenUp(_)) {
             self.drain(&mut session);
         }
         let committed = self.last_commit(&mut session);
+        self.deciding.take().into_iter().for_each(|it| it.leave());
         let left = self.close(&mut session);
         let Session {
             member, connected, ..
@@ -71,11 +73,12 @@ impl Worker {
     }
 
     /// Ends while there is no client.
-    pub(super) fn end_without_client(mut self) -> Report {
+    pub(super) fn end_without_client(mut self, end: End) -> Report {
         self.pending = None;
         self.pipe = None;
+        self.deciding.take().into_iter().for_each(|it| it.leave());
         Report {
-            end: End::Stopped,
+            end,
             committed: self.consumer.tracker.all_open_entries() == 0 && self.assignment.is_empty(),
             left: true,
             leaked: self.leave_graves(),
@@ -90,6 +93,7 @@ impl Worker {
         for key in &keys {
             self.forget(key);
         }
+        self.void();
         session.jobs.clear();
         if session.member.native().fatal_error().is_none() {
             self.close(&mut session);
@@ -108,8 +112,17 @@ impl Worker {
     fn drain(&mut self, session: &mut Session) {
         let tracker = self.consumer.tracker.clone();
         let mut given_up: Option<Instant> = None;
+        let since = Instant::now();
         while tracker.all_open_entries() > 0 && !self.consumer.stop.is_hard() {
             self.serve(session);
+            if let Err(GivenUp(why)) = self.bring_to_decision(session) {
+                tracing::error!(output = %self.consumer.name, "{why}");
+                return;
+            }
+            // What is not decided is cut, or counted, at the next start.
+            if self.deciding.is_some() && since.elapsed() > decide::LAST {
+                return;
+            }
             // Partitions that would come are not begun any more.
             if matches!(session.jobs.front(), Some(Job::Give(_))) {
                 self.do_jobs(session);

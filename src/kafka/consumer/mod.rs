@@ -13,11 +13,13 @@
 //! Invariant: an offset is committed only when the tracker's position has passed it.
 
 mod config;
+mod decide;
 mod intake;
 mod jobs;
 mod leave;
 mod once;
 mod session;
+mod settlement;
 mod start;
 mod status;
 #[cfg(test)]
@@ -26,12 +28,14 @@ mod status;
     reason = "a test waits for its own threads"
 )]
 mod tests;
+mod transactor;
 mod trouble;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use self::decide::{Deciding, GivenUp};
 use self::intake::Records;
 use self::session::Session;
 use super::native::Native;
@@ -43,6 +47,8 @@ use crate::flow::{
 };
 
 pub use config::consumer_config;
+pub use decide::Transacting;
+pub use settlement::{Settlement, Standing};
 pub use start::{Begun, Facts, begun};
 pub use status::{ConsumerState, ConsumerStatus, PartitionStatus};
 
@@ -50,6 +56,8 @@ pub use status::{ConsumerState, ConsumerStatus, PartitionStatus};
 const TICK: Duration = Duration::from_secs(1);
 /// The same while something is waited for that rings no bell.
 const QUICK: Duration = Duration::from_millis(50);
+/// The offset of a partition that begins where the group says, until its first record tells.
+const UNKNOWN: i64 = -1;
 
 /// Everything that a consumer's thread works with.
 pub struct Consumer {
@@ -77,6 +85,8 @@ pub struct Consumer {
     /// `once`: when this turns true (ring `bell`), the consumer ends as soon as everything up to the ends that its partitions have
     /// then is durable and committed.
     pub until_end: Option<Arc<AtomicBool>>,
+    /// Present with `delivery: exactly_once`: offsets are committed with what the output proposes. `durable` is not asked then.
+    pub exactly_once: Option<Transacting>,
 }
 
 /// Why a consumer ended.
@@ -90,6 +100,8 @@ pub enum End {
     NothingAssigned(String),
     /// Nobody takes its records any more.
     OutputGone,
+    /// It stopped for good; the text says why, and what to do.
+    GivenUp(String),
 }
 
 /// How a consumer ended.
@@ -121,6 +133,8 @@ struct Worker {
     abandoned: u64,
     /// Clients that are not used any more, while the output still holds records of theirs.
     graves: Vec<Arc<Native>>,
+    /// Present with `delivery: exactly_once`.
+    deciding: Option<Box<Deciding>>,
 }
 
 /// Records that were read and wait for room or budget. Nothing knows of them yet: dropping them is as if they had not been read.
@@ -139,6 +153,11 @@ enum Over {
 /// Consumes until the stop, or (`once`) until the end. Blocks: give it a thread of its own.
 pub fn run(consumer: Consumer) -> Report {
     let mut worker = Worker::new(consumer);
+    match worker.begin_deciding() {
+        Ok(true) => {}
+        Ok(false) => return worker.end_without_client(End::Stopped),
+        Err(GivenUp(why)) => return worker.end_without_client(End::GivenUp(why)),
+    }
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
     loop {
         let over = match worker.connect() {
@@ -164,7 +183,7 @@ pub fn run(consumer: Consumer) -> Report {
             status.last_error = Some(over);
         });
         if worker.pause(delay) {
-            return worker.end_without_client();
+            return worker.end_without_client(End::Stopped);
         }
     }
 }
@@ -178,7 +197,10 @@ impl Worker {
         // The pipe is taken out, so that it can be closed before the rest goes.
         let (closed, _) = crate::flow::pipe(1, ring.clone(), ring.clone());
         let pipe = std::mem::replace(&mut consumer.pipe, closed);
+        let transacting = consumer.exactly_once.take();
+        let deciding = transacting.map(|it| Box::new(Deciding::new(it, &consumer)));
         Self {
+            deciding,
             consumer,
             pipe: Some(pipe),
             ring,
@@ -223,7 +245,11 @@ impl Worker {
             if !self.pass_on() {
                 return Over::End(End::OutputGone);
             }
-            if self.pending.is_none() && !session.has_enough() {
+            match self.bring_to_decision(session) {
+                Ok(decided) => busy |= decided,
+                Err(GivenUp(why)) => return Over::End(End::GivenUp(why)),
+            }
+            if self.pending.is_none() && !session.has_enough() && !self.is_voiding() {
                 busy |= self.take(session);
             }
             busy |= self.do_jobs(session);
@@ -231,6 +257,7 @@ impl Worker {
             let now = Instant::now();
             if now >= session.tick {
                 session.tick = now + TICK;
+                self.log_in(session);
                 self.look(session, now);
             }
             if let Some(end) = self.is_done(session, now) {
@@ -248,6 +275,9 @@ impl Worker {
         if let Some(next) = session.commits.next() {
             until = until.min(next);
         }
+        if let Some(next) = self.deciding.as_ref().and_then(|it| it.next()) {
+            until = until.min(next);
+        }
         let mut rest = until.saturating_duration_since(now);
         if !session.jobs.is_empty() || self.consumer.until_end.is_some() {
             rest = rest.min(QUICK);
@@ -263,6 +293,9 @@ impl Worker {
         };
         session.idle_since = None;
         let intake = intake::sort(batch, &mut self.assignment, self.consumer.with_time);
+        for (topic, partition, offset) in &intake.begun {
+            tracing::info!(output = %self.consumer.name, topic = &**topic, partition, offset, "begins: the group's offset");
+        }
         self.answers(session);
         for news in intake.news {
             self.hear(session, news);
@@ -282,6 +315,9 @@ impl Worker {
     /// Gives the output what waits for it, as far as there is room and budget. `false` when nobody takes it any more.
     fn pass_on(&mut self) -> bool {
         let Some(pipe) = &self.pipe else { return true };
+        if self.is_voiding() {
+            return true;
+        }
         if let Some(pending) = self.pending.take() {
             let charge = if pipe.has_room() {
                 let cost = pending.records.cost(pending.count);

@@ -77,7 +77,8 @@ impl Worker {
             self.flush = true;
             self.pass_on();
         }
-        let settled = self.consumer.tracker.all_open_entries() == 0;
+        let settled = self.consumer.tracker.all_open_entries() == 0
+            && self.deciding.as_ref().is_none_or(|it| it.is_idle());
         (settled && session.commits.is_idle()).then_some(End::CaughtUp)
     }
 

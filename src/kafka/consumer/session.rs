@@ -20,6 +20,7 @@ use crate::flow::durable::metadata;
 use crate::kafka::commit::{self, Commits, Key};
 use crate::kafka::native::{Event, EventKind, Member, PartitionOffset};
 use crate::kafka::rebalance::{Job, Why};
+use crate::kafka::trouble::Trouble;
 
 /// How often a cluster that is away is asked whether it is back.
 const PROBE: Duration = Duration::from_secs(2);
@@ -40,6 +41,8 @@ pub(super) struct Session {
     probe: Instant,
     /// Troubles that were told, so that each is told once.
     pub told: HashSet<(String, i32)>,
+    /// What the client says while nobody answers.
+    pub heard: Trouble,
     /// Why the last broker was not reached.
     pub unreached: Option<String>,
     /// Since when no message lay in the queue.
@@ -65,6 +68,7 @@ impl Session {
             tick: Instant::now(),
             probe: Instant::now() + TICK,
             told: HashSet::new(),
+            heard: Trouble::default(),
             unreached: None,
             idle_since: None,
             once: Once::default(),
@@ -89,7 +93,9 @@ impl Worker {
     }
 
     fn event(&mut self, session: &mut Session, event: &Event) {
-        match event.kind() {
+        let kind = event.kind();
+        session.heard.hear(&kind);
+        match kind {
             EventKind::Error { text, fatal, .. } if fatal => session.fatal = Some(text),
             EventKind::Error { code, text, .. } => self.trouble(session, "", code, &text),
             EventKind::Log {
@@ -202,11 +208,19 @@ impl Worker {
 
     /// Tells librdkafka where a partition goes on. After news of a partition it has forgotten: the batch call counts them as a record,
     /// and the next pause would skip one.
-    fn seat(&mut self, session: &mut Session, topic: &str, partition: i32) {
+    pub(super) fn seat(&mut self, session: &mut Session, topic: &str, partition: i32) {
         let Some(held) = self.assignment.held(topic, partition) else {
             return;
         };
         if held.is_leaving() {
+            return;
+        }
+        if held.next < 0 {
+            // Where it goes on is found out by asking.
+            let keys = vec![(self.name(topic), partition)];
+            self.assignment.leave(&keys);
+            let job = Job::give(keys, Why::OutOfRange, Instant::now());
+            session.jobs.push_back(job);
             return;
         }
         let place = PartitionOffset {
@@ -247,6 +261,11 @@ impl Worker {
     /// Passes on to the group what became durable.
     pub(super) fn commit(&mut self, session: &mut Session) {
         let (assignment, commits) = (&mut self.assignment, &mut session.commits);
+        if self.deciding.is_some() {
+            // They are in the group already.
+            self.consumer.tracker.take_moved(|_, _| {});
+            return;
+        }
         self.consumer.tracker.take_moved(|source, position| {
             if let Some((key, held)) = assignment.of(source) {
                 commits.want(key, held.upto(*position));
@@ -309,7 +328,7 @@ impl Worker {
             .change(|status| status.partitions = partitions);
     }
 
-    fn name(&self, topic: &str) -> Arc<str> {
+    pub(super) fn name(&self, topic: &str) -> Arc<str> {
         self.assignment.name(topic).unwrap_or_else(|| topic.into())
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::kafka::producer::TransactionsView;
+
 /// What a consumer looks like from outside. Brought up to date once a second and at every change of the assignment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConsumerStatus {
@@ -25,6 +27,10 @@ pub struct ConsumerStatus {
     /// Commits that the group confirmed, and that failed.
     pub commits: u64,
     pub failed_commits: u64,
+    /// Present with `delivery: exactly_once`.
+    pub transactions: Option<TransactionsView>,
+    /// Another process took over, in words.
+    pub fenced: Option<String>,
 }
 
 /// One assigned partition.
@@ -45,6 +51,7 @@ impl PartitionStatus {
     pub fn lag(&self) -> Option<u64> {
         let done = self.committed.unwrap_or(self.position);
         self.end
+            .filter(|_| done >= 0)
             .map(|end| u64::try_from(end - done.min(end)).unwrap_or(0))
     }
 }

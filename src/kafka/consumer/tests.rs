@@ -143,6 +143,7 @@ impl Rig {
             bell,
             state: rig.state.clone(),
             until_end: once.then_some(until_end),
+            exactly_once: None,
         };
         Self {
             thread: Some(std::thread::spawn(move || run(consumer))),

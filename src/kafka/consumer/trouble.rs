@@ -7,6 +7,9 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::Worker;
 use super::session::Session;
+use crate::kafka::cluster::client_config;
+use crate::kafka::tls_files::TLS_CHANGED;
+use crate::kafka::trouble::{Kind, Trouble};
 
 impl Worker {
     /// The cluster answered something.
@@ -15,6 +18,7 @@ impl Worker {
             return;
         }
         session.connected = true;
+        session.heard = Trouble::default();
         session.told.clear();
         self.consumer.state.change(|status| {
             status.connected = true;
@@ -40,7 +44,9 @@ impl Worker {
             }
             _ => {}
         }
-        if !session.told.insert((topic.to_owned(), code as i32)) {
+        // Who refused us was told already.
+        let is_known = code == Code::AllBrokersDown && session.heard.is_final();
+        if is_known || !session.told.insert((topic.to_owned(), code as i32)) {
             return;
         }
         let reason = match (code, &session.unreached) {
@@ -48,14 +54,37 @@ impl Worker {
             _ => String::new(),
         };
         let text = match code {
-            Code::AllBrokersDown => "no broker of the cluster answers",
-            _ => text,
+            Code::AllBrokersDown => "no broker of the cluster answers".to_owned(),
+            Code::SSL | Code::Authentication => {
+                session.heard.told().unwrap_or_else(|| text.to_owned())
+            }
+            _ => text.to_owned(),
         };
         let text = format!("{text}{}{reason}", advice(code));
         tracing::warn!(output = %self.consumer.name, brokers = %self.consumer.bootstrap, "{text}; tried again until it succeeds");
         self.consumer
             .state
             .change(|status| status.last_error = Some(text));
+    }
+
+    /// When the login or a certificate is refused, the next try takes what the secrets are by now.
+    pub(super) fn log_in(&self, session: &mut Session) {
+        if session.heard.kind() < Some(Kind::Tls) {
+            return;
+        }
+        let consumer = &self.consumer;
+        let config = client_config(
+            &consumer.settings.cluster,
+            &consumer.bootstrap,
+            &consumer.client_id,
+        );
+        if let Ok(config) = config {
+            let native = session.member.native();
+            native.log_in_as(&config);
+            if native.is_outdated(&config) {
+                session.fatal.get_or_insert_with(|| TLS_CHANGED.to_owned());
+            }
+        }
     }
 }
 

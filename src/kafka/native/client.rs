@@ -1,6 +1,6 @@
 //! A client and its main queue, as librdkafka has them.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
@@ -11,8 +11,10 @@ use rdkafka::client::{Client, DefaultClientContext};
 use rdkafka::types::RDKafkaType;
 use rdkafka_sys as rdsys;
 
+use super::certificate;
 use super::event::Event;
 use crate::flow::Ring;
+use crate::kafka::tls_files::TlsFiles;
 
 /// What a client is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub struct Native {
     queue: ManuallyDrop<Queue>,
     client: ManuallyDrop<Client<DefaultClientContext>>,
     kind: Kind,
+    /// What it read of certificates.
+    tls: TlsFiles,
 }
 
 /// A counted reference to one of librdkafka's queues.
@@ -66,6 +70,8 @@ impl Native {
     /// # Errors
     /// librdkafka's text when a property is unknown, has a bad value, or contradicts another one.
     pub fn new(config: &ClientConfig, kind: Kind) -> Result<Self, String> {
+        // Before the client reads them: what changes in between is found to be new.
+        let tls = TlsFiles::of(config);
         let native = config
             .create_native_config()
             .map_err(|err| err.to_string())?;
@@ -83,6 +89,12 @@ impl Native {
         };
         // SAFETY: the configuration is alive and not handed to a client yet.
         unsafe { rdsys::rd_kafka_conf_set_events(native.ptr(), events) };
+        if config.get("enable.ssl.certificate.verification") != Some("false") {
+            // SAFETY: as above; the callback keeps nothing and uses nothing of ours.
+            unsafe {
+                rdsys::rd_kafka_conf_set_ssl_cert_verify_cb(native.ptr(), Some(certificate::verify))
+            };
+        }
         let client = Client::new(config, native, native_kind, DefaultClientContext)
             .map_err(|err| err.to_string())?;
         // SAFETY: the client is alive; get_main returns a new reference, which Queue owns.
@@ -96,6 +108,7 @@ impl Native {
             queue: ManuallyDrop::new(queue),
             client: ManuallyDrop::new(client),
             kind,
+            tls,
         })
     }
 
@@ -114,6 +127,22 @@ impl Native {
     /// The id of the cluster if it is known within `timeout`.
     pub fn cluster_id(&self, timeout: Duration) -> Option<String> {
         self.client.fetch_cluster_id(timeout)
+    }
+
+    /// Whether `config` names other certificates than those that this client read: only a new one takes them.
+    pub fn is_outdated(&self, config: &ClientConfig) -> bool {
+        self.tls.differ(config)
+    }
+
+    /// Logs in from now on with the user and the password of `config`, where it has them: the next try takes them.
+    pub fn log_in_as(&self, config: &ClientConfig) {
+        let text = |name| CString::new(config.get(name)?).ok();
+        if let (Some(user), Some(password)) = (text("sasl.username"), text("sasl.password")) {
+            // SAFETY: the client is alive; both texts are copied. It fails only without one of them.
+            unsafe {
+                rdsys::rd_kafka_sasl_set_credentials(self.ptr(), user.as_ptr(), password.as_ptr())
+            };
+        }
     }
 
     /// The fatal error that ended this client, if one did: its code and librdkafka's text.

@@ -27,6 +27,8 @@ static ONE: [u8; 8] = 1u64.to_ne_bytes();
 #[derive(Debug, Clone, Copy)]
 pub struct Report {
     pub ticket: Ticket,
+    /// The line that the record was, counted from 1; 0 when its parcel is gone.
+    pub line: u64,
     /// Absent: confirmed (with acks 0: handed to the network).
     pub error: Option<RDKafkaErrorCode>,
     /// Where it stands; -1 when nobody was asked.
@@ -249,10 +251,11 @@ impl Courier {
         let kind = event.kind();
         if kind == EventKind::Deliveries {
             event.messages(|message| {
-                let report = report(message);
+                let mut report = report(message);
                 self.outstanding = self.outstanding.saturating_sub(1);
                 if let Some(Some(slot)) = self.slots.get_mut(report.ticket.slot as usize) {
                     slot.outstanding = slot.outstanding.saturating_sub(1);
+                    report.line = slot.parcel.line(report.ticket.record as usize);
                 }
                 if report.error.is_none() {
                     self.end(report.ticket);
@@ -300,6 +303,7 @@ fn report(message: &rdsys::rd_kafka_message_t) -> Report {
     let timestamp_ms = unsafe { rdsys::rd_kafka_message_timestamp(message, &mut kind) };
     Report {
         ticket: Ticket::unpack(message._private),
+        line: 0,
         error: (message.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR)
             .then(|| message.err.into()),
         offset: message.offset,

@@ -16,6 +16,7 @@ use super::client::{Kind, Native, Queue};
 use super::consume::MessageBatch;
 use super::event::Event;
 use super::offsets::{self, Boundary, List, PartitionOffset, free_error, words};
+use super::transaction::Membership;
 use crate::flow::Ring;
 
 /// How many messages a batch has at most.
@@ -207,6 +208,12 @@ impl Member {
         timeout: Duration,
     ) -> Result<Vec<PartitionOffset>, (RDKafkaErrorCode, String)> {
         offsets::committed(&self.native, partitions, timeout)
+    }
+
+    /// Who this member is now, as far as the group has told.
+    pub fn membership(&self) -> Option<Membership> {
+        // SAFETY: the client is alive; a new object comes back, or null.
+        unsafe { Membership::from_ptr(rdsys::rd_kafka_consumer_group_metadata(self.native.ptr())) }
     }
 
     /// Whether a broker answers. Waits for it, at most `timeout`.

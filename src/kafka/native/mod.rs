@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod admin;
+mod certificate;
 mod client;
 mod consume;
 mod courier;
@@ -28,4 +29,4 @@ pub use groups::{NativeGroup, NativeMember};
 pub use offsets::{Boundary, PartitionOffset};
 pub use produce::{Delivery, Flight, MOST_RECORDS, Ticket, Topic};
 pub use topics::NewTopic;
-pub use transaction::TransactionError;
+pub use transaction::{Membership, TransactionError};

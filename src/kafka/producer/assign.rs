@@ -57,8 +57,9 @@ impl Running {
     /// Holds a batch until its last record is confirmed, and gives every record of it to the lane of its partition.
     pub(super) fn route(&mut self, at: usize, batch: Batch) {
         let way = &mut self.pipelines[at];
-        let load = way.pipeline.route.dress(batch, at);
-        let rule = way.pipeline.route.rule;
+        let mut load = way.pipeline.route.dress(batch, at);
+        load.taken = self.taken;
+        self.taken += 1;
         if load.progress.left == 0 {
             // Nothing but skipped bytes: settled as it is.
             let outcome = load.outcome(true);
@@ -79,17 +80,33 @@ impl Running {
             transactions.took(load.batch.charge.bytes(), now);
         }
         for (name, records) in by_topic {
-            self.assign(slot, &rule, &name, &records, now);
+            self.assign(at, slot, name, records, now);
         }
+        self.house(now);
         self.assign_rest(now);
     }
 
     /// Gives the records of one topic to their lanes.
-    fn assign(&mut self, slot: u32, rule: &Rule, name: &Arc<str>, records: &Hand, now: Instant) {
-        let Some(topic) = self.topics.find(name) else {
-            return;
-        };
-        self.topics[topic].used = now;
+    fn assign(&mut self, at: usize, slot: u32, name: Arc<str>, records: Hand, now: Instant) {
+        match self.topics.find(&name) {
+            Some(topic) if !self.missing.has(&name) => {
+                self.topics[topic].used = now;
+                let rule = self.pipelines[at].pipeline.route.rule;
+                self.deal(slot, &rule, topic, &records, now);
+            }
+            _ => self.park(at, slot, name, records),
+        }
+    }
+
+    /// Gives records of a load to the lanes of a topic's partitions, in their order.
+    pub(super) fn deal(
+        &mut self,
+        slot: u32,
+        rule: &Rule,
+        topic: usize,
+        records: &Hand,
+        now: Instant,
+    ) {
         let spread = &mut self.topics[topic].spread;
         let Some(load) = self.flight.load(slot) else {
             return;

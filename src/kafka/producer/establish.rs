@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::Running;
 use super::transact::SLICE;
 use crate::flow::{Found, Verdict, judge};
+use crate::kafka::errors::advice;
 use crate::kafka::native::{Kind, Native};
 use crate::kafka::transaction::read::Reader;
 
@@ -65,12 +66,18 @@ impl Running {
 
     /// The client is at its end: a new one finds out how the transaction ended.
     pub(super) fn recover(&mut self, why: &str) {
-        let Some(it) = &self.transactions else { return };
+        let Some(it) = &mut self.transactions else {
+            return;
+        };
         let (input, attempt) = (it.home.exactly_once.pipeline.clone(), it.deciding.clone());
-        tracing::error!(
-            %input, why, in_doubt = attempt.is_some(),
-            "the Kafka client is at its end; a new one finds out what was committed, and sends the rest again"
-        );
+        if it.is_news(why) || attempt.is_some() {
+            tracing::error!(
+                %input, why, in_doubt = attempt.is_some(),
+                "the Kafka client is at its end; a new one finds out what was committed, and sends the rest again"
+            );
+        } else {
+            tracing::debug!(%input, why, "another Kafka client is at its end");
+        }
         if attempt.is_some() {
             self.producer.state.change(|view| {
                 if let Some(counts) = &mut view.transactions {
@@ -196,12 +203,17 @@ impl Running {
                             "the transaction coordinator is waited for"
                         );
                     }
+                    self.listen();
                     self.serve(Duration::from_millis(20));
                 }
                 Err(error) => {
                     let id = self.producer.settings.exactly_once.as_ref();
                     let id = id.map(|it| it.transactional_id()).unwrap_or_default();
-                    return Err(Not::Yet(format!("transactional id {id}: {}", error.text)));
+                    let advice = advice(&error.text);
+                    return Err(Not::Yet(format!(
+                        "transactional id {id}: {}{advice}",
+                        error.text
+                    )));
                 }
             }
         }

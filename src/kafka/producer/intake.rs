@@ -4,11 +4,11 @@
 //! must be hungry. Until then its batch is held here and nothing more is taken from its pipe, which is what makes its source wait.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::refuse::Refusals;
 use super::{Pipeline, ProducerState, Running};
 use crate::flow::{Batch, Received};
-use crate::kafka::errors;
 use crate::kafka::metadata::TopicState;
 use crate::kafka::route::Route;
 
@@ -88,14 +88,19 @@ impl Running {
     fn has_room(&mut self, at: usize) -> bool {
         let way = &mut self.pipelines[at];
         let Some(batch) = &way.held else { return false };
+        let is_made = !batch.extras.topics.is_empty() || way.pipeline.route.names_topics();
         for name in names(batch, &mut way.pipeline.route) {
+            let way = &mut self.pipelines[at];
             let state = self.producer.metadata.topic(&name);
             let leaders = match state {
                 TopicState::Known(leaders) => leaders,
                 TopicState::Unknown => return false,
                 TopicState::Refused(code) => {
-                    let what = errors::of_topic(code);
-                    way.wait_for(format!("topic {name}: {what} ({code})"));
+                    self.waits.refused(&name, code);
+                    if self.may_park(at, &name, is_made) {
+                        self.missing.meet(&name, Instant::now());
+                        continue;
+                    }
                     return false;
                 }
             };
@@ -107,6 +112,9 @@ impl Running {
                     return false;
                 }
             };
+            if self.topics.is_held(topic) || self.shrinks(topic, leaders.len()) {
+                return false;
+            }
             let keeps = self.transactions.is_some();
             let native = self.flight.native();
             (self.topics).lead(topic, leaders, &mut self.lanes, keeps, native);

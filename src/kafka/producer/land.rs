@@ -44,6 +44,9 @@ impl Running {
             let end = self.lanes[at as usize].end_wave(now);
             if end.again == 0 && end.refused.is_empty() {
                 self.acknowledged(end.took);
+                if !self.waits.is_empty() {
+                    self.moves_again(at as usize, now);
+                }
                 waves += 1;
             }
             for (ticket, reason, code) in end.refused {
@@ -55,14 +58,12 @@ impl Running {
                     self.lanes[at as usize].pause(now + Duration::from_millis(100));
                 }
             }
-            if let Some((why, code)) = end.wait {
-                let (topic, partition) = self.topics.home(at as usize);
-                let topic = &topic.name;
-                if let Some(held_back) = self.seldom.speak(&format!("{topic} {partition} {code}")) {
-                    tracing::warn!(%topic, partition, %code, held_back, "records wait: {why}");
-                }
-                self.producer.metadata.doubt(topic);
+            if let Some((_, code)) = end.wait {
+                let topic = self.topics.home(at as usize).0.name.clone();
+                self.waits.refused(&topic, code);
+                self.producer.metadata.doubt(&topic);
                 self.lanes[at as usize].pause(now + WAIT);
+                self.miss(at as usize, code, now);
             } else if end.again > 0 && end.failed.is_none() && !end.searches {
                 if let Some(code) = end.fault {
                     let (topic, partition) = self.topics.home(at as usize);
@@ -116,6 +117,7 @@ impl Running {
     /// So many waves are acknowledged. Once for all that came back together: there may be many lanes.
     fn tell(&mut self, waves: u64) {
         self.backoff.reset();
+        self.is_refused = false;
         let (ack_time, outstanding) = (self.ack_time, self.flight.outstanding());
         let outstanding_bytes = self.lanes.iter().map(Lane::wave_bytes).sum();
         self.producer.state.change(|view| {

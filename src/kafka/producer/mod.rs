@@ -8,7 +8,8 @@
 //!
 //! This file has what a producer is made of and its loop; each step that is an idea of its own has its own file: `intake` (taking batches
 //! while there is room), `assign` (records to lanes; `spread` picks the one for those without a key, `topics` knows whose lane is which),
-//! `land` (what came back), `refuse` (what Kafka refuses for its own sake), `renew` (a new client). `view` is what others may know of it. With `delivery: exactly_once` everything happens within
+//! `land` (what came back), `missing` (what waits for topics that do not exist), `refuse` (what Kafka refuses for its own sake), `waits` (what is waited for, said once), `rehome` (partitions that
+//! are gone), `renew` (a new client). `view` is what others may know of it. With `delivery: exactly_once` everything happens within
 //! transactions: `transact` begins, commits and aborts them, `establish` is how one gets there, at the start and out of doubt.
 //!
 //! Nothing is given up: what came back with an error is sent again from memory, and when the client itself is at its end a new one
@@ -18,13 +19,16 @@ mod assign;
 mod establish;
 mod intake;
 mod land;
+mod missing;
 mod refuse;
+mod rehome;
 mod renew;
 mod spread;
 mod topics;
 mod transact;
 mod unassigned;
 mod view;
+mod waits;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,10 +39,13 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use self::intake::Way;
 use self::land::Back;
+use self::missing::Missing;
 use self::topics::Topics;
 use self::transact::Transactions;
+pub use self::transact::instance;
 use self::unassigned::Unassigned;
 pub use self::view::{ProducerState, ProducerView, TransactionsView};
+use self::waits::Waits;
 use super::lane::{Lane, WaveLimits};
 use super::metadata::Metadata;
 use super::native::{EventKind, Flight, Kind, Native, QueueBell, Ticket};
@@ -46,6 +53,8 @@ use super::partition::deal::Dealer;
 use super::properties::{RECORD_WIRE_OVERHEAD, WAVE_RECORDS};
 use super::route::Route;
 use super::settings::{Linger, OnRefused, ProducerSettings};
+use super::tls_files::TLS_CHANGED;
+use super::trouble::Kind as Trouble;
 use crate::flow::{Backoff, Batch, Books, Marks, Received, Receiver, Seldom, Stop};
 
 /// The longest sleep of the thread: what nobody rang for is noticed by then.
@@ -88,6 +97,8 @@ pub struct Pipeline {
     pub batches: Receiver<Batch>,
     pub route: Route,
     pub on_refused: OnRefused,
+    /// After so long records for a topic that does not exist are set aside. Absent: they wait.
+    pub dead_letter_after: Option<Duration>,
     pub books: Arc<Books>,
     /// Asked once, with the cluster's id: may this pipeline's positions be kept for that cluster?
     pub admit: Admit,
@@ -108,6 +119,10 @@ pub struct Refused<'a> {
     pub value: &'a [u8],
     /// Names and values.
     pub headers: Vec<(String, &'a [u8])>,
+    /// What its partition was to be made from, where that is not the key.
+    pub place: Option<&'a [u8]>,
+    /// Its own time, where it has one: milliseconds since 1970.
+    pub timestamp_ms: Option<i64>,
     /// The file that it was read from, and where in it.
     pub path: Option<&'a Path>,
     pub offset: u64,
@@ -149,6 +164,12 @@ struct Running {
     backoff: Backoff,
     /// When it was last looked whether the cluster is silent.
     listened: Instant,
+    waits: Waits,
+    missing: Missing,
+    /// The broker refuses the login, or one of us the other's certificate.
+    is_refused: bool,
+    /// How many batches were taken.
+    taken: u64,
     /// Keeps what is said again and again from flooding the log.
     seldom: Seldom,
 }
@@ -192,6 +213,10 @@ impl Running {
             renew: None,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
             listened: Instant::now(),
+            waits: Waits::default(),
+            missing: Missing::default(),
+            is_refused: false,
+            taken: 0,
             seldom: Seldom::default(),
             transactions,
         })
@@ -224,10 +249,13 @@ impl Running {
         {
             self.build_anew(&why);
         }
+        self.rehome();
+        self.house(Instant::now());
         self.assign_rest(Instant::now());
         self.take_batches();
         self.send_waves();
         if self.transact() {
+            self.rehome();
             // What was held back meanwhile rings no bell.
             self.take_batches();
             self.send_waves();
@@ -255,6 +283,7 @@ impl Running {
                 text, fatal: true, ..
             } => self.renew = Some(text),
             EventKind::Error { code, text, .. } => {
+                self.is_refused |= Trouble::of(code, &text) >= Trouble::Tls;
                 if code == RDKafkaErrorCode::AllBrokersDown {
                     self.producer.metadata.doubt_all();
                 } else {
@@ -285,7 +314,9 @@ impl Running {
         let due = self
             .lanes
             .iter()
-            .filter_map(|lane| lane.due(&self.limits))
+            .enumerate()
+            .filter(|(at, _)| !self.topics.holds(*at))
+            .filter_map(|(_, lane)| lane.due(&self.limits))
             .chain(other)
             .chain(self.place_due())
             .min();
@@ -306,6 +337,9 @@ impl Running {
             return;
         }
         for at in 0..self.lanes.len() {
+            if self.topics.holds(at) {
+                continue;
+            }
             let flight = &self.flight;
             let weight = |ticket: Ticket| {
                 flight
@@ -350,15 +384,31 @@ impl Running {
             return;
         }
         self.listened = now;
+        self.log_in();
         let silent = |lane: &Lane| lane.sent_at().is_some_and(|at| now > at + SILENCE);
         if self.lanes.iter().any(silent) {
             self.producer.metadata.doubt_all();
+            self.look_at_overdue(now);
         }
-        // Closing changes the numbers of topics, which records without a place are remembered by.
-        let unused = now.checked_sub(topics::UNUSED);
-        if let Some(since) = unused.filter(|_| self.unassigned.is_empty()) {
+        self.look_at_missing(now, topics::UNUSED);
+        // Closing changes the numbers of topics, which what waits for them is remembered by.
+        let may_close = self.unassigned.is_empty() && self.topics.held().is_empty();
+        if let Some(since) = now.checked_sub(topics::UNUSED).filter(|_| may_close) {
             for topic in self.topics.close_unused(since, &mut self.lanes) {
                 self.producer.metadata.forget(&topic);
+            }
+        }
+    }
+
+    /// When the login or a certificate is refused, the next try takes what the secrets are by now.
+    fn log_in(&mut self) {
+        if self.is_refused
+            && let Ok(config) = (self.producer.config)()
+        {
+            let native = self.flight.native();
+            native.log_in_as(&config);
+            if native.is_outdated(&config) {
+                self.renew.get_or_insert_with(|| TLS_CHANGED.to_owned());
             }
         }
     }

@@ -62,6 +62,10 @@ impl Running {
         let path = load.batch.run_of(record).origin.path.clone();
         let offset = load.batch.position_of(record);
         let way = &self.pipelines[at];
+        if way.halted {
+            // It stopped for another one that came back with this one.
+            return;
+        }
         let input = &way.pipeline.name;
         if let Some(held_back) = self.seldom.speak(&format!("{input} {reason}")) {
             let path = path
@@ -92,14 +96,11 @@ impl Running {
     /// A record that will not reach Kafka is dropped, or waits to be set aside.
     pub(super) fn give_up(&mut self, at: usize, unplaced: Unplaced) {
         let ticket = unplaced.ticket;
-        if let Some(transactions) = &mut self.transactions {
-            transactions.gone.insert((ticket.slot, ticket.record));
-        }
-        let way = &mut self.pipelines[at];
-        if way.pipeline.on_refused != OnRefused::Drop {
-            way.refusals.waiting.push(unplaced);
+        if self.pipelines[at].pipeline.on_refused != OnRefused::Drop {
+            self.set_aside(at, unplaced);
             return;
         }
+        self.is_gone(ticket);
         let count =
             (self.flight.load(ticket.slot)).map(|load| load.batch.count_of(ticket.record as usize));
         if let (Some(count), Some(progress)) = (count, self.flight.progress_mut(ticket.slot)) {
@@ -107,6 +108,18 @@ impl Running {
             if progress.left == 0 {
                 self.back.finished.push(ticket.slot);
             }
+        }
+    }
+
+    /// A record that will not reach Kafka waits to be set aside.
+    pub(super) fn set_aside(&mut self, at: usize, unplaced: Unplaced) {
+        self.is_gone(unplaced.ticket);
+        self.pipelines[at].refusals.waiting.push(unplaced);
+    }
+
+    fn is_gone(&mut self, ticket: Ticket) {
+        if let Some(transactions) = &mut self.transactions {
+            transactions.gone.insert((ticket.slot, ticket.record));
         }
     }
 
@@ -181,6 +194,7 @@ impl Running {
 
     /// The pipeline stops for good, and nothing more of it is sent: it would be sent again at the next start.
     pub(super) fn stop_for(&mut self, at: usize, why: String) {
+        self.missing.leave(at);
         self.pipelines[at].halt(&self.producer.state, why);
         let flight = &self.flight;
         let load = |slot| flight.load(slot);
@@ -208,6 +222,8 @@ fn letter<'a>(flight: &'a Flight, unplaced: &'a Unplaced) -> Option<Refused<'a>>
                 (name, value)
             })
             .collect(),
+        place: load.place(record),
+        timestamp_ms: load.batch.extras.timestamps.get(record).copied(),
         topic: &unplaced.topic,
         key: load.key(record),
         value: load.batch.value(record),

@@ -9,8 +9,10 @@ use crate::kafka::lane::Lane;
 /// The lanes of a topic, and where keyless records go now.
 #[derive(Default)]
 pub(super) struct Spread {
-    /// The lane of each partition. Empty until the topic's partitions are known.
+    /// The lane of each partition that there ever was. Empty until the topic's partitions are known.
     lanes: Vec<u32>,
+    /// How many of them there are now.
+    live: usize,
     leaders: Arc<[bool]>,
     /// The partition that is chosen, and how many bytes went there since.
     sticky: usize,
@@ -22,6 +24,11 @@ pub(super) struct Spread {
 impl Spread {
     /// By partition.
     pub fn lanes(&self) -> &[u32] {
+        &self.lanes[..self.live]
+    }
+
+    /// Also those of partitions that are gone. Nothing is in them.
+    pub fn all_lanes(&self) -> &[u32] {
         &self.lanes
     }
 
@@ -35,19 +42,25 @@ impl Spread {
         while self.lanes.len() < self.leaders.len() {
             self.lanes.push(new_lane(self.lanes.len()));
         }
+        self.live = self.live.max(self.leaders.len());
+    }
+
+    /// The topic has no more than so many partitions: no record may wait for the others.
+    pub fn shrink(&mut self, partitions: usize) {
+        self.live = self.live.min(partitions);
     }
 
     /// The partition for keyless records that weigh `bytes`. It stays the same until a batch's worth went there or it is backed up, then
     /// the one with a leader and the least backlog follows.
     pub fn stick(&mut self, lanes: &[Lane], batch: usize, bytes: usize) -> u32 {
-        let current = self.sticky.min(self.lanes.len() - 1);
+        let current = self.sticky.min(self.live - 1);
         let backed_up = |at: usize| lanes[self.lanes[at] as usize].pending_bytes() >= batch;
         if self.sticky_bytes >= batch
             || backed_up(current)
             || !self.leaders.get(current).copied().unwrap_or(false)
         {
-            let after = |at: usize| (at + self.lanes.len() - current - 1) % self.lanes.len();
-            let best = (0..self.lanes.len()).min_by_key(|&at| {
+            let after = |at: usize| (at + self.live - current - 1) % self.live;
+            let best = (0..self.live).min_by_key(|&at| {
                 let leaderless = !self.leaders.get(at).copied().unwrap_or(false);
                 (
                     leaderless,
@@ -60,7 +73,7 @@ impl Spread {
             self.sticky_bytes = 0;
         }
         self.sticky_bytes += bytes;
-        self.sticky.min(self.lanes.len() - 1) as u32
+        self.sticky.min(self.live - 1) as u32
     }
 }
 
@@ -137,11 +150,19 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_shrank_keeps_its_lanes() {
+    fn a_topic_that_shrank_keeps_its_lanes_until_nothing_waits_for_them_and_takes_them_again_when_it_grows()
+     {
         let (mut spread, lanes) = topic(&[true, true, true]);
-        spread.lead([true].into(), |_| unreachable!("no lane is new"));
+        let lead = |spread: &mut Spread, leaders: &[bool]| {
+            spread.lead(leaders.into(), |_| unreachable!("no lane is new"));
+        };
+        lead(&mut spread, &[true]);
         assert_eq!(spread.lanes().len(), 3);
+        spread.shrink(1);
+        assert_eq!(spread.lanes(), [0]);
         assert_eq!(spread.stick(&lanes, BATCH, BATCH), 0);
         assert_eq!(spread.stick(&lanes, BATCH, 1), 0);
+        lead(&mut spread, &[true, true]);
+        assert_eq!(spread.lanes(), [0, 1]);
     }
 }

@@ -47,6 +47,7 @@ impl Bench {
             partitioner: Partitioner::Murmur2Random,
             place: None,
             on_refused: OnRefused::DeadLetter,
+            dead_letter_after: None,
         };
         Self::with(&route, max_record)
     }
@@ -59,6 +60,7 @@ impl Bench {
             partitioner: Partitioner::Manual,
             place: Some("{line}".into()),
             on_refused,
+            dead_letter_after: None,
         };
         Self::with(&route, 1_000_000)
     }
@@ -94,6 +96,7 @@ impl Bench {
                 batches,
                 route: Route::new(route, "id", "host").unwrap(),
                 on_refused: route.on_refused,
+                dead_letter_after: route.dead_letter_after,
                 books: tracker.books().clone(),
                 admit: Box::new(|_| Ok(())),
                 set_aside: Box::new(move |refused| {
@@ -114,7 +117,9 @@ impl Bench {
         };
         let config = (producer.config)().unwrap();
         let asked = stop.clone();
-        thread::spawn(move || metadata.run(&config, &*to_producer, &asked, &|| false));
+        thread::spawn(move || {
+            metadata.run(&|| Ok(config.clone()), &*to_producer, &asked, &|| false)
+        });
         let thread = Some(thread::spawn(move || run(producer).unwrap()));
         Self {
             broker,
@@ -492,6 +497,7 @@ fn what_the_input_made_names_the_partition() {
         partitioner: Partitioner::Manual,
         place: None,
         on_refused: OnRefused::Drop,
+        dead_letter_after: None,
     };
     let mut bench = Bench::with(&route, 1_000_000);
     let span = |start, len| Some(Span { start, len });
@@ -583,6 +589,7 @@ fn records_take_turns_over_all_partitions_exactly() {
         partitioner: Partitioner::RoundRobin,
         place: None,
         on_refused: OnRefused::DeadLetter,
+        dead_letter_after: None,
     };
     let mut bench = Bench::with(&route, 1_000_000);
     for batch in 0..9u32 {

@@ -27,6 +27,8 @@ pub(super) struct Topics {
     by_name: HashMap<Arc<str>, usize>,
     /// For each lane, its topic and partition.
     homes: Vec<(usize, i32)>,
+    /// Those to which nothing is sent, until what waits for them has moved to the partitions that they have.
+    held: Vec<(usize, Instant)>,
     /// Lanes that have no home now.
     free: Vec<u32>,
 }
@@ -42,6 +44,10 @@ pub(super) struct TopicLanes {
 impl Topics {
     pub fn find(&self, name: &Arc<str>) -> Option<usize> {
         self.by_name.get(name).copied()
+    }
+
+    pub fn names(&self) -> Vec<Arc<str>> {
+        self.known.iter().map(|topic| topic.name.clone()).collect()
     }
 
     /// The number of a topic, which is opened when it was not yet.
@@ -102,7 +108,7 @@ impl Topics {
         let mut closed = Vec::new();
         let mut at = 0;
         while let Some(topic) = self.known.get(at) {
-            let lanes_of = topic.spread.lanes();
+            let lanes_of = topic.spread.all_lanes();
             let is_empty = |lane: &u32| lanes[*lane as usize].is_empty();
             if topic.used > since || !lanes_of.iter().all(is_empty) {
                 at += 1;
@@ -110,14 +116,14 @@ impl Topics {
             }
             let gone = self.known.swap_remove(at);
             self.by_name.remove(&gone.name);
-            for &lane in gone.spread.lanes() {
+            for &lane in gone.spread.all_lanes() {
                 // What it had room for goes back to the system.
                 lanes[lane as usize] = Lane::new(lane);
                 self.free.push(lane);
             }
             if let Some(moved) = self.known.get(at) {
                 self.by_name.insert(moved.name.clone(), at);
-                for &lane in moved.spread.lanes() {
+                for &lane in moved.spread.all_lanes() {
                     self.homes[lane as usize].0 = at;
                 }
             }
@@ -130,6 +136,37 @@ impl Topics {
     pub fn home(&self, lane: usize) -> (&TopicLanes, i32) {
         let (topic, partition) = self.homes[lane];
         (&self.known[topic], partition)
+    }
+
+    pub fn number_of(&self, lane: usize) -> usize {
+        self.homes[lane].0
+    }
+
+    /// Nothing is sent to a topic from now on, until it is known which partitions it had at `since` or later. `false` when that was so.
+    pub fn hold(&mut self, topic: usize, since: Instant) -> bool {
+        let is_new = !self.is_held(topic);
+        if is_new {
+            self.held.push((topic, since));
+        }
+        is_new
+    }
+
+    pub fn unhold(&mut self, topic: usize) {
+        self.held.retain(|(held, _)| *held != topic);
+    }
+
+    /// With the time since which what is known of it may be wrong.
+    pub fn held(&self) -> Vec<(usize, Instant)> {
+        self.held.clone()
+    }
+
+    pub fn is_held(&self, topic: usize) -> bool {
+        self.held.iter().any(|(held, _)| *held == topic)
+    }
+
+    /// Whether nothing is sent from a lane.
+    pub fn holds(&self, lane: usize) -> bool {
+        !self.held.is_empty() && self.is_held(self.homes[lane].0)
     }
 
     /// Opens all of them with a client that takes over.

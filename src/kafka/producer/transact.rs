@@ -18,11 +18,12 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::{Running, Transacting};
 use crate::flow::{EntryId, Marks, SourceId, Stamp};
-use crate::kafka::errors::{Verdict, verdict};
+use crate::kafka::errors::{Verdict, advice, verdict};
 use crate::kafka::lane::Lane;
 use crate::kafka::native::{Native, Topic};
 use crate::kafka::settings::ExactlyOnce;
 use crate::kafka::transaction::{Home, TOPIC, record};
+use crate::kafka::trouble::without_time;
 
 /// How long librdkafka is waited for until it is looked around.
 pub(super) const SLICE: Duration = Duration::from_millis(200);
@@ -61,6 +62,8 @@ pub(super) struct Transactions {
     pub failed: Option<String>,
     /// What librdkafka says about it: what it purges because of that tells nothing.
     pub trouble: Option<String>,
+    /// Why the last ones were aborted, and clients replaced: it is said again when one was committed since.
+    said: HashSet<String>,
     /// Records that were refused and are accounted for: by slot and number.
     pub gone: HashSet<(u32, u32)>,
     /// When the source was last asked whether it has something to say.
@@ -92,6 +95,7 @@ impl Transactions {
             bytes: 0,
             failed: None,
             trouble: None,
+            said: HashSet::new(),
             gone: HashSet::new(),
             asked: Instant::now(),
             given_up: None,
@@ -111,6 +115,11 @@ impl Transactions {
             self.open = true;
         }
         Ok(())
+    }
+
+    /// Whether this was not said since the last commit.
+    pub fn is_news(&mut self, why: &str) -> bool {
+        self.said.insert(without_time(why).into_owned())
     }
 
     /// Something was not delivered.
@@ -170,6 +179,12 @@ impl Running {
     pub(super) fn is_given_up(&self) -> bool {
         let it = self.transactions.as_ref();
         it.is_some_and(|it| it.given_up.is_some())
+    }
+
+    /// Nothing that was sent is undecided. Always so without transactions.
+    pub(super) fn is_between_transactions(&self) -> bool {
+        let it = self.transactions.as_ref();
+        it.is_none_or(|it| !it.open && it.deciding.is_none() && it.failed.is_none())
     }
 
     /// Nothing is left that the source has to say.
@@ -362,6 +377,7 @@ impl Running {
         if committed {
             it.last = stamp;
             it.claimed = true;
+            it.said.clear();
             (it.since, it.bytes) = (None, 0);
             it.gone.clear();
             self.lanes.iter_mut().for_each(Lane::forget);
@@ -410,7 +426,12 @@ impl Running {
         let why = trouble.as_deref().unwrap_or(why);
         let (input, open) = (it.home.exactly_once.pipeline.clone(), it.open);
         let deadline = Instant::now() + it.home.exactly_once.timeout;
-        tracing::warn!(%input, why, "a transaction is aborted; its lines go again from memory");
+        let why = format!("{}{}", without_time(why), advice(why));
+        if it.is_news(&why) {
+            tracing::warn!(%input, why, "a transaction is aborted; its lines go again from memory until one is committed");
+        } else {
+            tracing::debug!(%input, why, "another transaction is aborted");
+        }
         if open && !self.abort(deadline) {
             return;
         }
@@ -464,7 +485,7 @@ impl Running {
 }
 
 /// A name that no other instance has.
-fn instance() -> String {
+pub fn instance() -> String {
     let random = RandomState::new().hash_one(std::process::id());
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let nanos = since.map_or(0, |since| since.as_nanos());

@@ -106,6 +106,9 @@ impl Running {
         let mut known = Vec::new();
         for topic in topics {
             let name = self.topics[topic].name.clone();
+            if self.topics.is_held(topic) {
+                continue;
+            }
             // In this order: what is learned in between is newer than it is taken for.
             let asked = self.producer.metadata.asked(&name);
             if let TopicState::Known(leaders) = self.producer.metadata.topic(&name) {

@@ -31,7 +31,7 @@ pub struct ProducerView {
 }
 
 /// How the transactions of a producer ended.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TransactionsView {
     /// It is known where to begin; nothing is read before.
     pub established: bool,

@@ -12,6 +12,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::record::Reading;
 use super::{Home, TOPIC, onlooker, topic};
 use crate::flow::{Bell, Found};
+use crate::kafka::errors::{Verdict, verdict};
 use crate::kafka::native::{Boundary, Member};
 use crate::kafka::settings::{ClusterSettings, Isolation};
 
@@ -41,8 +42,8 @@ impl Reader<'_> {
         let open = |isolation| onlooker(self.cluster, self.bootstrap, &name, isolation, &bell);
         let all = open(Isolation::ReadUncommitted)?;
         topic::ensure(all.native())?;
-        let begin = self.bound(&all, Boundary::First)?;
-        let end = self.bound(&all, Boundary::End)?;
+        let begin = self.settled_bound(&all, Boundary::First, &bell, stop)?;
+        let end = self.settled_bound(&all, Boundary::End, &bell, stop)?;
         drop(all);
         let mut reading = Reading::new(&self.home.exactly_once);
         if begin < end {
@@ -54,18 +55,39 @@ impl Reader<'_> {
         Ok(Some(reading.finish()))
     }
 
-    fn bound(&self, client: &Member, boundary: Boundary) -> Result<i64, String> {
-        let bounds = client
-            .bounds(&[self.home.place()], boundary, QUESTION)
-            .map_err(|(_, words)| format!("{TOPIC}: {words}"))?;
-        let bound = bounds
-            .first()
-            .ok_or_else(|| format!("{TOPIC}: no answer"))?;
+    /// Where the partition begins or ends. A leader that moves, or that a new topic does not have yet, is waited for a moment.
+    fn settled_bound(
+        &self,
+        client: &Member,
+        boundary: Boundary,
+        bell: &Bell,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<i64, String> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let (code, words) = match self.bound(client, boundary) {
+                Ok(bound) => return Ok(bound),
+                Err(why) => why,
+            };
+            let passes = code.is_some_and(|code| verdict(code) == Verdict::Again);
+            if !passes || Instant::now() > until || stop() {
+                return Err(format!("{TOPIC}: {words}"));
+            }
+            bell.wait(LOOK_UP);
+        }
+    }
+
+    fn bound(
+        &self,
+        client: &Member,
+        boundary: Boundary,
+    ) -> Result<i64, (Option<RDKafkaErrorCode>, String)> {
+        let bounds = client.bounds(&[self.home.place()], boundary, QUESTION);
+        let bounds = bounds.map_err(|(code, words)| (Some(code), words))?;
+        let bound = bounds.first().ok_or((None, "no answer".to_owned()))?;
         match bound.error {
-            Some(code) => Err(format!("{TOPIC}: {code}")),
-            None => bound
-                .offset
-                .ok_or_else(|| format!("{TOPIC}: an answer without an offset")),
+            Some(code) => Err((Some(code), code.to_string())),
+            None => (bound.offset).ok_or((None, "an answer without an offset".to_owned())),
         }
     }
 

@@ -41,6 +41,19 @@ impl Chunks {
         (!next.is_empty()).then_some(next)
     }
 
+    /// How many bytes are to be written.
+    pub fn waiting_bytes(&self) -> u64 {
+        let kept = self.kept.get(self.written..).unwrap_or_default();
+        let kept: usize = kept.iter().map(Vec::len).sum();
+        (kept + self.buffer.len()) as u64
+    }
+
+    /// The buffer is full, and waits for the sync with the rest: another one comes after it.
+    pub fn next(&mut self, pool: &mut Pool) {
+        let next = pool.take();
+        self.keep_buffer(next);
+    }
+
     /// What [`Chunks::waiting`] gave is in the file. `keep`: whether it may still be released; what was released is kept anyway.
     pub fn wrote(&mut self, keep: bool, pool: &mut Pool) {
         if self.written < self.kept.len() {

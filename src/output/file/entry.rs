@@ -14,8 +14,12 @@ use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The version of the format that this code writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+use crate::flow::Stamp;
+
+/// The newest version of the format that this code reads.
+pub const FORMAT: u32 = 2;
+/// The version of a journal without transactions and finished files: an older program reads it too.
+pub const PLAIN_FORMAT: u32 = 1;
 
 const CRC_DIGITS: usize = 8;
 /// What stands between the CRC and the rest of each line's JSON.
@@ -34,6 +38,21 @@ pub enum Entry {
         files: Vec<FileLine>,
         places: Vec<PlaceLine>,
     },
+    /// From here on transactions decide about lengths. The last one that is known to be committed, if there was one.
+    Exactly { last: Option<StampLine> },
+    /// These files are durable up to these lengths, which count when this transaction is committed. What was prepared before it is.
+    Prepare {
+        stamp: StampLine,
+        files: Vec<FileLine>,
+    },
+    /// What was prepared last does not count, and is cut.
+    Void {},
+    /// These files are finished: nothing more is written into them, and each is about to get its other name.
+    Finish { files: Vec<FinishLine> },
+    /// These files have their names, in the order in which they were finished.
+    Finished { files: Vec<FinishedLine> },
+    /// These finished files were removed, or are not this output's any more.
+    Removed { files: Vec<RemovedLine> },
 }
 
 /// What a journal says of itself.
@@ -54,6 +73,93 @@ pub struct FileLine {
     /// The inode, which tells this file from another that has its name later.
     pub id: u64,
     pub len: u64,
+    /// Absent: as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<BegunLine>,
+}
+
+/// How a file began that is to be finished some day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BegunLine {
+    /// Milliseconds since 1970.
+    pub at: i64,
+    /// The name that it gets, up to where a number makes it another when it is taken.
+    #[serde(serialize_with = "path_to_json", deserialize_with = "path_from_json")]
+    pub stem: PathBuf,
+    /// What follows then: the codec.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ending: String,
+}
+
+/// A file that gets another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FinishLine {
+    #[serde(serialize_with = "path_to_json", deserialize_with = "path_from_json")]
+    pub path: PathBuf,
+    pub id: u64,
+    pub len: u64,
+    #[serde(serialize_with = "path_to_json", deserialize_with = "path_from_json")]
+    pub to: PathBuf,
+    /// What `to` ends with in any case.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ending: String,
+    /// When it was finished, in milliseconds since 1970.
+    pub at: i64,
+}
+
+/// A finished file that is not kept track of any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedLine {
+    #[serde(serialize_with = "path_to_json", deserialize_with = "path_from_json")]
+    pub path: PathBuf,
+    pub id: u64,
+}
+
+impl From<FinishLine> for FinishedLine {
+    fn from(line: FinishLine) -> Self {
+        Self {
+            path: line.to,
+            id: line.id,
+            len: line.len,
+            at: line.at,
+        }
+    }
+}
+
+/// A file that has its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FinishedLine {
+    #[serde(serialize_with = "path_to_json", deserialize_with = "path_from_json")]
+    pub path: PathBuf,
+    pub id: u64,
+    pub len: u64,
+    /// When it was finished, in milliseconds since 1970.
+    pub at: i64,
+}
+
+/// Names a transaction; see [`Stamp`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StampLine {
+    pub writer: String,
+    pub number: u64,
+}
+
+impl From<Stamp> for StampLine {
+    fn from(stamp: Stamp) -> Self {
+        Self {
+            writer: stamp.writer,
+            number: stamp.number,
+        }
+    }
+}
+
+impl From<StampLine> for Stamp {
+    fn from(line: StampLine) -> Self {
+        Self {
+            writer: line.writer,
+            number: line.number,
+        }
+    }
 }
 
 /// A partition and the offset that it goes on with.
@@ -188,6 +294,7 @@ mod tests {
                 path: PathBuf::from(OsString::from_vec(path.to_vec())),
                 id: 7,
                 len,
+                begun: None,
             }],
             places: vec![PlaceLine {
                 topic: "web".to_owned(),

@@ -17,9 +17,13 @@ use std::sync::Arc;
 
 use super::chunks::{Chunks, Pool};
 use super::entry::FileLine;
-use super::journal::Journal;
+use super::journal::{Journal, Known};
+use super::now;
+use super::pack::{PIECE, Packer};
+use super::recover::move_tail;
+use super::rotate::Naming;
 use super::trouble::{Fault, Refusal, Trouble};
-use crate::disk::{Disk, DiskFile, Open, create_dirs, parent_of};
+use crate::disk::{Disk, DiskFile, Open, create_dirs, parent_of, with_suffix};
 
 /// Buffers of more files than these are given back after each sync, and a window of more is not released.
 const KEPT_BUFFERS: usize = 64;
@@ -38,7 +42,19 @@ pub struct Files {
     mode: u32,
     most_open: usize,
     /// Whether names come from data, so that what is wrong with them is the record's fault.
-    by_key: bool,
+    by_data: bool,
+    /// What the names of files end with that are written to.
+    suffix: String,
+    /// Present when files are finished some day.
+    naming: Option<Naming>,
+    /// Present when files are compressed.
+    packer: Option<Packer>,
+    /// How many bytes the files got in the last window that counts.
+    grown: u64,
+    /// How often a file turned out to be moved, removed or changed by somebody else.
+    disturbed: u64,
+    /// Whether only what the journal knows may stand in a file: anything else is moved aside.
+    strict: bool,
     files: Vec<OutputFile>,
     by_path: HashMap<Vec<u8>, usize>,
     /// Files of the window.
@@ -48,6 +64,19 @@ pub struct Files {
     /// Counts writes, to find what was used least recently.
     writes: u64,
     syncs: u64,
+}
+
+/// What the files of an output are called.
+#[derive(Debug)]
+pub struct Names {
+    /// What names end with while a file is written to.
+    pub suffix: String,
+    /// Present when files are finished some day.
+    pub naming: Option<Naming>,
+    /// Present when files are compressed.
+    pub packer: Option<Packer>,
+    /// Whether what stands in a file counts only when the journal knows it.
+    pub strict: bool,
 }
 
 #[derive(Debug)]
@@ -60,6 +89,8 @@ struct OutputFile {
     found: Option<Found>,
     /// Whether the window has something for it.
     changed: bool,
+    /// Offset of the window's first record for it.
+    first: i64,
     /// Whether bytes of the window were written.
     written: bool,
     /// Whether bytes were written that no fdatasync covers.
@@ -81,20 +112,27 @@ struct Found {
 }
 
 impl Files {
-    /// `folder`: what no path leaves. `by_key`: whether data other than topics makes names.
+    /// `folder`: what no path leaves. `by_data`: whether data other than topics makes names.
     pub fn new(
         disk: Arc<dyn Disk>,
         folder: &Path,
         mode: u32,
         most_open: usize,
-        by_key: bool,
+        by_data: bool,
+        names: Names,
     ) -> Self {
         Self {
             disk,
             folder: folder.to_path_buf(),
             mode,
             most_open: most_open.max(1),
-            by_key,
+            by_data,
+            suffix: names.suffix,
+            naming: names.naming,
+            packer: names.packer,
+            grown: 0,
+            disturbed: 0,
+            strict: names.strict,
             files: Vec::new(),
             by_path: HashMap::new(),
             changed: Vec::new(),
@@ -113,11 +151,12 @@ impl Files {
         let file = self.files.len();
         self.by_path.insert(path.to_vec(), file);
         self.files.push(OutputFile {
-            path: PathBuf::from(OsStr::from_bytes(path)),
+            path: with_suffix(Path::new(OsStr::from_bytes(path)), &self.suffix),
             chunks: Chunks::default(),
             handle: None,
             found: None,
             changed: false,
+            first: 0,
             written: false,
             unsynced: false,
             refused: None,
@@ -126,18 +165,19 @@ impl Files {
         file
     }
 
-    /// Where the next record of a file is to be appended. When it is [`FULL`](super::chunks::FULL) afterwards, it is to be written.
+    /// Where the next record of a file is to be appended, the one at `offset`. When it is [`FULL`](super::chunks::FULL) afterwards, it is to be written.
     ///
     /// # Errors
     /// When it is known that this file cannot be.
     #[inline]
-    pub fn buffer(&mut self, file: usize) -> Result<&mut Vec<u8>, Refusal> {
+    pub fn buffer(&mut self, file: usize, offset: i64) -> Result<&mut Vec<u8>, Refusal> {
         let entry = &mut self.files[file];
         if let Some(refusal) = entry.refused {
             return Err(refusal);
         }
         if !entry.changed {
             entry.changed = true;
+            entry.first = offset;
             self.changed.push(file);
         }
         Ok(entry.chunks.buffer())
@@ -175,6 +215,23 @@ impl Files {
         self.changed.len() <= KEPT_BUFFERS
     }
 
+    /// Whether nothing is written before the sync.
+    pub fn waits_for_sync(&self) -> bool {
+        self.packer.is_some()
+    }
+
+    /// A buffer is full. It is written, but where files are compressed: there all that a window has is one frame.
+    ///
+    /// # Errors
+    /// Then the window is to be taken back.
+    pub fn full(&mut self, file: usize, journal: &mut Journal) -> Result<(), Fault> {
+        if self.waits_for_sync() {
+            self.files[file].chunks.next(&mut self.pool);
+            return Ok(());
+        }
+        self.write(file, journal)
+    }
+
     /// Writes all buffers.
     ///
     /// # Errors
@@ -191,7 +248,7 @@ impl Files {
     ///
     /// # Errors
     /// Then the window is to be taken back.
-    pub fn write(&mut self, file: usize, journal: &mut Journal) -> Result<(), Fault> {
+    fn write(&mut self, file: usize, journal: &mut Journal) -> Result<(), Fault> {
         if self.files[file].chunks.waiting().is_none() {
             return Ok(());
         }
@@ -206,13 +263,25 @@ impl Files {
             return Ok(());
         };
         (entry.written, entry.unsynced) = (true, true);
-        while let Some(bytes) = entry.chunks.waiting() {
-            handle
-                .write_at(bytes, found.len)
-                .map_err(Trouble::with("write to", &entry.path))?;
+        let mut append = |bytes: &[u8]| {
+            handle.write_at(bytes, found.len)?;
             found.len += bytes.len() as u64;
-            entry.chunks.wrote(keep, &mut self.pool);
-        }
+            Ok(())
+        };
+        let pool = &mut self.pool;
+        let written = match &mut self.packer {
+            Some(packer) => pack(packer, &mut entry.chunks, keep, pool, &mut append),
+            None => loop {
+                let Some(bytes) = entry.chunks.waiting() else {
+                    break Ok(());
+                };
+                if let Err(error) = append(bytes) {
+                    break Err(error);
+                }
+                entry.chunks.wrote(keep, pool);
+            },
+        };
+        written.map_err(Trouble::with("write to", &entry.path))?;
         self.writes += 1;
         entry.used = (self.writes, self.syncs);
         Ok(())
@@ -231,7 +300,9 @@ impl Files {
             let Some(found) = entry.found.filter(|_| entry.written) else {
                 continue;
             };
-            still_there(&*self.disk, &entry.path, found)?;
+            let same = still_there(&*self.disk, &entry.path, found);
+            self.disturbed += u64::from(same.is_err());
+            same?;
             if let (true, Some(handle)) = (entry.unsynced, &entry.handle) {
                 handle
                     .sync_data()
@@ -248,6 +319,7 @@ impl Files {
                 path: entry.path.clone(),
                 id: found.id,
                 len: found.len,
+                begun: None,
             });
         }
         if !folders.is_empty() {
@@ -267,11 +339,13 @@ impl Files {
     /// The journal has what [`Files::sync`] gave: a new window begins. `true` when the numbers of files are forgotten.
     pub fn commit(&mut self) -> bool {
         self.syncs += 1;
+        self.grown = 0;
         let keep = self.may_release();
         for file in self.changed.drain(..) {
             let entry = &mut self.files[file];
             (entry.changed, entry.written) = (false, false);
             if let Some(found) = &mut entry.found {
+                self.grown += found.len - found.base;
                 (found.base, found.named) = (found.len, true);
             }
             entry.chunks.commit(keep, &mut self.pool);
@@ -294,6 +368,11 @@ impl Files {
         forget
     }
 
+    /// How many bytes the files got in the last window that counts.
+    pub fn grown(&self) -> u64 {
+        self.grown
+    }
+
     /// Takes the window back: files that were written are closed and cut to what they had before it. What was released waits to be
     /// written again, the rest is forgotten.
     ///
@@ -303,10 +382,10 @@ impl Files {
         for file in &self.changed {
             let entry = &mut self.files[*file];
             entry.chunks.take_back();
-            entry.handle = None;
+            let handle = entry.handle.take();
             self.open.retain(|open| open != file);
             if let Some(found) = entry.found.filter(|_| entry.written) {
-                cut(&*self.disk, &entry.path, found)
+                cut(&*self.disk, &entry.path, found, handle.as_deref())
                     .map_err(Trouble::with("cut back", &entry.path))?;
             }
             entry.found = None;
@@ -321,12 +400,65 @@ impl Files {
         Ok(())
     }
 
+    /// Takes the window back and forgets it, released or not: its records are consumed again, by whoever has their partitions then. Files that
+    /// have nothing else stay until the next start: their names may come back after a power cut, with what was cut.
+    ///
+    /// # Errors
+    /// Then it is to be done again.
+    pub fn void(&mut self) -> Result<(), Trouble> {
+        self.cut_back()?;
+        for file in self.changed.drain(..) {
+            let entry = &mut self.files[file];
+            entry.chunks = Chunks::default();
+            entry.changed = false;
+        }
+        Ok(())
+    }
+
+    /// Whether some file of the window is to have so many bytes.
+    pub fn have_reached(&self, size: u64) -> bool {
+        self.changed.iter().any(|file| {
+            let entry = &self.files[*file];
+            let len = entry.found.map_or(0, |found| found.len);
+            // What waits to be compressed is not known in bytes of the file.
+            let waits = entry.chunks.waiting_bytes();
+            len + if self.packer.is_some() { 0 } else { waits } >= size
+        })
+    }
+
+    /// How often a file was found disturbed since this was asked last.
+    pub fn take_disturbed(&mut self) -> u64 {
+        std::mem::take(&mut self.disturbed)
+    }
+
+    /// Closes all files, between two windows: each is looked for under its name when it is written again.
+    pub fn close(&mut self) {
+        for file in self.open.drain(..) {
+            self.files[file].handle = None;
+        }
+    }
+
+    /// These names are free again: what has them next is another file.
+    pub fn let_go(&mut self, paths: &[PathBuf]) {
+        for path in paths {
+            let name = path.as_os_str().as_bytes();
+            let plain = name.strip_suffix(self.suffix.as_bytes()).unwrap_or(name);
+            let Some(file) = self.by_path.get(plain) else {
+                continue;
+            };
+            self.files[*file].handle = None;
+            self.files[*file].found = None;
+            self.open.retain(|open| open != file);
+        }
+    }
+
     /// Whether the journal knows the file with the length that it has.
     fn is_announced(&self, file: usize, journal: &Journal) -> bool {
         let entry = &self.files[file];
         entry.found.is_some_and(|found| {
-            let known = journal.known(&entry.path);
-            known.is_some_and(|known| (known.id, known.len) == (found.id, found.len))
+            let is_it = |known: &Known| (known.id, known.len) == (found.id, found.len);
+            let known = journal.known(&entry.path).filter(|known| is_it(known));
+            known.is_some_and(|known| self.naming.is_none() || known.begun.is_some())
         })
     }
 
@@ -341,10 +473,18 @@ impl Files {
             self.open(file, journal)?;
             let entry = &self.files[file];
             if let Some(found) = entry.found.filter(|_| !self.is_announced(file, journal)) {
+                let same = journal.known(&entry.path).filter(|it| it.id == found.id);
+                let begun = match &self.naming {
+                    Some(naming) if same.is_none_or(|known| known.begun.is_none()) => {
+                        Some(naming.begun(&entry.path, entry.first))
+                    }
+                    _ => None,
+                };
                 lines.push(FileLine {
                     path: entry.path.clone(),
                     id: found.id,
                     len: found.len,
+                    begun,
                 });
             }
         }
@@ -364,6 +504,7 @@ impl Files {
                 None => Ok(()),
             };
             let Err(trouble) = same else { return Ok(()) };
+            self.disturbed += 1;
             tracing::warn!(path = %entry.path.display(), error = %trouble.error, "an output file is opened again");
             entry.handle = None;
             self.open.retain(|open| *open != file);
@@ -375,7 +516,7 @@ impl Files {
         let (meta, handle) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                let may_refuse = self.by_key && entry.chunks.released() == 0;
+                let may_refuse = self.by_data && entry.chunks.released() == 0;
                 if let Some(refusal) = Refusal::from_error(&error).filter(|_| may_refuse) {
                     entry.refused = Some(refusal);
                     return Err(Fault::Refused);
@@ -389,10 +530,16 @@ impl Files {
             _ => {
                 let known = journal.known(&entry.path);
                 let same = known.filter(|known| known.id == meta.inode);
+                let mut len = meta.len;
+                if self.strict {
+                    len = len.min(same.map_or(0, |known| known.len));
+                    keep_only(&*self.disk, &entry.path, &*handle, len, meta.len)
+                        .map_err(Trouble::with("move aside the end of", &entry.path))?;
+                }
                 entry.found = Some(Found {
                     id: meta.inode,
-                    base: meta.len,
-                    len: meta.len,
+                    base: len,
+                    len,
                     named: same.is_some_and(|known| known.synced),
                 });
             }
@@ -422,6 +569,29 @@ impl Files {
     }
 }
 
+/// Everything that waits for a file becomes one frame.
+fn pack(
+    packer: &mut Packer,
+    chunks: &mut Chunks,
+    keep: bool,
+    pool: &mut Pool,
+    append: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    packer.begin(chunks.waiting_bytes())?;
+    while let Some(bytes) = chunks.waiting() {
+        packer.push(bytes)?;
+        chunks.wrote(keep, pool);
+        if packer.packed().len() >= PIECE {
+            append(packer.packed())?;
+            packer.taken();
+        }
+    }
+    packer.end()?;
+    append(packer.packed())?;
+    packer.taken();
+    Ok(())
+}
+
 fn open_or_create(disk: &dyn Disk, path: &Path, mode: u32) -> io::Result<Box<dyn DiskFile>> {
     match disk.open(path, Open::Existing) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -433,6 +603,27 @@ fn open_or_create(disk: &dyn Disk, path: &Path, mode: u32) -> io::Result<Box<dyn
     }
     create_dirs(disk, &parent_of(path), DIR_MODE)?;
     disk.open(path, Open::OrCreate { mode })
+}
+
+/// Moves aside what stands behind `len`, of the `found` bytes of a file.
+fn keep_only(
+    disk: &dyn Disk,
+    path: &Path,
+    file: &dyn DiskFile,
+    len: u64,
+    found: u64,
+) -> io::Result<()> {
+    if found <= len {
+        return Ok(());
+    }
+    let aside = move_tail(disk, path, file, len, found, &now())?;
+    file.truncate(len)?;
+    file.sync_data()?;
+    tracing::warn!(
+        path = %path.display(), bytes = found - len, aside = %aside.display(),
+        "an output file has bytes that no transaction knows; they were moved aside"
+    );
+    Ok(())
 }
 
 /// Whether the name still leads to the file that was written, and nobody else changed its length.
@@ -450,15 +641,22 @@ fn changed_by_others(path: &Path) -> Trouble {
     Trouble::with("go on with", path)(error)
 }
 
-/// Cuts what the window wrote, if the file is still the one that it wrote to.
-fn cut(disk: &dyn Disk, path: &Path, found: Found) -> io::Result<()> {
+/// Cuts what the window wrote off the file that it wrote to: also when somebody gave that another name, since it is written again under this one.
+fn cut(
+    disk: &dyn Disk,
+    path: &Path,
+    found: Found,
+    handle: Option<&dyn DiskFile>,
+) -> io::Result<()> {
     let file = match disk.open(path, Open::Existing) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        result => result?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        result => Some(result?),
     };
-    let meta = file.metadata()?;
-    if meta.inode == found.id && meta.len > found.base {
-        file.truncate(found.base)?;
+    for file in file.as_deref().into_iter().chain(handle) {
+        let meta = file.metadata()?;
+        if meta.inode == found.id && meta.len > found.base {
+            file.truncate(found.base)?;
+        }
     }
     Ok(())
 }

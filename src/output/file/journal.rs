@@ -6,17 +6,20 @@
 //! Invariants: every entry is fdatasynced before anything builds on it. After a failed append nothing is appended any more: what that
 //! append left is unknown, so the whole journal is written anew under its name before the next entry, and before any file is cut.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::entry::{self, Entry, FORMAT, FileLine, Header, PlaceLine};
+use super::entry::{
+    self, BegunLine, Entry, FORMAT, FileLine, FinishLine, FinishedLine, Header, PLAIN_FORMAT,
+    PlaceLine, RemovedLine,
+};
 use super::places::Places;
 use crate::disk::{
     Disk, DiskFile, Open, advice, create_afresh, create_dirs, parent_of, with_suffix,
 };
-use crate::flow::Place;
+use crate::flow::{Place, Stamp};
 
 /// A journal below this size is not made smaller.
 const SMALL: u64 = 1024 * 1024;
@@ -28,13 +31,15 @@ const MODE: u32 = 0o640;
 const DIR_MODE: u32 = 0o700;
 
 /// What the journal knows of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     pub id: u64,
     /// Durable length, in bytes; for a file that was never synced the length it was found with.
     pub len: u64,
     /// Whether a sync of the output covered it. Then its name is durable too.
     pub synced: bool,
+    /// Present when it is to be finished some day.
+    pub begun: Option<BegunLine>,
     /// Grows with every entry; tells which files were changed last.
     touched: u64,
 }
@@ -53,15 +58,35 @@ pub struct Journal {
     /// What stands behind `len` is unknown, or the name may be another file's.
     broken: bool,
     at_home: bool,
+    /// The lowest format that a reader must know.
+    format: u32,
     files: HashMap<PathBuf, Known>,
+    /// Files that are about to get their other names.
+    finishing: Vec<FinishLine>,
+    /// Those that have them, oldest first.
+    finished: VecDeque<FinishedLine>,
+    keeps_finished: bool,
     entries: u64,
     places: Arc<Places>,
+    /// Present when transactions decide about lengths.
+    exactly: Option<Exactly>,
     line: Vec<u8>,
+}
+
+/// What the journal knows of transactions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exactly {
+    /// The last one that is known to be committed.
+    pub last: Option<Stamp>,
+    /// What counts when that transaction is.
+    pub prepared: Option<(Stamp, Vec<FileLine>)>,
 }
 
 /// Why a journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
+    #[error("the output {output} cannot do what it is told: {why}")]
+    Settings { output: String, why: String },
     #[error("cannot open the output's journal {}: {error}{}", path.display(), advice(error))]
     Io { path: PathBuf, error: io::Error },
     #[error(
@@ -79,6 +104,12 @@ pub enum JournalError {
         path.display()
     )]
     Newer { path: PathBuf, found: u32 },
+    #[error(
+        "the files of the output were written with `delivery: exactly_once` ({}), and what stands at their ends is not decided here: run `logferry \
+         outputs repair {output}`, which finds it out from Kafka, then start again",
+        path.display()
+    )]
+    Undecided { path: PathBuf, output: String },
 }
 
 impl Journal {
@@ -141,9 +172,14 @@ impl Journal {
             new_len: 0,
             broken: false,
             at_home: header.inode == inode,
+            format: header.format,
             files: HashMap::new(),
+            finishing: Vec::new(),
+            finished: VecDeque::new(),
+            keeps_finished: false,
             entries: 0,
             places: Arc::new(Places::new(header.id)),
+            exactly: None,
             line: Vec::new(),
         };
         for entry in &read.entries {
@@ -157,7 +193,16 @@ impl Journal {
         let id = random_id()?;
         let files = HashMap::new();
         let places = Arc::new(Places::new(id.clone()));
-        let (file, len) = write_new(&*disk, path, &id, &files, &places)?;
+        let whole = Whole {
+            id: &id,
+            format: PLAIN_FORMAT,
+            files: &files,
+            finishing: &[],
+            finished: &VecDeque::new(),
+            places: &places,
+            exactly: None,
+        };
+        let (file, len) = write_new(&*disk, path, &whole)?;
         Ok(Self {
             disk,
             path: path.to_path_buf(),
@@ -167,9 +212,14 @@ impl Journal {
             new_len: len,
             broken: false,
             at_home: true,
+            format: PLAIN_FORMAT,
             files,
+            finishing: Vec::new(),
+            finished: VecDeque::new(),
+            keeps_finished: false,
             entries: 0,
             places,
+            exactly: None,
             line: Vec::new(),
         })
     }
@@ -189,15 +239,70 @@ impl Journal {
     }
 
     /// What it knows of a file.
-    pub fn known(&self, path: &Path) -> Option<Known> {
-        self.files.get(path).copied()
+    pub fn known(&self, path: &Path) -> Option<&Known> {
+        self.files.get(path)
     }
 
-    /// All files that it knows.
-    pub fn files(&self) -> impl Iterator<Item = (&Path, Known)> {
+    /// All files that it knows and that are not finished.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &Known)> {
         self.files
             .iter()
-            .map(|(path, known)| (path.as_path(), *known))
+            .map(|(path, known)| (path.as_path(), known))
+    }
+
+    /// Files that are finished, and may not have their names yet.
+    pub fn finishing(&self) -> &[FinishLine] {
+        &self.finishing
+    }
+
+    /// Files that have their names, oldest first.
+    pub fn finished(&self) -> impl DoubleEndedIterator<Item = &FinishedLine> {
+        self.finished.iter()
+    }
+
+    /// From now on files are finished: a program that does not know of this may not read the journal.
+    ///
+    /// # Errors
+    /// Then it is to be done again.
+    pub fn allow_finishing(&mut self) -> io::Result<()> {
+        if self.format >= FORMAT {
+            return Ok(());
+        }
+        self.format = FORMAT;
+        self.rewrite()
+    }
+
+    /// These files are about to get their other names. A later word about the same file counts.
+    ///
+    /// # Errors
+    /// Then [`Journal::repair`] comes before anything else.
+    pub fn finish(&mut self, files: Vec<FinishLine>) -> io::Result<()> {
+        self.append(&Entry::Finish { files })
+    }
+
+    /// Finished files are kept track of however many there are.
+    pub fn keep_finished(&mut self) {
+        self.keeps_finished = true;
+    }
+
+    /// These finished files are gone.
+    ///
+    /// # Errors
+    /// Then [`Journal::repair`] comes before anything else.
+    pub fn removed(&mut self, files: Vec<RemovedLine>) -> io::Result<()> {
+        self.append(&Entry::Removed { files })?;
+        self.tidy();
+        Ok(())
+    }
+
+    /// All of [`Journal::finishing`] have their names, durably, but for those at `gone`, which nobody finds any more. Nothing is written: who
+    /// reads the journal looks.
+    pub fn named(&mut self, gone: &[usize]) {
+        for (at, line) in self.finishing.drain(..).enumerate() {
+            if !gone.contains(&at) {
+                self.finished.push_back(line.into());
+            }
+        }
     }
 
     /// How far the partitions are durable.
@@ -224,10 +329,70 @@ impl Journal {
     /// Then [`Journal::repair`] comes before anything else, and before any file is cut.
     pub fn sync(&mut self, files: Vec<FileLine>, places: Vec<PlaceLine>) -> io::Result<()> {
         self.append(&Entry::Sync { files, places })?;
+        // Now no file has bytes that the journal does not cover.
+        self.tidy();
+        Ok(())
+    }
+
+    /// What it knows of transactions; absent while none decides.
+    pub fn exactly(&self) -> Option<&Exactly> {
+        self.exactly.as_ref()
+    }
+
+    /// From now on transactions decide about lengths, or (`None`) not any more. `last` is committed, nothing is prepared, and these are the
+    /// lengths of files that were known with others, or not at all.
+    ///
+    /// # Errors
+    /// Then it is to be done again.
+    pub fn settle(&mut self, last: Option<Option<Stamp>>, files: Vec<FileLine>) -> io::Result<()> {
+        self.learn_files(&files, true);
+        self.exactly = last.map(|last| Exactly {
+            last,
+            prepared: None,
+        });
+        self.rewrite()
+    }
+
+    /// These files are durable, and count when the transaction with this stamp is committed.
+    ///
+    /// # Errors
+    /// Then [`Journal::repair`] comes before anything else.
+    pub fn prepare(&mut self, stamp: Stamp, files: Vec<FileLine>) -> io::Result<()> {
+        self.append(&Entry::Prepare {
+            stamp: stamp.into(),
+            files,
+        })
+    }
+
+    /// What was prepared counts. Nothing is written: the next entry says so.
+    pub fn committed(&mut self) {
+        let prepared = self.exactly.as_mut().and_then(|it| it.prepared.take());
+        if let Some((stamp, files)) = prepared {
+            self.learn_files(&files, true);
+            self.exactly = Some(Exactly {
+                last: Some(stamp),
+                prepared: None,
+            });
+        }
+    }
+
+    /// What was prepared does not count. Does nothing when nothing was.
+    ///
+    /// # Errors
+    /// Then [`Journal::repair`] comes before anything else.
+    pub fn void(&mut self) -> io::Result<()> {
+        let prepared = |it: &Exactly| it.prepared.is_some();
+        if self.exactly.as_ref().is_some_and(prepared) {
+            self.append(&Entry::Void {})?;
+        }
+        Ok(())
+    }
+
+    /// Makes it smaller when it has grown. Only between a commit and the next intent: any file may be forgotten then.
+    pub fn tidy(&mut self) {
         if self.len > SMALL && self.len > GROWTH * self.new_len {
-            // Now no file has bytes that the journal does not cover, so any of them may be forgotten.
             self.drop_oldest();
-            // The entry is durable; when this fails, the next one begins with a repair.
+            // What it says is durable; when this fails, the next entry begins with a repair.
             if let Err(error) = self.rewrite() {
                 tracing::warn!(
                     path = %self.path.display(), %error,
@@ -235,7 +400,6 @@ impl Journal {
                 );
             }
         }
-        Ok(())
     }
 
     /// Corrects or forgets files, after a look at what really stands on disk.
@@ -286,15 +450,32 @@ impl Journal {
 
     fn rewrite(&mut self) -> io::Result<()> {
         self.broken = true;
-        let (file, len) = write_new(&*self.disk, &self.path, &self.id, &self.files, &self.places)?;
+        let whole = Whole {
+            id: &self.id,
+            format: self.format,
+            files: &self.files,
+            finishing: &self.finishing,
+            finished: &self.finished,
+            places: &self.places,
+            exactly: self.exactly.as_ref(),
+        };
+        let (file, len) = write_new(&*self.disk, &self.path, &whole)?;
         self.file = file;
         (self.len, self.new_len) = (len, len);
         (self.broken, self.at_home) = (false, true);
         Ok(())
     }
 
-    /// Forgets the files that were changed longest ago, but no unsynced one: its tail is known only by its intent.
+    /// Forgets the files that were changed longest ago, but no unsynced one: its tail is known only by its intent. Where transactions decide,
+    /// what the journal does not know does not count, so it forgets nothing.
     fn drop_oldest(&mut self) {
+        let surplus = self.finished.len().saturating_sub(KEPT_FILES);
+        if !self.keeps_finished {
+            self.finished.drain(..surplus);
+        }
+        if self.exactly.is_some() {
+            return;
+        }
         let Some(surplus) = self.files.len().checked_sub(KEPT_FILES + 1) else {
             return;
         };
@@ -308,7 +489,52 @@ impl Journal {
     fn learn(&mut self, entry: &Entry) {
         let (files, synced) = match entry {
             Entry::Journal(_) => return,
-            Entry::Intent { files } => (files, false),
+            Entry::Exactly { last } => {
+                let exactly = self.exactly.get_or_insert_default();
+                exactly.last = last.clone().map(Stamp::from);
+                return;
+            }
+            Entry::Prepare { stamp, files } => {
+                self.committed();
+                let exactly = self.exactly.get_or_insert_default();
+                exactly.prepared = Some((stamp.clone().into(), files.clone()));
+                return;
+            }
+            Entry::Void {} => {
+                if let Some(exactly) = &mut self.exactly {
+                    exactly.prepared = None;
+                }
+                return;
+            }
+            Entry::Intent { files } => {
+                // A window begins only when the one before it counts.
+                self.committed();
+                (files, false)
+            }
+            Entry::Finish { files } => {
+                self.committed();
+                for line in files {
+                    self.finishing.retain(|known| known.id != line.id);
+                    let is_same = |known: &Known| known.id == line.id;
+                    if self.files.get(&line.path).is_some_and(is_same) {
+                        self.files.remove(&line.path);
+                    }
+                    self.finishing.push(line.clone());
+                }
+                return;
+            }
+            Entry::Removed { files } => {
+                let is_kept = |path: &Path, id: u64| {
+                    !files.iter().any(|line| line.id == id && line.path == path)
+                };
+                self.finished.retain(|it| is_kept(&it.path, it.id));
+                self.finishing.retain(|it| is_kept(&it.to, it.id));
+                return;
+            }
+            Entry::Finished { files } => {
+                self.finished.extend(files.iter().cloned());
+                return;
+            }
             Entry::Sync { files, places } => {
                 for line in places {
                     let place = Place {
@@ -320,35 +546,60 @@ impl Journal {
                 (files, true)
             }
         };
+        self.learn_files(files, synced);
+    }
+
+    fn learn_files(&mut self, files: &[FileLine], synced: bool) {
         for line in files {
+            // A name is used again only when the file that had it has its other one.
+            if let Some(at) = self.finishing.iter().position(|it| it.path == line.path) {
+                let line = self.finishing.remove(at);
+                self.finished.push_back(line.into());
+            }
             self.entries += 1;
-            let known = Known {
+            let mut known = Known {
                 id: line.id,
                 len: line.len,
                 synced,
+                begun: line.begun.clone(),
                 touched: self.entries,
             };
             match self.files.get_mut(&line.path) {
-                Some(file) => *file = known,
+                Some(file) => {
+                    if known.begun.is_none() && file.id == known.id {
+                        known.begun = file.begun.take();
+                    }
+                    *file = known;
+                }
                 None => drop(self.files.insert(line.path.clone(), known)),
             }
         }
     }
 }
 
+/// What a whole journal says.
+struct Whole<'a> {
+    id: &'a str,
+    format: u32,
+    files: &'a HashMap<PathBuf, Known>,
+    finishing: &'a [FinishLine],
+    finished: &'a VecDeque<FinishedLine>,
+    places: &'a Places,
+    exactly: Option<&'a Exactly>,
+}
+
 /// Writes a whole journal under another name, makes it durable, and gives it its name.
 fn write_new(
     disk: &dyn Disk,
     path: &Path,
-    id: &str,
-    files: &HashMap<PathBuf, Known>,
-    places: &Places,
+    whole: &Whole<'_>,
 ) -> io::Result<(Box<dyn DiskFile>, u64)> {
+    let (files, places) = (whole.files, whole.places);
     let fresh = with_suffix(path, ".new");
     let file = create_afresh(disk, &fresh, MODE)?;
     let header = Header {
-        format: FORMAT,
-        id: id.to_owned(),
+        format: whole.exactly.map_or(whole.format, |_| FORMAT),
+        id: whole.id.to_owned(),
         inode: file.metadata()?.inode,
     };
     let mut bytes = Vec::new();
@@ -363,6 +614,7 @@ fn write_new(
                 path: (*path).clone(),
                 id: known.id,
                 len: known.len,
+                begun: known.begun.clone(),
             })
             .collect()
     };
@@ -383,6 +635,22 @@ fn write_new(
     }
     if !intended.is_empty() {
         Entry::Intent { files: intended }.push_line(&mut bytes);
+    }
+    if !whole.finished.is_empty() {
+        let files = whole.finished.iter().cloned().collect();
+        Entry::Finished { files }.push_line(&mut bytes);
+    }
+    if !whole.finishing.is_empty() {
+        let files = whole.finishing.to_vec();
+        Entry::Finish { files }.push_line(&mut bytes);
+    }
+    if let Some(Exactly { last, prepared }) = whole.exactly {
+        let last = last.clone().map(Into::into);
+        Entry::Exactly { last }.push_line(&mut bytes);
+        if let Some((stamp, files)) = prepared.clone() {
+            let stamp = stamp.into();
+            Entry::Prepare { stamp, files }.push_line(&mut bytes);
+        }
     }
     file.write_at(&bytes, 0)?;
     file.sync_data()?;
@@ -413,6 +681,7 @@ mod tests {
 
     fn file(path: &str, len: u64) -> FileLine {
         FileLine {
+            begun: None,
             path: PathBuf::from(path),
             id: 7,
             len,

@@ -9,8 +9,9 @@
 
 use std::collections::HashMap;
 
-use crate::flow::RecordView;
-use crate::template::{PathPart, PathRefusal, PathTemplate};
+use crate::flow::Consumed;
+use crate::output::codec::template::last_header;
+use crate::template::{LONGEST_NAME, PathFacts, PathRefusal, PathTemplate, STEADY};
 
 /// How many steps of time are remembered per partition.
 const STEPS: usize = 4;
@@ -21,7 +22,10 @@ pub struct PathMaker {
     template: PathTemplate,
     /// Milliseconds after which the path changes; absent when no time stands in it.
     step_ms: Option<i64>,
-    by_key: bool,
+    by_data: bool,
+    /// Whether `step_ms` holds for all times.
+    steady: bool,
+    reserve: usize,
     lanes: Vec<Lane>,
     by_topic: HashMap<String, HashMap<i32, usize>>,
     /// The lane of the record before.
@@ -55,14 +59,17 @@ const NOTHING: Step = Step {
 };
 
 impl PathMaker {
-    pub fn new(template: PathTemplate) -> Self {
+    /// `reserve`: so many bytes can come behind a name.
+    pub fn new(template: PathTemplate, reserve: usize) -> Self {
         let step_ms = template
             .time_step()
             .map(|seconds| i64::try_from(seconds).unwrap_or(1).saturating_mul(1000));
         Self {
-            by_key: template.uses(PathPart::Key),
+            by_data: template.uses_data(),
+            steady: template.is_utc(),
             template,
             step_ms,
+            reserve,
             lanes: Vec::new(),
             by_topic: HashMap::new(),
             last: 0,
@@ -71,8 +78,8 @@ impl PathMaker {
     }
 
     /// Whether data of a record beside its topic and time stands in the path.
-    pub fn by_key(&self) -> bool {
-        self.by_key
+    pub fn by_data(&self) -> bool {
+        self.by_data
     }
 
     /// A small number for the record's partition, always the same.
@@ -100,25 +107,32 @@ impl PathMaker {
         Some(step.file)
     }
 
-    /// Makes the path of a record.
+    /// Makes the path of the record at `index`.
     ///
     /// # Errors
     /// When its own parts make no path below the template's literal folder.
-    pub fn make(&mut self, record: &RecordView<'_>) -> Result<&[u8], PathRefusal> {
+    pub fn make(&mut self, records: &dyn Consumed, index: usize) -> Result<&[u8], PathRefusal> {
         self.path.clear();
-        self.template.render(
-            record.topic,
-            record.partition,
-            record.key,
-            record.timestamp_ms,
-            &mut self.path,
-        )?;
+        let record = records.get(index);
+        let header = |name: &str, out: &mut Vec<u8>| last_header(records, index, name, out);
+        let facts = PathFacts {
+            topic: record.topic,
+            partition: record.partition,
+            key: record.key,
+            time_ms: record.timestamp_ms,
+            header: &header,
+        };
+        self.template.render(&facts, &mut self.path)?;
+        let name = memchr::memrchr(b'/', &self.path).map_or(0, |at| at + 1);
+        if self.path.len() - name + self.reserve > LONGEST_NAME {
+            return Err(PathRefusal::LongName);
+        }
         Ok(&self.path)
     }
 
     /// Records of `lane` around this time belong into `file`.
     pub fn remember(&mut self, lane: usize, time_ms: i64, file: usize) {
-        if self.by_key {
+        if self.by_data || (!self.steady && time_ms < STEADY) {
             return;
         }
         let (start, last) = match self.step_ms {
@@ -170,12 +184,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::flow::TimestampKind;
+    use crate::flow::{RecordView, TimestampKind};
 
     /// 2026-11-21T07:00:00Z.
     const SEVEN: i64 = 1_795_244_400_000;
 
-    fn record<'a>(topic: &'a str, partition: i32, timestamp_ms: i64) -> RecordView<'a> {
+    fn record(topic: &'static str, partition: i32, timestamp_ms: i64) -> RecordView<'static> {
         RecordView {
             topic,
             partition,
@@ -187,17 +201,34 @@ mod tests {
         }
     }
 
+    struct One(RecordView<'static>);
+
+    impl Consumed for One {
+        fn len(&self) -> usize {
+            1
+        }
+
+        fn get(&self, _: usize) -> RecordView<'_> {
+            self.0
+        }
+
+        fn headers(&self, _: usize, each: &mut dyn FnMut(&str, Option<&[u8]>)) {
+            each("tenant", Some(b"acme"));
+        }
+    }
+
     /// Files are numbered by their paths, as the writer does it.
     #[derive(Default)]
     struct Paths(Vec<String>);
 
     impl Paths {
-        fn of(&mut self, maker: &mut PathMaker, record: &RecordView<'_>) -> (&str, bool) {
+        fn of(&mut self, maker: &mut PathMaker, record: &RecordView<'static>) -> (&str, bool) {
             let lane = maker.lane(record.topic, record.partition);
             if let Some(file) = maker.remembered(lane, record.timestamp_ms) {
                 return (&self.0[file], true);
             }
-            let path = String::from_utf8(maker.make(record).unwrap().to_vec()).unwrap();
+            let path = maker.make(&One(*record), 0).unwrap().to_vec();
+            let path = String::from_utf8(path).unwrap();
             let known = self.0.iter().position(|known| *known == path);
             let file = known.unwrap_or_else(|| {
                 self.0.push(path);
@@ -211,7 +242,7 @@ mod tests {
     #[test]
     fn records_out_of_order_around_the_hour_go_to_their_hour_without_a_new_path() {
         let template = PathTemplate::parse("/srv/{topic}/{partition}/%Y%m%dT%H.log").unwrap();
-        let (mut maker, mut paths) = (PathMaker::new(template), Paths::default());
+        let (mut maker, mut paths) = (PathMaker::new(template, 0), Paths::default());
         let mut at = |ms: i64| {
             let (path, remembered) = paths.of(&mut maker, &record("web", 3, SEVEN + ms));
             (path.to_owned(), remembered)
@@ -230,12 +261,17 @@ mod tests {
     }
 
     #[test]
-    fn a_path_by_key_is_made_for_every_record() {
-        let template = PathTemplate::parse("/srv/{key}.log").unwrap();
-        let (mut maker, mut paths) = (PathMaker::new(template), Paths::default());
-        for _ in 0..2 {
-            let made = paths.of(&mut maker, &record("web", 3, SEVEN));
-            assert_eq!(made, ("/srv/k.log", false));
+    fn a_path_by_key_or_header_is_made_for_every_record() {
+        for (template, path) in [
+            ("/srv/{key}.log", "/srv/k.log"),
+            ("/srv/{header.tenant}.log", "/srv/acme.log"),
+        ] {
+            let template = PathTemplate::parse(template).unwrap();
+            let (mut maker, mut paths) = (PathMaker::new(template, 0), Paths::default());
+            for _ in 0..2 {
+                let made = paths.of(&mut maker, &record("web", 3, SEVEN));
+                assert_eq!(made, (path, false));
+            }
         }
     }
 
@@ -243,18 +279,29 @@ mod tests {
         #[test]
         fn what_is_remembered_is_what_the_template_gives(
             template in proptest::sample::select(vec!["/a/{topic}/%Y-%m-%d", "/a/{partition}-%H%M", "/a/x", "/a/{topic}-%S"]),
+            zone in proptest::sample::select(vec!["UTC", "Europe/Berlin", "Asia/Kathmandu", "Africa/Monrovia"]),
+            start in proptest::sample::select(vec![0, SEVEN, 63_590_000_000]),
             records in proptest::collection::vec((0..3usize, 0..3i32, -90_000_000..90_000_000i64), 1..60),
             forget in 0..60usize,
         ) {
-            let template = PathTemplate::parse(template).unwrap();
-            let (mut maker, mut paths) = (PathMaker::new(template.clone()), Paths::default());
+            let zone = crate::value::zone(zone).unwrap();
+            let template = PathTemplate::parse(template).unwrap().in_zone(zone);
+            let (mut maker, mut paths) = (PathMaker::new(template.clone(), 0), Paths::default());
             for (n, (topic, partition, ms)) in records.into_iter().enumerate() {
                 if n == forget {
                     maker.forget();
                 }
+                let ms = start + ms;
                 let record = record(["a", "b", "cc"][topic], partition, ms);
                 let mut expected = Vec::new();
-                template.render(record.topic, partition, record.key, ms, &mut expected).unwrap();
+                let facts = PathFacts {
+                    topic: record.topic,
+                    partition,
+                    key: record.key,
+                    time_ms: ms,
+                    header: &|_, _| false,
+                };
+                template.render(&facts, &mut expected).unwrap();
                 prop_assert_eq!(paths.of(&mut maker, &record).0.as_bytes(), &expected[..]);
             }
         }

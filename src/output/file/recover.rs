@@ -27,6 +27,15 @@ pub struct Findings {
     pub moved_tails: u64,
 }
 
+/// Whose word it is that a tail is the journal's own last window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// The journal's.
+    Journal,
+    /// The journal did not write last: every tail may be the only copy of its records.
+    Nobody,
+}
+
 /// Brings all files of the journal to their journaled lengths. `longest`: how many bytes a window can have, over all files. `now`: part of
 /// the names of moved tails. May be called again after an error.
 ///
@@ -36,12 +45,13 @@ pub fn recover(
     disk: &dyn Disk,
     journal: &mut Journal,
     longest: u64,
+    trust: Trust,
     now: &str,
 ) -> Result<Findings, Trouble> {
     let mut findings = Findings::default();
     let mut corrections = Vec::new();
     let mut tails = Vec::new();
-    let mut files: Vec<_> = journal.files().collect();
+    let mut files: Vec<(&Path, &Known)> = journal.files().collect();
     files.sort_by_key(|(path, _)| *path);
     for (path, known) in files {
         match look(disk, path, known).map_err(Trouble::with("look at", path))? {
@@ -72,7 +82,7 @@ pub fn recover(
         }
     }
     let total: u64 = tails.iter().map(|(_, good, len)| len - good).sum();
-    let own = journal.at_home() && total <= longest;
+    let own = trust == Trust::Journal && journal.at_home() && total <= longest;
     for (path, good, len) in tails {
         let file = disk
             .open(&path, Open::Existing)
@@ -109,7 +119,7 @@ enum Look {
     Other,
 }
 
-fn look(disk: &dyn Disk, path: &Path, known: Known) -> io::Result<Look> {
+fn look(disk: &dyn Disk, path: &Path, known: &Known) -> io::Result<Look> {
     let meta = match disk.metadata(path) {
         Ok(meta) => meta,
         Err(error)
@@ -133,7 +143,8 @@ fn look(disk: &dyn Disk, path: &Path, known: Known) -> io::Result<Look> {
     })
 }
 
-fn move_tail(
+/// Copies what stands in a file between two lengths to a new one beside it, durably. Gives the name of that.
+pub(super) fn move_tail(
     disk: &dyn Disk,
     path: &Path,
     file: &dyn DiskFile,

@@ -1,8 +1,12 @@
 //! The output as a whole, on disks that crash, fill up and fail.
 
+mod exactly;
+
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 
 use rustix::io::Errno;
@@ -10,8 +14,8 @@ use rustix::io::Errno;
 use super::confined::ConfinedDisk;
 use super::settings::{OutputFormat, Sync};
 use super::*;
-use crate::disk::RealDisk;
 use crate::disk::model::{Fate, ModelDisk, Random};
+use crate::disk::{Open, RealDisk};
 use crate::flow::{
     Books, Budget, Consumed, Place, Receipt, RecordView, SourceId, TimestampKind, Tracker, TrySend,
     pipe,
@@ -69,12 +73,19 @@ fn setup(template: &str, most_open: usize, disk: Arc<dyn Disk>, files: Arc<dyn D
         settings: FileOutputSettings {
             path: template.to_owned(),
             format: OutputFormat::Raw,
+            time_zone: "UTC".to_owned(),
+            on_refused: settings::OnRefused::DeadLetter,
             sync: Sync {
                 every: Duration::from_secs(3600),
                 bytes: u64::MAX,
             },
             max_open_files: most_open,
             mode: 0o640,
+            delivery: settings::Delivery::AtLeastOnce,
+            compression: settings::Compression::default(),
+            rotate: settings::Rotate::default(),
+            retention: settings::Retention::default(),
+            part_suffix: None,
         },
         template: PathTemplate::parse(template).unwrap(),
         data_dir: PathBuf::from("/data"),
@@ -83,7 +94,26 @@ fn setup(template: &str, most_open: usize, disk: Arc<dyn Disk>, files: Arc<dyn D
         refuse: Box::new(|_| Ok(())),
         books: Arc::new(OutputBooks::new()),
         hold: u64::MAX,
+        clock: Arc::new(|| SEVEN),
+        reopen: Call::new(),
     }
+}
+
+/// Files are finished after a few records and, by a clock that runs fast, every hour. With some templates they are compressed.
+fn rotating(template: &str, disk: &Arc<dyn Disk>) -> Setup {
+    let mut setup = setup(template, 2, disk.clone(), disk.clone());
+    setup.settings.rotate = settings::Rotate {
+        size: Some(40),
+        every: Some(Duration::from_millis(HOUR as u64)),
+    };
+    setup.settings.compression.codec = match TEMPLATES.iter().position(|it| *it == template) {
+        Some(1) => settings::Codec::Zstd,
+        Some(2) => settings::Codec::Gzip,
+        _ => settings::Codec::None,
+    };
+    let time = AtomicI64::new(SEVEN);
+    setup.clock = Arc::new(move || time.fetch_add(HOUR / 9, Ordering::Relaxed));
+    setup
 }
 
 /// What the consumer would hold: a ledger per partition.
@@ -130,7 +160,7 @@ fn lines(disk: &dyn Disk, dir: &Path) -> BTreeMap<PathBuf, Vec<String>> {
         if disk.metadata(&path).unwrap().is_dir {
             all.extend(lines(disk, &path));
         } else {
-            let text = String::from_utf8(disk.read(&path).unwrap()).unwrap();
+            let text = String::from_utf8(plain(&path, disk.read(&path).unwrap())).unwrap();
             assert!(
                 text.is_empty() || text.ends_with('\n'),
                 "{path:?}: {text:?}"
@@ -139,6 +169,32 @@ fn lines(disk: &dyn Disk, dir: &Path) -> BTreeMap<PathBuf, Vec<String>> {
         }
     }
     all
+}
+
+/// What a file holds, unpacked if its name says so. Every frame is whole.
+fn plain(path: &Path, bytes: Vec<u8>) -> Vec<u8> {
+    let name = path.to_string_lossy().into_owned();
+    if bytes.is_empty() {
+        return bytes;
+    }
+    if name.contains(".gz") {
+        let mut plain = Vec::new();
+        let mut members = flate2::read::MultiGzDecoder::new(bytes.as_slice());
+        members.read_to_end(&mut plain).unwrap();
+        return plain;
+    }
+    if !name.contains(".zst") {
+        return bytes;
+    }
+    let (mut plain, mut room) = (Vec::new(), vec![0; 1 << 17]);
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        let frame = zstd_safe::find_frame_compressed_size(rest).unwrap();
+        let len = zstd_safe::decompress(room.as_mut_slice(), &rest[..frame]).unwrap();
+        plain.extend_from_slice(&room[..len]);
+        rest = &rest[frame..];
+    }
+    plain
 }
 
 const PARTITIONS: usize = 3;
@@ -195,11 +251,19 @@ fn live(
     random: &mut Random,
     retry: bool,
 ) -> (Vec<i64>, bool) {
+    live_as(
+        &|| setup(template, 2, disk.clone(), disk.clone()),
+        random,
+        retry,
+    )
+}
+
+fn live_as(setup: &dyn Fn() -> Setup, random: &mut Random, retry: bool) -> (Vec<i64>, bool) {
     let mut settled = vec![0; PARTITIONS];
     // What is not survived after so many tries is the end of the process.
     let mut tries = if retry { 20 } else { 1 };
     let mut output = loop {
-        match FileOutput::open(setup(template, 2, disk.clone(), disk.clone())) {
+        match FileOutput::open(setup()) {
             Ok(output) => break output,
             Err(_) => tries -= 1,
         }
@@ -233,11 +297,9 @@ fn live(
         let done = next.iter().all(|next| *next == RECORDS);
         let sync = done || random.below(3) == 0;
         let ok = loop {
-            let result = output.writer.begin_again().map_err(Fault::from);
-            let result = result.and_then(|()| output.writer.encode());
             let early = sync || random.below(4) > 0;
-            let result = result.and_then(|()| match (sync, early) {
-                (true, _) => output.writer.sync(),
+            let result = step(&mut output, sync).and_then(|_| match (sync, early) {
+                (true, _) => Ok(()),
                 // What a full buffer would do.
                 (false, false) => output.writer.write_buffers(),
                 (false, true) => Ok(()),
@@ -307,9 +369,242 @@ fn a_crash_at_any_operation_leaves_every_record_once_up_to_the_journal() {
 }
 
 #[test]
+fn a_crash_at_any_operation_of_a_rotation_leaves_every_record_once_and_no_file_is_overwritten() {
+    let mut finished = 0;
+    for seed in 0..3 {
+        let template = TEMPLATES[seed as usize % TEMPLATES.len()];
+        for at in 0.. {
+            let mut random = Random(seed * 1000 + at);
+            let disk = ModelDisk::new();
+            disk.crash_after(at);
+            let as_disk: Arc<dyn Disk> = Arc::new(disk.clone());
+            let (_, ended) = live_as(&|| rotating(template, &as_disk), &mut Random(seed), false);
+            let mut disk = disk;
+            // The second time while it recovers or goes on.
+            for most in [60, 0] {
+                disk = match random.below(3) {
+                    0 => disk.restart(),
+                    _ => disk.crash(random.number()),
+                };
+                if most > 0 {
+                    disk.crash_after(random.below(most));
+                    let as_disk: Arc<dyn Disk> = Arc::new(disk.clone());
+                    live_as(&|| rotating(template, &as_disk), &mut random, false);
+                }
+            }
+            let as_disk: Arc<dyn Disk> = Arc::new(disk.clone());
+            let mut output = FileOutput::open(rotating(template, &as_disk)).unwrap();
+            output.recover().unwrap();
+            files_hold(&disk, &*output.durable());
+            drop(output);
+            let (_, whole) = live_as(&|| rotating(template, &as_disk), &mut random, false);
+            assert!(whole);
+            let output = FileOutput::open(rotating(template, &as_disk)).unwrap();
+            files_hold(&disk, &*output.durable());
+            let files = lines(&disk, Path::new("/srv"));
+            finished += files.keys().filter(|path| is_finished(path)).count();
+            if ended {
+                break;
+            }
+        }
+    }
+    assert!(finished > 500, "{finished}");
+}
+
+#[test]
+fn at_each_full_interval_files_are_finished_also_when_nothing_comes() {
+    let disk = ModelDisk::new();
+    let as_disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let time = Arc::new(AtomicI64::new(SEVEN + HOUR / 2));
+    let now = time.clone();
+    let mut setup = setup(
+        "/srv/{topic}/{partition}.log",
+        2,
+        as_disk.clone(),
+        as_disk.clone(),
+    );
+    setup.settings.rotate.every = Some(Duration::from_millis(HOUR as u64));
+    setup.settings.part_suffix = Some(".open".to_owned());
+    setup.clock = Arc::new(move || now.load(Ordering::Relaxed));
+    let books = setup.books.clone();
+    let mut output = FileOutput::open(setup).unwrap();
+    output.recover().unwrap();
+    let ledgers = Ledgers::new(&[0, 0, 0]);
+    let names = || -> Vec<String> {
+        let names = disk.list(Path::new("/srv/web")).unwrap_or_default();
+        names
+            .into_iter()
+            .map(|name| name.into_string().unwrap())
+            .collect()
+    };
+    take(&mut output, &ledgers, vec![record(0, 7), record(1, 3)]);
+    step(&mut output, true).unwrap();
+    assert_eq!(names(), ["0.log.open", "1.log.open"]);
+    // Half an hour is left, and is looked at again before that: clocks are set.
+    assert_eq!(output.rest(), Duration::from_secs(60));
+
+    time.store(SEVEN + HOUR - 1, Ordering::Relaxed);
+    assert_eq!(output.rest(), Duration::from_millis(1));
+    step(&mut output, false).unwrap();
+    assert_eq!(books.entries().finished_files, 0);
+    time.store(SEVEN + HOUR, Ordering::Relaxed);
+    step(&mut output, false).unwrap();
+    assert_eq!(names(), ["0.log.7", "1.log.3"]);
+    assert_eq!(books.entries().finished_files, 2);
+
+    // In the middle of a window, which is synced for it.
+    take(&mut output, &ledgers, vec![record(0, 8)]);
+    step(&mut output, false).unwrap();
+    step(&mut output, true).unwrap();
+    take(&mut output, &ledgers, vec![record(0, 9)]);
+    time.store(SEVEN + 2 * HOUR, Ordering::Relaxed);
+    step(&mut output, false).unwrap();
+    assert_eq!(ledgers.settled(0), 10);
+    assert_eq!(names(), ["0.log.7", "0.log.8", "1.log.3"]);
+
+    // A clock that is set back finishes nothing, and no name is used twice.
+    time.store(SEVEN, Ordering::Relaxed);
+    take(&mut output, &ledgers, vec![record(0, 8)]);
+    step(&mut output, true).unwrap();
+    assert_eq!(names(), ["0.log.7", "0.log.8", "0.log.open", "1.log.3"]);
+    time.store(SEVEN + HOUR, Ordering::Relaxed);
+    step(&mut output, false).unwrap();
+    assert_eq!(names(), ["0.log.7", "0.log.8", "0.log.8.1", "1.log.3"]);
+}
+
+#[test]
+fn retention_removes_what_this_output_finished_and_nothing_else() {
+    let disk = ModelDisk::new();
+    let as_disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let time = Arc::new(AtomicI64::new(SEVEN));
+    let open = |files| {
+        let now = time.clone();
+        let mut setup = setup(
+            "/srv/{topic}/{partition}.log",
+            2,
+            as_disk.clone(),
+            as_disk.clone(),
+        );
+        setup.settings.rotate.every = Some(Duration::from_millis(HOUR as u64));
+        setup.settings.retention.files = files;
+        setup.clock = Arc::new(move || now.load(Ordering::Relaxed));
+        let books = setup.books.clone();
+        let mut output = FileOutput::open(setup).unwrap();
+        output.recover().unwrap();
+        (output, books)
+    };
+    let names = || -> Vec<String> {
+        let names = disk.list(Path::new("/srv/web")).unwrap_or_default();
+        names
+            .into_iter()
+            .map(|name| name.into_string().unwrap())
+            .collect()
+    };
+    let ledgers = Ledgers::new(&[0, 0, 0]);
+    let (mut output, _) = open(None);
+    for offset in 1..5 {
+        take(&mut output, &ledgers, vec![record(0, offset)]);
+        step(&mut output, true).unwrap();
+        time.fetch_add(HOUR, Ordering::Relaxed);
+        step(&mut output, false).unwrap();
+    }
+    drop(output);
+    // Others have put files there, one of them under the name of a finished one.
+    for foreign in ["0.log.0", "9.log.1"] {
+        let path = Path::new("/srv/web").join(foreign);
+        disk.open(&path, Open::New { mode: 0o600 }).unwrap();
+    }
+    disk.remove(Path::new("/srv/web/0.log.2")).unwrap();
+    disk.open(Path::new("/srv/web/0.log.2"), Open::New { mode: 0o600 })
+        .unwrap();
+    let (mut output, books) = open(Some(2));
+    take(&mut output, &ledgers, vec![record(0, 5)]);
+    step(&mut output, true).unwrap();
+    let left = [
+        "0.log", "0.log.0", "0.log.2", "0.log.3", "0.log.4", "9.log.1",
+    ];
+    assert_eq!(names(), left);
+    assert_eq!(books.entries().removed_files, 1);
+    // What it does not know any more it does not look for again, also after a start.
+    drop(output);
+    let (mut output, books) = open(Some(2));
+    time.fetch_add(HOUR, Ordering::Relaxed);
+    step(&mut output, false).unwrap();
+    let left = ["0.log.0", "0.log.2", "0.log.4", "0.log.5", "9.log.1"];
+    assert_eq!(names(), left);
+    assert_eq!(books.entries().removed_files, 1);
+}
+
+#[test]
+fn a_file_that_is_moved_away_gets_nothing_more_and_everything_stands_once() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("srv");
+    let template = format!("{}/all.log", folder.display());
+    let confined = Arc::new(ConfinedDisk::new(&folder));
+    let mut setup = setup(&template, 2, Arc::new(RealDisk), confined);
+    setup.data_dir = home.path().join("data");
+    let (books, reopen) = (setup.books.clone(), setup.reopen.clone());
+    let mut output = FileOutput::open(setup).unwrap();
+    output.recover().unwrap();
+    let bell: Arc<dyn Ring> = Arc::new(Bell::new());
+    output.listen(&bell);
+    let ledgers = Ledgers::new(&[0]);
+    let (file, moved) = (folder.join("all.log"), folder.join("moved"));
+    let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let sync = |output: &mut FileOutput| {
+        // What is written is taken back once when it is noticed.
+        eventually(|| step(output, true).is_ok());
+    };
+    take(&mut output, &ledgers, vec![keyed(0, b"")]);
+    sync(&mut output);
+
+    // Between two windows, with a call.
+    std::fs::rename(&file, &moved).unwrap();
+    reopen.call();
+    step(&mut output, false).unwrap();
+    assert!(!output.is_called());
+    take(&mut output, &ledgers, vec![keyed(1, b"")]);
+    sync(&mut output);
+    assert_eq!((text(&moved), text(&file)), ("0\n".into(), "1\n".into()));
+
+    // In the middle of one, without.
+    take(&mut output, &ledgers, vec![keyed(2, b"")]);
+    step(&mut output, false).unwrap();
+    output.writer.write_buffers().unwrap();
+    std::fs::rename(&file, &moved).unwrap();
+    assert_eq!(text(&moved), "1\n2\n");
+    take(&mut output, &ledgers, vec![keyed(3, b"")]);
+    sync(&mut output);
+    assert_eq!((text(&moved), text(&file)), ("1\n".into(), "2\n3\n".into()));
+
+    // Truncated and deleted: what was there is gone, what comes is not.
+    std::fs::write(&file, "").unwrap();
+    take(&mut output, &ledgers, vec![keyed(4, b"")]);
+    sync(&mut output);
+    assert_eq!(text(&file), "4\n");
+    std::fs::remove_file(&file).unwrap();
+    take(&mut output, &ledgers, vec![keyed(5, b"")]);
+    sync(&mut output);
+    assert_eq!(text(&file), "5\n");
+    assert_eq!(ledgers.settled(0), 6);
+    assert_eq!(books.entries().missing_files, 3);
+}
+
+/// Whether a name says that nothing more is written there.
+fn is_finished(path: &Path) -> bool {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    name.split_once(".log.")
+        .is_some_and(|(_, rest)| rest.starts_with(|it: char| it.is_ascii_digit()))
+}
+
+#[test]
 fn any_failing_operation_is_survived_and_nothing_is_torn_or_doubled() {
     for seed in 0..3 {
         let template = TEMPLATES[seed as usize % TEMPLATES.len()];
+        let new = |disk: &Arc<dyn Disk>| match seed % 2 {
+            0 => setup(template, 2, disk.clone(), disk.clone()),
+            _ => rotating(template, disk),
+        };
         for (error, times) in [
             (Errno::NOSPC, 1),
             (Errno::IO, 1),
@@ -320,12 +615,10 @@ fn any_failing_operation_is_survived_and_nothing_is_torn_or_doubled() {
                 let disk = ModelDisk::new();
                 let as_disk: Arc<dyn Disk> = Arc::new(disk.clone());
                 // The journal is made first: an output whose journal cannot be made does not start.
-                drop(
-                    FileOutput::open(setup(template, 2, as_disk.clone(), as_disk.clone())).unwrap(),
-                );
+                drop(FileOutput::open(new(&as_disk)).unwrap());
                 disk.fail_after(at, times, error);
                 let before = disk.operations();
-                let (settled, whole) = live(&as_disk, template, &mut Random(seed), true);
+                let (settled, whole) = live_as(&|| new(&as_disk), &mut Random(seed), true);
                 assert!(whole && settled.iter().all(|settled| *settled == RECORDS));
                 let failed = disk.operations() - before > at;
                 disk.heal();
@@ -335,8 +628,7 @@ fn any_failing_operation_is_survived_and_nothing_is_torn_or_doubled() {
                     disk.crash(at),
                 ] {
                     let plain: Arc<dyn Disk> = Arc::new(disk.clone());
-                    let setup = setup(template, 2, plain.clone(), plain);
-                    let mut output = FileOutput::open(setup).unwrap();
+                    let mut output = FileOutput::open(new(&plain)).unwrap();
                     output.recover().unwrap();
                     let durable = output.durable();
                     let end = Some(Place {
@@ -487,6 +779,10 @@ impl crate::flow::Settle for RecordedSettlement {
     fn abandon(&self, _: &[(SourceId, crate::flow::EntryId)]) {
         self.0.say("abandon", Path::new(""));
     }
+
+    fn annul(&self, _: &[(SourceId, crate::flow::EntryId)], _: crate::flow::Count) {
+        self.0.say("annul", Path::new(""));
+    }
 }
 
 #[test]
@@ -567,6 +863,40 @@ fn piped(batches: Vec<(Vec<Made>, Receipt)>, bell: &Arc<Bell>) -> Receiver<Fetch
         assert!(matches!(sender.try_send(Fetched::Flush), TrySend::Sent));
     }
     receiver
+}
+
+#[test]
+fn a_refused_record_is_dropped_and_counted_or_stops_the_output_as_it_is_told() {
+    for on_refused in [settings::OnRefused::Drop, settings::OnRefused::Stop] {
+        let disk: Arc<dyn Disk> = Arc::new(ModelDisk::new());
+        let mut setup = setup("/srv/{key}.log", 8, disk.clone(), disk.clone());
+        setup.settings.on_refused = on_refused;
+        setup.refuse = Box::new(|_| panic!("nothing is set aside"));
+        let books = setup.books.clone();
+        let mut output = FileOutput::open(setup).unwrap();
+        output.recover().unwrap();
+        let ledgers = Ledgers::new(&[0]);
+        let records = vec![keyed(0, b"a"), keyed(1, b"../a"), keyed(2, b"a")];
+        take(&mut output, &ledgers, records);
+        let synced = step(&mut output, true);
+        if on_refused == settings::OnRefused::Drop {
+            synced.unwrap();
+            assert_eq!(ledgers.settled(0), 3);
+            let entries = ledgers.0.books().entries();
+            assert_eq!(entries.acked.lines, 2);
+            assert_eq!(entries.dropped["path_refused"].lines, 1);
+            assert_eq!(books.entries().refused.lines, 1);
+        } else {
+            let told = synced.unwrap_err().to_string();
+            assert!(
+                told.contains("offset 1") && told.contains("`on_refused` is `stop`"),
+                "{told}"
+            );
+            assert!(step(&mut output, true).is_err());
+            assert_eq!(ledgers.settled(0), 0);
+            output.writer.forgo();
+        }
+    }
 }
 
 #[test]

@@ -16,17 +16,20 @@
 //! the bytes that were kept, and the rest of the window is encoded again from the records that are still held.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::chunks::FULL;
-use super::entry::PlaceLine;
+use super::entry::{FileLine, PlaceLine};
 use super::files::Files;
 use super::journal::Journal;
 use super::path::PathMaker;
+use super::settings::OnRefused;
 use super::trouble::{Fault, Refusal, Trouble};
-use crate::flow::{Charge, Consumed, Count, Outcome, Receipt, RecordView};
+use crate::flow::{
+    Charge, Consumed, Count, EntryId, Outcome, Receipt, RecordView, SourceId, Stamp,
+};
 use crate::output::books::OutputBooks;
 use crate::output::codec::Codec;
 
@@ -53,8 +56,12 @@ pub struct Parts {
     pub files: Files,
     pub paths: PathMaker,
     pub codec: Codec,
+    /// Asked when records are set aside.
     pub refuse: Refuse,
+    pub on_refused: OnRefused,
     pub books: Arc<OutputBooks>,
+    /// At which size a file is finished, in bytes.
+    pub full_size: Option<u64>,
 }
 
 /// The writer of one output.
@@ -75,6 +82,16 @@ pub struct Writer {
     charged: u64,
     since: Option<Instant>,
     failed: bool,
+    /// Whether some file has reached the size at which it is finished.
+    full: bool,
+    /// How long it took to make durable what waits for its transaction.
+    preparing: Duration,
+}
+
+/// What is durable, and counts when a transaction does.
+pub struct Prepared {
+    pub files: Vec<FileLine>,
+    pub entries: Vec<(SourceId, EntryId)>,
 }
 
 /// A batch of the window.
@@ -123,11 +140,24 @@ impl Writer {
             charged: 0,
             since: None,
             failed: false,
+            full: false,
+            preparing: Duration::ZERO,
         }
     }
 
     pub fn journal(&mut self) -> &mut Journal {
         &mut self.parts.journal
+    }
+
+    /// Closes all files, between two windows.
+    pub fn close_files(&mut self) {
+        self.parts.files.close();
+        self.parts.books.change(|entries| entries.open_files = 0);
+    }
+
+    /// These names are free again: what has them next is another file.
+    pub fn let_go(&mut self, paths: &[PathBuf]) {
+        self.parts.files.let_go(paths);
     }
 
     /// Takes a batch into the window. [`Writer::encode`] does the work.
@@ -156,6 +186,16 @@ impl Writer {
         self.since
     }
 
+    /// Some file has reached the size at which it is finished.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// The same, told once.
+    pub fn take_full(&mut self) -> bool {
+        std::mem::take(&mut self.full)
+    }
+
     /// Bytes of the window, as they are in the files.
     pub fn window_bytes(&self) -> u64 {
         self.tally.file_bytes
@@ -178,6 +218,8 @@ impl Writer {
             }
             self.next += 1;
             self.release();
+            let size = self.parts.full_size;
+            self.full |= size.is_some_and(|size| self.parts.files.have_reached(size));
         }
         let unreleased = self.tally.file_bytes - self.point.tally.file_bytes;
         if self.released < self.next && unreleased > MOST_UNRELEASED {
@@ -186,7 +228,7 @@ impl Writer {
             prepared?;
             self.release();
         }
-        if self.tally.buffered > MOST_BUFFERED {
+        if self.tally.buffered > MOST_BUFFERED && !self.parts.files.waits_for_sync() {
             return self.write_buffers();
         }
         Ok(())
@@ -288,7 +330,9 @@ impl Writer {
             paths,
             codec,
             refuse,
+            on_refused,
             books,
+            ..
         } = &mut self.parts;
         let held = &mut self.held[self.next];
         held.refused_count = Count::default();
@@ -301,15 +345,15 @@ impl Writer {
             let record = records.get(index);
             count += count_of(&record);
             let lane = paths.lane(record.topic, record.partition);
-            let refusal = match file_of(files, paths, lane, &record) {
-                Ok(file) => match files.buffer(file) {
+            let refusal = match file_of(files, paths, lane, records, index, &record) {
+                Ok(file) => match files.buffer(file, record.offset) {
                     Ok(buffer) => {
                         let before = buffer.len();
                         codec.append(records, index, record.value, buffer);
                         tally.file_bytes += (buffer.len() - before) as u64;
                         tally.nulls += u64::from(record.value.is_none());
                         if buffer.len() >= FULL {
-                            files.write(file, journal)?;
+                            files.full(file, journal)?;
                         }
                         None
                     }
@@ -319,15 +363,21 @@ impl Writer {
             };
             if let Some(reason) = refusal {
                 if let Err(at) = held.refused.binary_search(&index) {
-                    let set_aside = refuse(Refused {
-                        records,
-                        index,
-                        reason,
-                    });
-                    set_aside.map_err(Trouble::with(
-                        "set aside a record in",
-                        Path::new("the dead letters"),
-                    ))?;
+                    match on_refused {
+                        OnRefused::DeadLetter => {
+                            let set_aside = refuse(Refused {
+                                records,
+                                index,
+                                reason,
+                            });
+                            set_aside.map_err(Trouble::with(
+                                "set aside a record in",
+                                Path::new("the dead letters"),
+                            ))?;
+                        }
+                        OnRefused::Stop => return Err(stopped(&record, reason).into()),
+                        OnRefused::Drop => {}
+                    }
                     held.refused.insert(at, index);
                 }
                 held.refused_count += count_of(&record);
@@ -352,14 +402,106 @@ impl Writer {
         Ok(())
     }
 
-    fn make_durable(&mut self) -> Result<(), Fault> {
+    /// Encodes what was taken, makes all of it durable, and tells the journal that it counts when the transaction with this stamp does. Gives
+    /// the changed files and all entries; nothing when nothing waits. Until [`Writer::committed`] or [`Writer::void`] nothing is to be taken.
+    ///
+    /// # Errors
+    /// Then [`Writer::begin_again`] comes first.
+    pub fn prepare(&mut self, stamp: Stamp) -> Result<Option<Prepared>, Fault> {
+        self.encode()?;
+        if self.held.is_empty() {
+            return Ok(None);
+        }
+        let started = Instant::now();
+        match self.make_prepared(stamp) {
+            Ok(files) => {
+                self.preparing = started.elapsed();
+                let entries = self.held.iter();
+                let entries = entries.flat_map(|held| held.receipt.entries().iter().copied());
+                Ok(Some(Prepared {
+                    files,
+                    entries: entries.collect(),
+                }))
+            }
+            Err(fault) => {
+                self.failed = true;
+                Err(fault)
+            }
+        }
+    }
+
+    /// What was prepared counts: it is settled.
+    pub fn committed(&mut self) {
         let Parts {
             journal,
             files,
             paths,
             ..
         } = &mut self.parts;
+        journal.committed();
+        journal.tidy();
+        if files.commit() {
+            paths.forget();
+        }
+        self.settle(self.preparing);
+    }
+
+    /// Nothing of the window counts: the files are cut, and everything held is given up.
+    ///
+    /// # Errors
+    /// Then it is to be done again.
+    pub fn void(&mut self) -> Result<(), Trouble> {
+        let Parts { journal, files, .. } = &mut self.parts;
+        let told = journal.repair().and_then(|()| journal.void());
+        told.map_err(Trouble::with("write the journal", journal.path()))?;
+        files.void()?;
+        let mut gone = Count::default();
+        for held in self.held.drain(..) {
+            let released = held.count;
+            let count = match &held.records {
+                Some(records) if !held.counted => (0..records.len())
+                    .map(|at| count_of(&records.get(at)))
+                    .fold(Count::default(), |mut sum, count| {
+                        sum += count;
+                        sum
+                    }),
+                _ => {
+                    gone += released;
+                    released
+                }
+            };
+            held.receipt.annul(count);
+        }
+        self.parts.books.change(|entries| entries.consumed -= gone);
+        self.end_window();
+        self.failed = false;
+        Ok(())
+    }
+
+    fn make_prepared(&mut self, stamp: Stamp) -> Result<Vec<FileLine>, Fault> {
+        let Parts {
+            journal,
+            files,
+            full_size,
+            ..
+        } = &mut self.parts;
         let changed = files.sync(journal)?;
+        self.full |= full_size.is_some_and(|size| files.have_reached(size));
+        let written = journal.prepare(stamp, changed.clone());
+        written.map_err(Trouble::with("write the journal", journal.path()))?;
+        Ok(changed)
+    }
+
+    fn make_durable(&mut self) -> Result<(), Fault> {
+        let Parts {
+            journal,
+            files,
+            paths,
+            full_size,
+            ..
+        } = &mut self.parts;
+        let changed = files.sync(journal)?;
+        self.full |= full_size.is_some_and(|size| files.have_reached(size));
         let places = self.lanes.iter().map(|lane| {
             let (topic, partition) = paths.partition_of(*lane);
             PlaceLine {
@@ -385,27 +527,37 @@ impl Writer {
             written += held.count;
             written -= held.refused_count;
         }
-        let (tally, open) = (self.tally, self.parts.files.open_files());
+        let (tally, files) = (self.tally, &mut self.parts.files);
+        let (grown, open) = (files.grown(), files.open_files());
+        let disturbed = files.take_disturbed();
         self.parts.books.change(|entries| {
             entries.written += written;
             entries.refused += refused;
-            entries.file_bytes += tally.file_bytes;
+            entries.file_bytes += grown;
             entries.nulls += tally.nulls;
             entries.syncs += 1;
             entries.sync_time += took;
             entries.open_files = open;
+            entries.missing_files += disturbed;
         });
         for held in held {
             let mut acked = held.count;
             acked -= held.refused_count;
-            held.receipt.settle(&Outcome {
-                acked,
-                dead_lettered: held.refused_count,
-                ..Outcome::default()
-            });
+            let mut outcome = Outcome::acked(acked);
+            match self.parts.on_refused {
+                OnRefused::Drop if held.refused_count.lines > 0 => {
+                    outcome.dropped.push(("path_refused", held.refused_count));
+                }
+                _ => outcome.dead_lettered = held.refused_count,
+            }
+            held.receipt.settle(&outcome);
             drop(held.records);
             drop(held.charge);
         }
+        self.end_window();
+    }
+
+    fn end_window(&mut self) {
         self.clear_window();
         self.point.ends.clear();
         self.point.tally = Tally::default();
@@ -426,14 +578,28 @@ fn file_of(
     files: &mut Files,
     paths: &mut PathMaker,
     lane: usize,
+    records: &dyn Consumed,
+    index: usize,
     record: &RecordView<'_>,
 ) -> Result<usize, Refusal> {
     if let Some(file) = paths.remembered(lane, record.timestamp_ms) {
         return Ok(file);
     }
-    let file = files.at(paths.make(record)?);
+    let file = files.at(paths.make(records, index)?);
     paths.remember(lane, record.timestamp_ms, file);
     Ok(file)
+}
+
+/// A record that stops the output.
+fn stopped(record: &RecordView<'_>, reason: Refusal) -> Trouble {
+    let path = format!(
+        "a file of topic {}, partition {}, offset {}",
+        record.topic, record.partition, record.offset
+    );
+    let error = std::io::Error::other(format!(
+        "{reason}. `on_refused` is `stop`: nothing more is taken; change it to `dead_letter` or `drop`, or the path, and start again"
+    ));
+    Trouble::with("write to", Path::new(&path))(error)
 }
 
 /// What a record counts for: itself, and the bytes of its key and value.

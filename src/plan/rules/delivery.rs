@@ -1,9 +1,10 @@
-//! The rule about `delivery: exactly_once`: what it cannot do without.
+//! The rules about `delivery: exactly_once`: what it cannot do without.
 
 use std::time::Duration;
 
 use crate::config::From;
-use crate::kafka::settings::{Acks, Brokers, Delivery};
+use crate::kafka::settings::{Acks, Brokers, Delivery, Isolation};
+use crate::output::file::settings::Delivery as OutputDelivery;
 use crate::plan::names::Names;
 use crate::yaml::Problem;
 
@@ -52,6 +53,38 @@ pub(super) fn exactly_once_has_what_it_needs(names: &Names<'_>, problems: &mut V
             problems.push(
                 Problem::new(delivery.span, "`timeout` must be at least twice `commit`")
                     .hint("the broker would abort transactions that are about to be committed"),
+            );
+        }
+    }
+}
+
+pub(super) fn outputs_exactly_once_have_what_they_need(
+    names: &Names<'_>,
+    problems: &mut Vec<Problem>,
+) {
+    for output in &names.config.outputs {
+        let (Some(from), Some(to)) = (&output.from, &output.to) else {
+            continue;
+        };
+        let delivery = &to.delivery;
+        if delivery.value == OutputDelivery::AtLeastOnce {
+            continue;
+        }
+        if from.isolation.value == Isolation::ReadUncommitted {
+            problems.push(
+                Problem::new(
+                    from.isolation.span,
+                    "`delivery: exactly_once` needs `isolation: read_committed`",
+                )
+                .hint("who sees offsets of transactions that are not decided writes records twice when it takes partitions over"),
+            );
+        }
+        let cluster = names.cluster(from.cluster.as_ref());
+        let brokers = cluster.and_then(|cluster| cluster.brokers.as_ref());
+        if brokers.is_some_and(|brokers| brokers.value == Brokers::Embedded) {
+            problems.push(
+                Problem::new(delivery.span, "the embedded broker has no transactions")
+                    .hint("`exactly_once` needs a real Kafka; leave `delivery` out to try everything else"),
             );
         }
     }

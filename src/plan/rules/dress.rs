@@ -26,6 +26,23 @@ pub(super) fn headers_and_values_are_templates(names: &Names<'_>, problems: &mut
     }
 }
 
+pub(super) fn missing_topics_are_named_by_data(names: &Names<'_>, problems: &mut Vec<Problem>) {
+    for (input, to) in all(names) {
+        let (Some(after), Ok(Some(topic))) = (&to.dead_letter_after, names.topic(input)) else {
+            continue;
+        };
+        if let Some(topic) = topic.constant() {
+            let what = format!(
+                "all records of `{}` go to the topic {topic}",
+                input.name.value
+            );
+            problems.push(Problem::new(after.span, what).hint(
+                "leave the key out: lines wait for it; the key is for topics that data name, like \"app-{json.service}\"",
+            ));
+        }
+    }
+}
+
 pub(super) fn fields_of_lines_are_few(names: &Names<'_>, problems: &mut Vec<Problem>) {
     for (input, to) in all(names) {
         let value = match &to.format {

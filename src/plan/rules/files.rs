@@ -3,9 +3,10 @@
 use globset::GlobBuilder;
 
 use super::texts::of_template_error;
-use crate::config::From;
+use crate::config::{FileOutput, From};
 use crate::plan::names::Names;
-use crate::plan::overlap::{Pattern, Segment, can_meet, of_folder, of_glob, of_template};
+use crate::plan::overlap::{Pattern, Segment, can_meet, longer, of_folder, of_glob, of_template};
+use crate::template::PathTemplate;
 use crate::yaml::{Problem, Spanned};
 
 pub(super) fn globs_are_globs(names: &Names<'_>, problems: &mut Vec<Problem>) {
@@ -63,16 +64,21 @@ pub(super) fn inputs_do_not_read_what_outputs_write(
     problems: &mut Vec<Problem>,
 ) {
     for output in &names.config.outputs {
-        let Some(Ok(Some(template))) = output.to.as_ref().map(|to| names.output_path(to)) else {
+        let Some(to) = &output.to else { continue };
+        let Ok(Some(template)) = names.output_path(to) else {
             continue;
         };
-        let written = of_template(&template);
+        let written = of_files(to, &template);
         // Excluded is what is excluded whatever is filled in: a stand-in that nobody writes shows it.
         let sample: String = template
             .shape()
             .map(|part| part.unwrap_or("\u{1}\u{2}"))
             .collect();
-        for path in inputs_that_read(names, &written, &sample) {
+        let mut samples = vec![sample.clone()];
+        if to.has_longer_names() {
+            samples.push(sample + ".\u{1}");
+        }
+        for path in inputs_that_read(names, &written, &samples) {
             problems.push(
                 Problem::new(
                     path.span,
@@ -90,7 +96,7 @@ pub(super) fn inputs_do_not_read_what_outputs_write(
 pub(super) fn data_dir_is_left_alone(names: &Names<'_>, problems: &mut Vec<Problem>) {
     let data_dir = of_folder(&names.data_dir);
     let sample = format!("{}/\u{1}/\u{1}", names.data_dir);
-    for path in inputs_that_read(names, &data_dir, &sample) {
+    for path in inputs_that_read(names, &data_dir, &[sample]) {
         problems.push(
             Problem::new(path.span, "this would read logferry's own files").hint(format!(
                 "`data_dir` is {}; name `{}/**` in `exclude`",
@@ -123,7 +129,7 @@ pub(super) fn outputs_do_not_share_files(names: &Names<'_>, problems: &mut Vec<P
         let (Some(path), Ok(Some(template))) = (&to.path, names.output_path(to)) else {
             continue;
         };
-        let pattern = of_template(&template);
+        let pattern = of_files(to, &template);
         if let Some((other, _)) = before.iter().find(|(_, other)| can_meet(other, &pattern)) {
             problems.push(
                 Problem::new(
@@ -137,20 +143,31 @@ pub(super) fn outputs_do_not_share_files(names: &Names<'_>, problems: &mut Vec<P
     }
 }
 
-/// The patterns of inputs that find files of `pattern`, unless `exclude` names them: `sample` is a path that stands for all of them.
+/// What the files of an output can be called.
+fn of_files(to: &FileOutput, template: &PathTemplate) -> Pattern {
+    let pattern = of_template(template);
+    match to.has_longer_names() {
+        true => longer(pattern),
+        false => pattern,
+    }
+}
+
+/// The patterns of inputs that find files of `pattern`, unless `exclude` names them: `samples` are paths that stand for all of them.
 fn inputs_that_read<'a>(
     names: &Names<'a>,
     pattern: &[Segment],
-    sample: &str,
+    samples: &[String],
 ) -> Vec<&'a Spanned<String>> {
     let mut found = Vec::new();
     for input in &names.config.inputs {
         let Some(From::File(file)) = &input.from else {
             continue;
         };
-        let is_excluded =
-            |exclude: &Spanned<String>| excludes(&names.exclusion(&exclude.value), sample);
-        if file.exclude.iter().any(is_excluded) {
+        let is_excluded = |sample: &String| {
+            let mut excluded = file.exclude.iter();
+            excluded.any(|exclude| excludes(&names.exclusion(&exclude.value), sample))
+        };
+        if samples.iter().all(is_excluded) {
             continue;
         }
         let reads = |path: &&Spanned<String>| {

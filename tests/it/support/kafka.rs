@@ -7,6 +7,9 @@
 mod jars;
 mod missing;
 mod process;
+pub mod secured;
+mod single;
+pub mod three;
 
 use std::collections::{BTreeMap, HashSet};
 use std::process::{Command, Stdio};
@@ -28,6 +31,7 @@ use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 use rustix::process::{Pid, Signal};
 
 use self::process::KafkaProcess;
+use self::single::Single;
 use super::eventually::{eventually, pause};
 use super::proxy::Proxy;
 
@@ -36,8 +40,10 @@ const CALL: Duration = Duration::from_secs(30);
 
 pub struct RealKafka {
     brokers: String,
+    /// How many replicas a topic has.
+    replicas: i32,
     /// Absent when somebody else runs the broker. The proxy goes first, so that nobody connects to what is gone.
-    own: Option<(Proxy, KafkaProcess)>,
+    own: Option<(Proxy, Single)>,
 }
 
 /// A record as a reader that only sees committed ones finds it.
@@ -74,7 +80,11 @@ impl RealKafka {
     pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Result<RealKafka, String>> = OnceLock::new();
         let shared = SHARED.get_or_init(|| match given() {
-            Some(brokers) => Ok(Self { brokers, own: None }),
+            Some(brokers) => Ok(Self {
+                brokers,
+                replicas: 1,
+                own: None,
+            }),
             None => Self::start().map_err(|why| format!("{why}; set LOGFERRY_TEST_BROKERS")),
         });
         shared.as_ref().map_err(|why| missing::skip(why)).ok()
@@ -93,12 +103,13 @@ impl RealKafka {
     }
 
     fn start() -> Result<Self, String> {
-        let process = KafkaProcess::start()?;
-        let proxy = Proxy::start(process.proxy, process.proxied)
+        let single = Single::start()?;
+        let proxy = Proxy::start(single.proxy, single.proxied)
             .map_err(|error| format!("the proxy: {error}"))?;
         let kafka = Self {
-            brokers: format!("127.0.0.1:{}", process.clients),
-            own: Some((proxy, process)),
+            brokers: format!("127.0.0.1:{}", single.clients),
+            replicas: 1,
+            own: Some((proxy, single)),
         };
         kafka.answers();
         Ok(kafka)
@@ -113,7 +124,7 @@ impl RealKafka {
     /// none, which has been noted.
     pub fn login_brokers(&self) -> Option<String> {
         match &self.own {
-            Some((_, process)) => Some(format!("127.0.0.1:{}", process.login)),
+            Some((_, single)) => Some(format!("127.0.0.1:{}", single.login)),
             None => {
                 missing::skip("LOGFERRY_TEST_BROKERS has no listener that wants a login");
                 None
@@ -133,17 +144,17 @@ impl RealKafka {
 
     /// The broker's process.
     pub fn pid(&self) -> Pid {
-        self.own().1.pid().expect("Kafka was started")
+        self.own().1.process.pid().expect("Kafka was started")
     }
 
     /// SIGSTOP: it holds its connections and answers nothing.
     pub fn stop_process(&self) {
-        self.own().1.signal(Signal::STOP);
+        self.own().1.process.signal(Signal::STOP);
     }
 
     /// SIGCONT.
     pub fn cont_process(&self) {
-        self.own().1.signal(Signal::CONT);
+        self.own().1.process.signal(Signal::CONT);
     }
 
     /// SIGKILL: connections break, new ones are refused.
@@ -157,7 +168,7 @@ impl RealKafka {
         self.answers();
     }
 
-    fn own(&self) -> &(Proxy, KafkaProcess) {
+    fn own(&self) -> &(Proxy, Single) {
         self.own
             .as_ref()
             .expect("a Kafka of our own: LOGFERRY_TEST_BROKERS serves shared() only")
@@ -169,6 +180,7 @@ impl RealKafka {
             .as_mut()
             .expect("a Kafka of our own: LOGFERRY_TEST_BROKERS serves shared() only")
             .1
+            .process
     }
 
     fn answers(&self) {
@@ -185,21 +197,32 @@ impl RealKafka {
         });
     }
 
-    /// Makes a topic of one replica whose name begins with `prefix` and is not anybody else's, and gives the name.
+    /// Makes a topic whose name begins with `prefix` and is not anybody else's, and gives the name.
     pub fn topic(&self, prefix: &str, partitions: i32) -> String {
         let name = unique(prefix);
         self.create_topic(&name, partitions);
         name
     }
 
-    /// Makes a topic of one replica, and waits until each partition can be written to.
+    /// Makes a topic, and waits until each partition can be written to.
     pub fn create_topic(&self, name: &str, partitions: i32) {
         self.create_topic_with(name, partitions, &[]);
     }
 
     /// The same with settings of the topic's own, such as `("max.message.bytes", "1000")`.
     pub fn create_topic_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        self.create_topic_of(name, partitions, self.replicas, settings);
+    }
+
+    /// The same with as many replicas as said.
+    pub fn create_topic_of(
+        &self,
+        name: &str,
+        partitions: i32,
+        replicas: i32,
+        settings: &[(&str, &str)],
+    ) {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
         for (key, value) in settings {
             topic = topic.set(key, value);
         }
@@ -267,17 +290,17 @@ impl RealKafka {
 
     /// The offset after the last record of each partition. Transaction marks count.
     pub fn end_offsets(&self, topic: &str) -> BTreeMap<i32, i64> {
-        let client = self.client();
-        let end = |partition| {
-            client
-                .fetch_watermarks(topic, partition, CALL)
-                .expect("the partition's offsets")
-                .1
-        };
         self.partitions(topic)
             .into_iter()
-            .map(|partition| (partition, end(partition)))
+            .map(|partition| (partition, self.end_offset(topic, partition)))
             .collect()
+    }
+
+    /// The same of one partition.
+    pub fn end_offset(&self, topic: &str, partition: i32) -> i64 {
+        let client = self.client();
+        let offsets = client.fetch_watermarks(topic, partition, CALL);
+        offsets.expect("the partition's offsets").1
     }
 
     /// How many records were ever written to the topic; transaction marks count.
@@ -330,6 +353,14 @@ impl RealKafka {
         }
         records.sort_unstable_by_key(|record| (record.partition, record.offset));
         records
+    }
+
+    /// The values of every committed record, each with its partition, by partition and offset.
+    pub fn read_partitions(&self, topic: &str) -> Vec<(i32, Vec<u8>)> {
+        self.read_all(topic)
+            .into_iter()
+            .map(|record| (record.partition, record.value.unwrap_or_default()))
+            .collect()
     }
 
     /// The values of every committed record, by partition and offset; a null value is an empty one.

@@ -3,7 +3,7 @@
 //! A line is `NAME NUMBER FILLER`: it names the file it was written to, so that order can be judged per file however the
 //! records of many were mixed on the way.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -224,6 +224,29 @@ pub fn judge_files<L: AsRef<[u8]>>(
     }
     findings.missing = expected.filter(|number| !seen.contains(number)).collect();
     findings
+}
+
+/// The same for lines of one file that came in several partitions, each with its number: every partition has an order of its own.
+pub fn judge_partitions<L: AsRef<[u8]>>(
+    lines: &[(i32, L)],
+    name: &str,
+    length: usize,
+    expected: Range<u64>,
+) -> Findings {
+    let partitions: BTreeSet<_> = lines.iter().map(|(partition, _)| *partition).collect();
+    let of = |partition| {
+        let lines = lines.iter().filter(move |(of, _)| *of == partition);
+        judge(lines.map(|(_, line)| line), name, length, expected.clone())
+    };
+    Findings {
+        out_of_order: partitions.into_iter().map(|it| of(it).out_of_order).sum(),
+        ..judge(
+            lines.iter().map(|(_, line)| line),
+            name,
+            length,
+            expected.clone(),
+        )
+    }
 }
 
 /// The lines of a file, without their line ends; none when there is no such file. What follows the last line feed counts as a line.

@@ -66,12 +66,13 @@ impl Scene {
         self.folder.path().join(relative)
     }
 
-    /// A configuration with one cluster, `main`, at `brokers`; in `rest` the word `DIR` stands for the folder.
+    /// A configuration with one cluster, `main`, at `brokers` (with commas between them); in `rest` the word `DIR` stands for the folder.
     pub fn yaml(&self, brokers: &str, rest: &str) -> String {
         let text = format!(
             "id: test\ndata_dir: DIR/state\nlog: {{ format: json }}\nadmin: {{ listen: 127.0.0.1:{} }}\n\
-             clusters:\n  main: {{ brokers: [\"{brokers}\"] }}\n{rest}",
-            self.admin
+             clusters:\n  main: {{ brokers: [\"{}\"] }}\n{rest}",
+            self.admin,
+            brokers.replace(',', "\", \"")
         );
         text.replace("DIR", &self.folder.path().display().to_string())
     }
@@ -177,6 +178,13 @@ pub fn said(daemon: &Daemon) -> Vec<Said> {
         })
     });
     lines.collect()
+}
+
+/// The same, warnings and errors alone.
+pub fn complaints(daemon: &Daemon) -> Vec<Said> {
+    let mut all = said(daemon);
+    all.retain(|said| said.level != "info" && said.level != "debug");
+    all
 }
 
 /// Chance that prints its seed and can be repeated with `LOGFERRY_TEST_SEED`.

@@ -268,7 +268,7 @@ fn what_is_refused_is_dropped_or_stops_the_input_if_so_said() {
             tracker: tracker.clone(),
             share: Budget::split(16 << 20, 1).1.remove(0),
             arenas: Arenas::new(4),
-            sender,
+            sender: sender.into(),
             bell,
             stop: Stop::new(),
         },

@@ -109,6 +109,16 @@ fn lengths_that_cannot_be_end_a_stream_of_lengths() {
 }
 
 #[test]
+fn one_line_end_at_the_end_of_a_length_is_cut() {
+    let stream = "4 <1>\n5 <1>\r\n5 <1>\n\n";
+    let messages = ["<1>", "<1>", "<1>\n"];
+    assert_eq!(all(Framing::Auto, stream), messages);
+    assert_eq!(all(Framing::Octet, stream), messages);
+    // It is not there yet.
+    assert_eq!(all(Framing::Octet, "9 <1>\n"), ["<1>\n!"]);
+}
+
+#[test]
 fn what_the_stream_ends_inside_of_is_a_message() {
     assert_eq!(all(Framing::Auto, "<1>a\n<2>b"), ["<1>a", "<2>b"]);
     assert_eq!(all(Framing::Auto, "9 <1>a"), ["<1>a!"]);

@@ -1,4 +1,4 @@
-//! One Apache Kafka as a process: broker and controller in one, formatted, started, stopped and started again.
+//! One node of an Apache Kafka as a process: formatted, started, killed and started again. What it is (broker, controller, both) its properties say.
 //!
 //! It never outlives the test: its parent is a shell that waits for the end of a pipe whose other end the test process
 //! holds. The pipe ends however the test process does, by SIGKILL too; the shell then kills the broker and removes its folder.
@@ -17,10 +17,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::jars;
 use crate::support::eventually::pause;
-use crate::support::free_ports;
 
-/// A broker on a loaded machine needs some seconds; this long, and it never will.
-const START_DEADLINE: Duration = Duration::from_secs(60);
+/// A broker needs some seconds, and on a machine with ten times the load more than a minute; this long, and it never will.
+const START_DEADLINE: Duration = Duration::from_secs(180);
 
 /// Kills the broker when standard input ends. The folder stays while a file `keep` is in it.
 const KEEPER: &str = r#"
@@ -32,60 +31,71 @@ wait $!
 [ -e keep ] || rm -rf "$PWD"
 "#;
 
+/// What a node is to be.
+pub struct Layout {
+    /// Of `server.properties`, all but where it keeps its data.
+    pub properties: String,
+    pub cluster_id: String,
+    /// More words for Kafka's own formatting, such as `--add-scram`. `None`: a broker beside a controller that was formatted so: it needs no more
+    /// than the cluster's id, which saves the start of a Java.
+    pub format: Option<Vec<String>>,
+    /// Its `node.id` in the properties.
+    pub node: u32,
+    /// What Java is told, such as `-Xmx400m`.
+    pub java: &'static [&'static str],
+    /// Where it listens when it is up.
+    pub port: u16,
+    /// Files that the properties name, relative to the node's folder.
+    pub files: Vec<(&'static str, String)>,
+}
+
 pub struct KafkaProcess {
     folder: PathBuf,
     libs: PathBuf,
-    pub clients: u16,
-    /// The listener that only the proxy is meant to know.
-    pub proxied: u16,
-    /// The port that the proxied listener advertises.
-    pub proxy: u16,
-    /// The listener that wants a login: SASL PLAIN, user `me`, password `secret`.
-    pub login: u16,
+    java: &'static [&'static str],
+    port: u16,
     keeper: Option<Child>,
 }
 
 impl KafkaProcess {
-    /// Brings the jars if need be, formats a fresh folder and starts. The error says why there is no Kafka.
-    pub fn start() -> Result<Self, String> {
-        static STARTED: AtomicU32 = AtomicU32::new(0);
+    /// Brings the jars if need be and formats a fresh folder. The error says why there is no Kafka.
+    pub fn new(layout: Layout) -> Result<Self, String> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
         let libs = jars::bring()?;
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
         let folder = jars::home().join(format!("run-{}-{number}", std::process::id()));
-        let [clients, proxied, proxy, login, controller] = free_ports();
-        let mut kafka = Self {
+        let kafka = Self {
             folder,
             libs,
-            clients,
-            proxied,
-            proxy,
-            login,
+            java: layout.java,
+            port: layout.port,
             keeper: None,
         };
-        kafka.format(controller)?;
-        kafka.run()?;
+        kafka.format(&layout)?;
         Ok(kafka)
     }
 
-    fn format(&self, controller: u16) -> Result<(), String> {
+    fn format(&self, layout: &Layout) -> Result<(), String> {
         let io = |error: std::io::Error| format!("{}: {error}", self.folder.display());
+        let (data, id) = (self.folder.join("data"), &layout.cluster_id);
         let _ = fs::remove_dir_all(&self.folder);
-        fs::create_dir_all(&self.folder).map_err(io)?;
-        fs::write(
-            self.folder.join("server.properties"),
-            self.properties(controller),
-        )
-        .map_err(io)?;
+        fs::create_dir_all(&data).map_err(io)?;
+        for (name, text) in &layout.files {
+            fs::write(self.folder.join(name), text).map_err(io)?;
+        }
+        let properties = format!("{}log.dirs={}\n", layout.properties, data.display());
+        fs::write(self.folder.join("server.properties"), properties).map_err(io)?;
+        let Some(more) = &layout.format else {
+            let (node, directory) = (layout.node, random_id());
+            let meta =
+                format!("version=1\ncluster.id={id}\nnode.id={node}\ndirectory.id={directory}\n");
+            return fs::write(data.join("meta.properties"), meta).map_err(io);
+        };
         let tool = self
             .java()
-            .args([
-                "kafka.tools.StorageTool",
-                "format",
-                "-c",
-                "server.properties",
-                "-t",
-                &cluster_id(),
-            ])
+            .args(["kafka.tools.StorageTool", "format"])
+            .args(["-c", "server.properties", "-t", id])
+            .args(more)
             .stdin(Stdio::null())
             .output()
             .map_err(|error| format!("java: {error}"))?;
@@ -99,56 +109,17 @@ impl KafkaProcess {
         ))
     }
 
-    fn properties(&self, controller: u16) -> String {
-        let Self {
-            clients,
-            proxied,
-            proxy,
-            login,
-            ..
-        } = self;
-        let data = self.folder.join("data");
-        format!(
-            "process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
-controller.listener.names=CONTROLLER
-inter.broker.listener.name=CLIENTS
-listeners=CLIENTS://127.0.0.1:{clients},PROXIED://127.0.0.1:{proxied},LOGIN://127.0.0.1:{login},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=CLIENTS://127.0.0.1:{clients},PROXIED://127.0.0.1:{proxy},LOGIN://127.0.0.1:{login}
-listener.security.protocol.map=CLIENTS:PLAINTEXT,PROXIED:PLAINTEXT,LOGIN:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
-listener.name.login.sasl.enabled.mechanisms=PLAIN
-listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_me=\"secret\";
-log.dirs={data}
-auto.create.topics.enable=false
-num.partitions=1
-offsets.topic.num.partitions=2
-offsets.topic.replication.factor=1
-transaction.state.log.num.partitions=2
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-broker.session.timeout.ms=4000
-broker.heartbeat.interval.ms=500
-log.cleaner.dedupe.buffer.size=4194304
-",
-            data = data.display()
-        )
-    }
-
     fn java(&self) -> Command {
         let mut java = Command::new("java");
         java.current_dir(&self.folder)
-            .args(["-Xmx400m", "-Xshare:auto", "-cp"])
+            .args(self.java)
+            .args(["-Xshare:auto", "-cp"])
             .arg(self.libs.join("*"));
         java
     }
 
-    /// Starts the broker on what the folder holds, and waits until it takes connections.
-    pub fn run(&mut self) -> Result<(), String> {
+    /// The same, and does not wait until it takes connections.
+    pub fn launch(&mut self) -> Result<(), String> {
         let io = |error: std::io::Error| format!("{}: {error}", self.folder.display());
         let _ = fs::remove_file(self.folder.join("keep"));
         let _ = fs::remove_file(self.folder.join("pid"));
@@ -173,9 +144,19 @@ log.cleaner.dedupe.buffer.size=4194304
             .spawn()
             .map_err(|error| format!("sh: {error}"))?;
         self.keeper = Some(keeper);
+        Ok(())
+    }
 
+    /// Starts it on what the folder holds, and waits until it takes connections.
+    pub fn run(&mut self) -> Result<(), String> {
+        self.launch()?;
+        self.wait()
+    }
+
+    /// Waits until what was launched takes connections.
+    pub fn wait(&self) -> Result<(), String> {
         let begun = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.clients)).is_err() {
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
             if !self.is_alive() && self.pid().is_some() || begun.elapsed() > START_DEADLINE {
                 let said = fs::read_to_string(self.folder.join("broker.log")).unwrap_or_default();
                 let tail: Vec<_> = said.lines().take(20).collect();
@@ -204,6 +185,11 @@ log.cleaner.dedupe.buffer.size=4194304
         kill_process(pid, signal).expect("Kafka runs");
     }
 
+    /// Whether it was killed, or never started.
+    pub fn is_down(&self) -> bool {
+        self.keeper.is_none()
+    }
+
     /// SIGKILL. What it stored stays, and [`run`](Self::run) starts it again.
     pub fn kill(&mut self) {
         fs::write(self.folder.join("keep"), "").expect("to mark the broker's folder");
@@ -228,8 +214,8 @@ impl Drop for KafkaProcess {
     }
 }
 
-/// A cluster id of its own for each broker: saved positions belong to a cluster's id.
-fn cluster_id() -> String {
+/// An id as Kafka makes them. Each cluster has one of its own: saved positions belong to a cluster's id.
+pub fn random_id() -> String {
     use std::hash::{BuildHasher, RandomState};
     let mut id = [0; 16];
     for half in id.chunks_mut(8) {
