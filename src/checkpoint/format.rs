@@ -245,6 +245,7 @@ pub struct EntryText {
     skip: Option<Skip>,
     head: Option<Print>,
     tail: Option<Print>,
+    half: Option<(u64, Print)>,
     packed: Option<u64>,
     updated: i64,
 }
@@ -270,6 +271,7 @@ impl TryFrom<EntryText> for Entry {
             skip: text.skip,
             head: text.head,
             tail: text.tail,
+            half: text.half,
             packed: text.packed,
             updated: text.updated,
         })
@@ -278,7 +280,7 @@ impl TryFrom<EntryText> for Entry {
 
 impl Serialize for Entry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Entry", 12)?;
+        let mut fields = serializer.serialize_struct("Entry", 13)?;
         serialize_path(&self.path, &mut fields)?;
         fields.serialize_field("dev", &self.dev)?;
         fields.serialize_field("inode", &self.inode)?;
@@ -297,6 +299,9 @@ impl Serialize for Entry {
         }
         if let Some(tail) = &self.tail {
             fields.serialize_field("tail", tail)?;
+        }
+        if let Some(half) = &self.half {
+            fields.serialize_field("half", half)?;
         }
         if let Some(packed) = &self.packed {
             fields.serialize_field("packed", packed)?;
@@ -350,11 +355,12 @@ mod tests {
             skip in proptest::option::of(prop_oneof![Just(Skip::Filtered), Just(Skip::DeadLettered)]),
             head in print(),
             tail in print(),
+            half in proptest::option::of((any::<u64>(), print().prop_filter_map("a print", |print| print))),
             packed in any::<Option<u64>>(),
             updated in any::<i64>(),
         ) -> Entry {
             let (dev, inode, offset) = numbers;
-            Entry { path: path.into(), dev, inode, birth, offset, inside_line, skip, head, tail, packed, updated }
+            Entry { path: path.into(), dev, inode, birth, offset, inside_line, skip, head, tail, half, packed, updated }
         }
     }
 
@@ -514,6 +520,7 @@ mod tests {
             skip: None,
             head: Some(Print { len: 4, crc: 5 }),
             tail: None,
+            half: None,
             packed: None,
             updated: 1_795_246_085_401,
         };

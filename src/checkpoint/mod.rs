@@ -67,9 +67,11 @@ pub struct Entry {
     pub head: Option<Print>,
     /// The bytes just before the position.
     pub tail: Option<Print>,
+    /// The bytes before some offset about half way, to know what was copied or compressed before the last bytes were written.
+    pub half: Option<(u64, Print)>,
     /// A compressed file that is read to its end: how many bytes it had. Offsets are those of its content.
     pub packed: Option<u64>,
-    /// When the position was reached, in milliseconds since 1970.
+    /// When all files were looked at last before it was saved, in milliseconds since 1970.
     pub updated: i64,
 }
 

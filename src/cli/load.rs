@@ -210,6 +210,31 @@ mod tests {
         load_text("a.yaml", text, &environment, &site(), &Probes::NONE)
     }
 
+    #[test]
+    fn where_records_are_text_no_piece_of_a_line_ends_inside_a_character() {
+        use crate::plan::SourceSettings;
+
+        for from in ["{ type: file, paths: [/var/log/a.log] }", "{ type: stdin }"] {
+            for (format, is_text) in [
+                ("raw", false),
+                ("json", true),
+                ("{ template: '{line}' }", true),
+            ] {
+                let text = format!(
+                    "clusters: {{ main: {{ brokers: [\"b:9092\"] }} }}\ndata_dir: /data\n\
+                     inputs: {{ i: {{ from: {from}, to: {{ topic: t, format: {format} }} }} }}\n"
+                );
+                let (plan, _) = loaded(&text).unwrap_or_else(|errors| panic!("{errors}"));
+                let lines = match &plan.inputs[0].from {
+                    SourceSettings::File(file) => &file.lines,
+                    SourceSettings::Stdin(stdin) => &stdin.lines,
+                    SourceSettings::Syslog(_) => panic!("no lines"),
+                };
+                assert_eq!(lines.whole_characters, is_text, "{from} {format}");
+            }
+        }
+    }
+
     fn yaml_in(folder: &str) -> Vec<PathBuf> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         let mut found = Vec::new();

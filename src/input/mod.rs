@@ -28,6 +28,8 @@ pub struct Position {
     pub skip: Option<Skip>,
     /// The bytes just before `offset`; `None` where there are none.
     pub tail: Option<Print>,
+    /// The bytes before some offset about half way; `None` where nothing is remembered of them.
+    pub half: Option<(u64, Print)>,
 }
 
 /// What an input did until it ended.

@@ -291,6 +291,7 @@ impl Reader {
                 inside_line: self.half.inside_line,
                 skip: self.half.skip,
                 tail: None,
+                half: None,
             };
             let records = first..filling.records.len();
             filling.add_run(&self.origin, SOURCE, base, records, &skipped, end);

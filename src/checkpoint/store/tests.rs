@@ -24,6 +24,7 @@ fn entry(offset: u64) -> Entry {
         skip: None,
         head: Some(Print { len: 4, crc: 5 }),
         tail: None,
+        half: None,
         packed: None,
         updated: 1_795_246_085_401,
     }

@@ -25,6 +25,7 @@ fn put(offset: u64) -> Change {
             skip: None,
             head: None,
             tail: None,
+            half: None,
             packed: None,
             updated: 0,
         },

@@ -30,15 +30,15 @@ use crate::input::outlet::Ended;
 impl Follower {
     /// Follows the file at `path`: from its saved position, or as a new one. Without a name it was found beside the patterns.
     pub(super) fn adopt(&mut self, path: PathBuf, name: Option<Name>) -> Result<(), Ended> {
-        self.adopt_as(path, name, false)
+        self.adopt_as(path, name, None)
     }
 
-    /// As [`Follower::adopt`]. `is_later`: compressed, it may hold what was never seen.
+    /// As [`Follower::adopt`]. `is_later`: only if it is compressed, and whether it may hold what was never seen.
     pub(super) fn adopt_as(
         &mut self,
         path: PathBuf,
         name: Option<Name>,
-        is_later: bool,
+        is_later: Option<bool>,
     ) -> Result<(), Ended> {
         let opened = open(&path).and_then(|file| Ok((Look::of(&file)?, file)));
         let (look, file) = match opened {
@@ -56,6 +56,9 @@ impl Follower {
         if let Some(slot) = self.slot_of(&look) {
             if let Some(name) = name {
                 self.learn_name(path.into(), name, slot);
+            }
+            if is_later == Some(true) {
+                self.want(slot);
             }
             return Ok(());
         }
@@ -91,7 +94,7 @@ impl Follower {
             }
         };
         if let Some(packing) = Packing::of(&first[..got]) {
-            self.adopt_packed(path, name, look, file, packing, is_later);
+            self.adopt_packed(path, name, look, file, packing, is_later == Some(true));
             return Ok(());
         }
         if packed_name(&path).is_some() && Packing::is_open(&first[..got]) {
@@ -101,7 +104,7 @@ impl Follower {
             }
             return Ok(());
         }
-        if is_later {
+        if is_later.is_some() {
             return Ok(());
         }
         let start = match self.start_of(&path, name, &look, &file) {
@@ -172,10 +175,12 @@ impl Follower {
         self.next_slot += 1;
         let id = source.look.id;
         self.by_id.insert((id.dev, id.inode), slot);
-        if let Some(name) = name {
-            self.learn_name(source.path.clone(), name, slot);
-        }
+        let path = source.path.clone();
         self.sources.insert(slot, Box::new(source));
+        if let Some(name) = name {
+            self.waiting.remove(&*path);
+            self.learn_name(path, name, slot);
+        }
         self.account(slot);
         self.wake(slot);
         if self.open > self.most_open {
@@ -297,6 +302,7 @@ pub(super) fn position(entry: &Entry) -> Position {
         inside_line: entry.inside_line,
         skip: entry.skip,
         tail: entry.tail,
+        half: entry.half,
     }
 }
 

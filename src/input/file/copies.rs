@@ -35,8 +35,13 @@ const PASTS: usize = 1024;
 /// In how many places a file is compared with the one that it may be a copy of: one for so many bytes, within these bounds.
 const PLACE: u64 = 64 * 1024;
 const PLACES: (u64, u64) = (16, 4096);
+/// A folder in which files are renamed meanwhile is looked through so many times.
+const TRIES: usize = 8;
 /// A copy without a rotated name must have been written within this before the cut was noticed.
 const RECENT: Duration = Duration::from_secs(60);
+
+/// A copy of a generation: how many bytes of it are what was read, and the file.
+type Copied = (u64, Look, File, PathBuf);
 
 /// A generation that ended.
 pub(super) struct Past {
@@ -47,7 +52,7 @@ pub(super) struct Past {
     pub(super) trace: Trace,
     pub(super) position: Position,
     /// The largest size that was seen.
-    size: u64,
+    pub(super) size: u64,
     /// When it began, in nanoseconds since 1970.
     began: i64,
     pub(super) ledger: SourceId,
@@ -56,6 +61,8 @@ pub(super) struct Past {
     /// It is known from its saved position alone: nothing of it was read by this process.
     pub(super) is_saved: bool,
     is_deleted: bool,
+    /// Compressed files that do not hold it.
+    pub(super) refuted: Vec<Id>,
     /// As [`Source::is_unproven`].
     is_unproven: bool,
     since: Instant,
@@ -86,6 +93,7 @@ impl Past {
             is_saved: false,
             is_unproven: source.is_unproven,
             is_deleted: false,
+            refuted: Vec::new(),
             since: Instant::now(),
         }
     }
@@ -124,6 +132,7 @@ impl Past {
             is_saved: true,
             is_unproven: false,
             is_deleted: false,
+            refuted: Vec::new(),
             since: Instant::now(),
         }
     }
@@ -173,89 +182,62 @@ impl Past {
 impl Follower {
     /// A generation ended because its content is not where it was. It goes on in a copy, or what was not read of it is lost.
     pub(super) fn end_generation(&mut self, mut past: Past) -> Result<(), Ended> {
-        let folder = past.path.parent().unwrap_or(Path::new("/"));
-        let starved = self.starved;
-        let names = names_by_inode(folder).unwrap_or_else(|error| {
-            self.not_now(folder, &error);
-            HashMap::new()
-        });
-        let mut found: Vec<(Look, PathBuf)> = names
-            .into_iter()
-            .filter(|(inode, _)| !self.by_id.contains_key(&(past.id.dev, *inode)))
-            .flat_map(|(_, names)| names)
-            .filter_map(|name| Some((Look::at(&name).ok()?, name)))
-            .filter(|(look, _)| look.kind == Kind::File && self.slot_of(look).is_none())
-            // What has a saved position is begun there, as soon as the walk comes to it.
-            .filter(|(look, _)| !self.saved.has(&look.id))
-            .collect();
-        // The copy that holds most of it; of equals the oldest.
-        found.sort_by(|a, b| (a.0.id.birth, &a.1).cmp(&(b.0.id.birth, &b.1)));
-        let mut opened = |(_, name): &(Look, PathBuf)| {
-            let file = match open(name) {
-                Ok(file) => file,
-                Err(error) if is_absent(&error) => return None,
-                Err(error) => {
-                    self.not_now(name, &error);
-                    return None;
-                }
-            };
-            let look = Look::of(&file).ok()?;
-            let known = past.known_in(name, &look, &file)?;
-            Some((known, look, file, name.clone()))
-        };
-        let copy = found
-            .iter()
-            .filter_map(&mut opened)
-            .rev()
-            .max_by_key(|(known, ..)| *known);
-        if copy.is_none() && self.starved != starved {
-            // For want of descriptors nobody could look. The next walk does.
-            self.must_walk = true;
-            self.remember(past);
-            return Ok(());
-        }
-        let base = past.path.clone();
+        let (base, ledger) = (past.path.clone(), past.ledger);
         let (mut id, mut began) = (past.id, past.began);
-        let is_unproven = past.is_unproven;
-        if past.trace.read() == 0 {
-            // Which of them is its copy nobody can tell: what one of them can hold is not known to be lost.
-            let rotated = found.iter().filter(|(look, name)| {
-                let is_later = look.id.birth.is_some_and(|birth| birth >= began);
-                is_later && rotated_from(name).contains(&base)
-            });
-            if rotated.map(|(look, _)| look.size).max() >= Some(past.size) {
-                past.size = 0;
+        let folder = past.path.parent().unwrap_or(Path::new("/")).to_path_buf();
+        let starved = self.starved;
+        let mut tries = 0;
+        let mut found = loop {
+            let names = names_by_inode(&folder).ok();
+            let (copy, found) = self.copy_of(&past);
+            if copy.is_none() && self.starved != starved {
+                // For want of descriptors nobody could look. The next walk does.
+                self.must_walk = true;
+                self.remember(past);
+                return Ok(());
             }
-        }
-        if let Some((known, look, file, name)) = copy
-            && let Some(start) = past.start(known, &look, &file)
-        {
-            if !is_unproven {
-                (id, began) = (look.id, look.id.birth.unwrap_or(began));
+            if past.trace.read() == 0 {
+                // Which of them is its copy nobody can tell: what one of them can hold is not known to be lost.
+                let rotated = found.iter().filter(|(look, name)| {
+                    let is_later = look.id.birth.is_some_and(|birth| birth >= began);
+                    is_later && rotated_from(name).contains(&base)
+                });
+                if rotated.map(|(look, _)| look.size).max() >= Some(past.size) {
+                    past.size = 0;
+                }
             }
-            self.go_on_in(past, start, name, look, file);
-        } else {
-            let packed: Vec<(Look, PathBuf)> = found
-                .iter()
-                .filter(|(_, name)| past.may_be_in(name))
-                .cloned()
-                .collect();
-            let ledger = past.ledger;
+            if let Some((known, look, file, name)) = copy
+                && let Some(start) = past.start(known, &look, &file)
+            {
+                if !past.is_unproven {
+                    (id, began) = (look.id, look.id.birth.unwrap_or(began));
+                }
+                self.go_on_in(past, start, name, look, file);
+                break found;
+            }
+            let packed = found.iter().filter(|(_, name)| past.may_be_in(name));
+            let packed: Vec<(Look, PathBuf)> = packed.cloned().collect();
             self.remember(past);
             for (look, name) in packed {
                 let known = self.name_of(&name, &look);
                 self.adopt(name, known)?;
             }
-            if !self.is_claimed(ledger)
-                && let Some(at) = self
-                    .pasts
-                    .iter()
-                    .position(|p| p.ledger == ledger && p.is_open)
-                && let Some(past) = self.pasts.remove(at)
-            {
-                self.lose(past);
+            let is_it = |past: &Past| past.ledger == ledger && past.is_open;
+            if self.is_claimed(ledger) {
+                break found;
             }
-        }
+            let at = self.pasts.iter().position(is_it);
+            let Some(open) = at.and_then(|at| self.pasts.remove(at)) else {
+                break found;
+            };
+            tries += 1;
+            if tries == TRIES || names_by_inode(&folder).ok() == names {
+                self.lose(open);
+                break found;
+            }
+            // What holds it may have been renamed since the folder was listed.
+            past = open;
+        };
         // Generations that nobody saw under their first name.
         found.retain(|(look, name)| {
             let is_later = look.id.birth.is_some_and(|birth| birth >= began);
@@ -267,6 +249,65 @@ impl Follower {
                 .map(|(look, name)| (look.id, name))
                 .collect(),
         )
+    }
+
+    /// The file that holds most of a generation, and all files beside it that nobody follows, oldest first.
+    fn copy_of(&mut self, past: &Past) -> (Option<Copied>, Vec<(Look, PathBuf)>) {
+        let folder = past.path.parent().unwrap_or(Path::new("/"));
+        let names = names_by_inode(folder).unwrap_or_else(|error| {
+            self.not_now(folder, &error);
+            HashMap::new()
+        });
+        // What has a saved position is begun there, as soon as the walk comes to it.
+        let is_free = |this: &Self, look: &Look| {
+            look.kind == Kind::File && this.slot_of(look).is_none() && !this.saved.has(&look.id)
+        };
+        let mut found: Vec<(Look, PathBuf)> = names
+            .into_iter()
+            .filter(|(inode, _)| !self.by_id.contains_key(&(past.id.dev, *inode)))
+            .flat_map(|(_, names)| names)
+            .filter_map(|name| Some((Look::at(&name).ok()?, name)))
+            .filter(|(look, _)| is_free(self, look))
+            .collect();
+        found.sort_by(|a, b| (a.0.id.birth, &a.1).cmp(&(b.0.id.birth, &b.1)));
+        let mut opened = |(_, name): &(Look, PathBuf)| {
+            let file = match open(name) {
+                Ok(file) => file,
+                Err(error) if is_absent(&error) => return None,
+                Err(error) => {
+                    self.not_now(name, &error);
+                    return None;
+                }
+            };
+            // It may be another one by now.
+            let look = Look::of(&file).ok().filter(|look| is_free(self, look))?;
+            let known = past.known_in(name, &look, &file)?;
+            if self.is_of_present(past, &look, &file) {
+                return None;
+            }
+            Some((known, look, file, name.clone()))
+        };
+        // Of equals the oldest.
+        let copies = found.iter().filter_map(&mut opened).rev();
+        (copies.max_by_key(|(known, ..)| *known), found)
+    }
+
+    /// Whether a file holds what stands now where `past` stood, or what was read there since: of one that nothing was read of it is no copy.
+    fn is_of_present(&self, past: &Past, look: &Look, file: &File) -> bool {
+        if past.trace.read() > 0 {
+            return false;
+        }
+        let slot = self.by_id.get(&(past.id.dev, past.id.inode));
+        let Some(source) = slot.and_then(|slot| self.sources.get(slot)) else {
+            return false;
+        };
+        let is_known = || {
+            let trace = source.trace();
+            let known = trace.known_in(look.size, |at, len| content(file, at, len));
+            known.is_some()
+        };
+        // An empty one may be about to become one.
+        look.size == 0 || is_known() || begins_with(source, look, file)
     }
 
     fn go_on_in(&mut self, past: Past, start: Start, path: PathBuf, look: Look, file: File) {
@@ -288,7 +329,7 @@ impl Follower {
     }
 
     /// The name of a file that was found beside the walk, if the patterns find it, too.
-    fn name_of(&self, path: &Path, look: &Look) -> Option<Name> {
+    pub(super) fn name_of(&self, path: &Path, look: &Look) -> Option<Name> {
         self.discover.wants(path).then_some(Name {
             dev: look.id.dev,
             inode: look.id.inode,
@@ -310,10 +351,17 @@ impl Follower {
                 "the file was cut or rewritten where it was read already; it is read again from its beginning",
             )
         };
-        tracing::warn!(
-            input = %self.name, file = %past.path.display(), read = past.position.offset, lost_bytes = lost,
-            "{what}"
-        );
+        if past.is_deleted && lost == 0 {
+            tracing::debug!(
+                input = %self.name, file = %past.path.display(), read = past.position.offset,
+                "the file was read to its end before it was deleted"
+            );
+        } else {
+            tracing::warn!(
+                input = %self.name, file = %past.path.display(), read = past.position.offset, lost_bytes = lost,
+                "{what}"
+            );
+        }
         if past.is_saved {
             self.facts.forget(FileKey(past.ledger.0));
         } else {
@@ -326,14 +374,23 @@ impl Follower {
         self.remember(past);
     }
 
-    /// Saved positions whose content is gone from where it was, and for which no copy was met among the names that the patterns find.
+    /// Generations whose content is gone from where it was, and for which no copy was met among the names that the patterns find.
     pub(super) fn end_saved_generations(&mut self) -> Result<(), Ended> {
-        let (open, past): (Vec<Past>, Vec<Past>) = std::mem::take(&mut self.pasts)
-            .into_iter()
-            .partition(|past| past.is_open && !self.is_claimed(past.ledger));
-        self.pasts = past.into();
-        for past in open {
-            self.end_generation(past)?;
+        let open = self.pasts.iter().filter(|past| past.is_open);
+        let mut open: Vec<_> = open
+            .map(|past| (past.trace.read() == 0, past.ledger))
+            .collect();
+        // What is known by content is no copy of one that nothing was read of.
+        open.sort_by_key(|(is_unread, _)| *is_unread);
+        for (_, ledger) in open {
+            // What is found for one of them may be a copy of another: they are known until it is their turn.
+            let is_it = |past: &Past| past.ledger == ledger && past.is_open;
+            if let Some(at) = self.pasts.iter().position(is_it)
+                && !self.is_claimed(ledger)
+                && let Some(past) = self.pasts.remove(at)
+            {
+                self.end_generation(past)?;
+            }
         }
         Ok(())
     }
@@ -360,6 +417,7 @@ impl Follower {
             // What of an ended generation is still on its way would be passed by a position after it.
             .filter(|(_, past)| past.is_open || tracker.open_entries(past.ledger) == 0)
             .filter_map(|(at, past)| Some((past.known_in(path, look, file)?, at)))
+            .filter(|(_, at)| !self.is_of_present(&self.pasts[*at], look, file))
             .max();
         if let Some((known, at)) = found {
             let start = self.pasts[at].start(known, look, file)?;
@@ -444,7 +502,7 @@ impl Follower {
             is_over: false,
         };
         self.waiting.insert(path.clone(), copy);
-        self.learn_copy(path.into(), name, slot.unwrap_or(u64::MAX));
+        self.learn_copy(path.into(), name, slot.unwrap_or(u64::MAX), look.id);
     }
 
     /// Files that wait, and for which followed ones.
@@ -460,6 +518,13 @@ impl Follower {
         let now = Instant::now();
         let (names, sources, timing) = (&mut self.names, &self.sources, &self.timing);
         let mut is_due = false;
+        // Not one that leads to a followed file by now: the walk has to find that gone.
+        let mut judge_anew = |path: &Path| {
+            if names.get(path).is_some_and(|known| known.is_copy) {
+                names.remove(path);
+            }
+            is_due = true;
+        };
         self.waiting.retain(|path, copy| {
             let is_there = copy.slot.is_none_or(|slot| sources.contains_key(&slot));
             let is_packed = packed_name(path).is_some();
@@ -473,13 +538,11 @@ impl Follower {
                 }
                 Ok(look) if look.id.is_same(&copy.look.id) => {}
                 _ => {
-                    names.remove(path.as_path());
-                    is_due = true;
+                    judge_anew(path);
                     return false;
                 }
             }
-            names.remove(path.as_path());
-            is_due = true;
+            judge_anew(path);
             true
         });
         self.must_walk |= is_due;
@@ -537,9 +600,8 @@ impl Follower {
         } else {
             source.pace.wake(Instant::now());
         }
-        // Older ones first: what they know by content is no copy of one that nothing was read of.
+        self.remember(past);
         self.end_saved_generations()?;
-        self.end_generation(past)?;
         // What waited because it held the same is judged anew.
         let (names, waiting) = (&mut self.names, &self.waiting);
         for (path, copy) in waiting {

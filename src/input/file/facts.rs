@@ -38,6 +38,8 @@ struct Inner {
     telling: Option<Telling>,
     /// Files that are too old to be read, as of the last look at all names.
     ignored: u64,
+    /// When the last look at all files began, in milliseconds since 1970.
+    looked: Option<i64>,
 }
 
 /// What is known about one file.
@@ -95,7 +97,7 @@ impl Facts {
     pub fn collect(&self, out: &mut Vec<Change>) {
         let mut guard = self.lock();
         let inner = &mut *guard;
-        let now = unix_ms();
+        let now = inner.looked.unwrap_or_else(unix_ms);
         let put = |source: SourceId, fact: &Fact, position: &Position| Change::Put {
             input: self.input.clone(),
             key: FileKey(source.0),
@@ -270,6 +272,12 @@ impl Facts {
         inner.tells(source);
     }
 
+    /// All files were looked at, from that moment on. What is saved from now on is as of then: what comes later was not seen, also when the
+    /// position of another file is saved after that.
+    pub(super) fn looked(&self, at: i64) {
+        self.lock().looked = Some(at);
+    }
+
     /// All files that exist at the very first start are known.
     pub(super) fn started(&self) {
         let mut inner = self.lock();
@@ -298,7 +306,7 @@ impl Facts {
         let Some(telling) = &mut inner.telling else {
             return Vec::new();
         };
-        let now = unix_ms();
+        let now = inner.looked.unwrap_or_else(unix_ms);
         let (files, leaving, tracker) = (&inner.files, &inner.leaving, &self.tracker);
         telling.tell(entries, |source, settled| {
             let fact = files.get(&source)?;
@@ -364,6 +372,7 @@ fn entry(fact: &Fact, position: &Position, now: i64) -> Entry {
         skip: position.skip,
         head: fact.head,
         tail: position.tail,
+        half: position.half,
         // Only what is settled to its end is never looked into again.
         packed: fact
             .packed
@@ -374,7 +383,7 @@ fn entry(fact: &Fact, position: &Position, now: i64) -> Entry {
     }
 }
 
-fn unix_ms() -> i64 {
+pub(super) fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |at| i64::try_from(at.as_millis()).unwrap_or(i64::MAX))
 }

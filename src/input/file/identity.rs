@@ -188,6 +188,7 @@ mod tests {
             skip: None,
             head: print(&TEXT[..offset]),
             tail: print(&TEXT[..offset]),
+            half: None,
             packed: None,
             updated: 0,
         }

@@ -49,6 +49,7 @@ use self::settings::{FileSettings, Watch as Mode};
 use self::sweep::Known;
 use self::tail::Source;
 use self::troubles::Troubles;
+use self::unpacking::may_be_packed;
 use self::watch::Watch;
 use super::frame::framer::{Framer, LinesError};
 use super::outlet::{Ended, Ends, Outlet};
@@ -142,6 +143,8 @@ struct Follower {
     unpacking: usize,
     /// When each path that has saved positions, or that such a file was rotated from, was read last: milliseconds since 1970.
     known_at_start: HashMap<PathBuf, i64>,
+    /// When compressed files were looked for first, for these: milliseconds since 1970.
+    packed_until: Option<i64>,
     /// Files that are looked at by time, next ones first. A file is in it exactly while its pace is not idle.
     active: VecDeque<u64>,
     /// Open files that went idle, longest ago first; may name some that are not idle any more.
@@ -190,6 +193,9 @@ impl Follower {
                 *known = (*known).max(entry.updated);
             }
         }
+        if let Some(looked) = known_at_start.values().max() {
+            input.facts.looked(*looked);
+        }
         let allowed_open = most_open(settings.max_open_files);
         Ok(Self {
             discover: Discover::new(&settings.paths, &settings.exclude)?,
@@ -219,6 +225,7 @@ impl Follower {
             packed: VecDeque::new(),
             unpacking: 0,
             known_at_start,
+            packed_until: None,
             active: VecDeque::new(),
             idle: VecDeque::new(),
             open: 0,
@@ -286,14 +293,26 @@ impl Follower {
     fn give_up_deleted(&mut self) {
         let books = self.outlet.tracker().books();
         for source in self.sources.values_mut() {
-            let unread = source.unread();
-            if unread > 0 && matches!(source.standing, Standing::Deleted { .. }) {
+            if !matches!(source.standing, Standing::Deleted { .. }) || source.is_given_up {
+                continue;
+            }
+            let (unread, is_packed) = (source.unread(), may_be_packed(source));
+            if unread > 0 && is_packed {
+                tracing::info!(
+                    input = %self.name, file = %source.path.display(), unread_bytes = unread,
+                    "the file was deleted before it was read to its end, and the daemon stops; the next start looks for the rest in compressed files"
+                );
+            } else if unread > 0 {
                 tracing::warn!(
                     input = %self.name, file = %source.path.display(), lost_bytes = unread,
                     "the file was deleted before it was read to its end, and the daemon stops; the rest is lost"
                 );
                 books.lost("deleted", unread);
                 self.unread -= std::mem::take(&mut source.counted);
+            }
+            if !is_packed {
+                // Nothing else can be continued there.
+                self.facts.leave(source.id);
             }
         }
         self.tell_unread();

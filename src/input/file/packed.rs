@@ -33,6 +33,12 @@ pub struct Packed {
     pub end: Option<u64>,
     /// The compressed bytes that cannot be read.
     pub damaged: u64,
+    /// It is read although it holds nothing that is known.
+    pub is_wanted: bool,
+    /// It has a position of its own already, although it is not decided yet what it holds.
+    pub is_saved: bool,
+    /// How many bytes the generation had that it holds, and how many of them were read elsewhere.
+    pub whole: (u64, u64),
     /// Nothing is to be read before it changes.
     pub is_done: bool,
     /// Torn: not tried before.
@@ -74,19 +80,26 @@ pub enum Proven {
 }
 
 impl Packed {
-    /// `window`: how many plain bytes are read at once, at most.
-    pub fn new(packing: Packing, window: usize, claims: VecDeque<Claim>) -> Self {
+    /// `window`: how many plain bytes are read at once, at most. Without `claims` it is known what it holds.
+    pub fn new(packing: Packing, window: usize, claims: Option<VecDeque<Claim>>) -> Self {
         Self {
             packing,
             window: window + TAIL,
             unpacked: None,
-            proof: (!claims.is_empty()).then_some(Proof { claims, agree: 0 }),
+            proof: claims.map(|claims| Proof { claims, agree: 0 }),
             end: None,
             damaged: 0,
+            is_wanted: true,
+            is_saved: false,
+            whole: (0, 0),
             is_done: false,
             retry: None,
             wait: Duration::ZERO,
         }
+    }
+
+    pub fn packing(&self) -> Packing {
+        self.packing
     }
 
     /// Takes memory to unpack `file`.
@@ -202,6 +215,14 @@ impl Packed {
 }
 
 impl Proof {
+    /// The saved positions that are claimed.
+    pub fn saved(&self) -> impl Iterator<Item = FileKey> {
+        self.claims.iter().filter_map(|claim| match claim.of {
+            Of::Saved(key) => Some(key),
+            _ => None,
+        })
+    }
+
     /// The first claim is refuted, or settled.
     pub fn next(&mut self) -> Option<Claim> {
         self.agree = 0;

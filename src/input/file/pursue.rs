@@ -21,6 +21,9 @@ use super::sweep::is_below;
 use crate::checkpoint::{Entry, FileKey};
 use crate::input::outlet::Ended;
 
+/// A file that is renamed meanwhile is looked for so many times.
+const TRIES: usize = 8;
+
 impl Follower {
     /// Follows files that have saved positions and whose names the patterns do not find (any more).
     pub(super) fn pursue_saved(&mut self) -> Result<(), Ended> {
@@ -209,8 +212,19 @@ impl Follower {
         // Names that the patterns find are adopted as such.
         found.retain(|(_, name)| !self.discover.wants(name));
         found.sort_by_key(|(id, _)| id.birth);
-        for (_, name) in found {
-            self.adopt(name, None)?;
+        for (id, name) in found {
+            self.adopt(name.clone(), None)?;
+            // It may have been renamed since its folder was listed.
+            for _ in 0..TRIES {
+                let is_it = |name: &Path| Look::at(name).is_ok_and(|look| look.id.is_same(&id));
+                if self.by_id.contains_key(&(id.dev, id.inode)) || is_it(&name) {
+                    break;
+                }
+                let Ok(Some((name, ..))) = find_again(&name, &id) else {
+                    break;
+                };
+                self.adopt(name, None)?;
+            }
         }
         Ok(())
     }

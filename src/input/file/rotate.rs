@@ -177,6 +177,34 @@ pub fn bases(path: &Path) -> Vec<PathBuf> {
     bases
 }
 
+/// Whether a file that stood at `before` may stand at `now` after more rotations, perhaps compressed: numbers count up, dates stay.
+pub fn may_become(before: &Path, now: &Path) -> bool {
+    let plain = packed_name(now).unwrap_or_else(|| now.to_path_buf());
+    let from = rotated_from(&plain);
+    if plain == before || from.iter().any(|base| base == before) {
+        return true;
+    }
+    let numbers = |base: &PathBuf| Some((number(before, base)?, number(&plain, base)?));
+    let mut numbers = from.iter().filter_map(numbers);
+    numbers.any(|(before, now)| before <= now)
+}
+
+/// The number of a file that was rotated from `base`.
+fn number(path: &Path, base: &Path) -> Option<u32> {
+    const DIGITS: usize = 5;
+    let name = |path: &Path| Some(path.file_name()?.as_bytes().to_vec());
+    let (name, base) = (name(path)?, name(base)?);
+    let between = |start: usize| {
+        let (head, tail) = (base.get(..start)?, base.get(start..)?);
+        let rest = name.strip_prefix(head)?.strip_suffix(tail)?;
+        let digits = std::str::from_utf8(rest.get(1..)?).ok()?;
+        let is_short = digits.len() <= DIGITS;
+        digits.parse().ok().filter(|_| is_short)
+    };
+    let dot = memchr::memrchr(b'.', &base);
+    between(base.len()).or_else(|| between(dot?))
+}
+
 /// A number, a date, or `old`.
 fn is_generation(suffix: &[u8]) -> bool {
     let of_date = |byte: &u8| byte.is_ascii_digit() || b".-_:TZ".contains(byte);
@@ -256,6 +284,25 @@ mod tests {
         ] {
             assert_eq!(from(name), Vec::<String>::new(), "{name}");
         }
+    }
+
+    #[test]
+    fn numbers_count_up_and_dates_stay_when_files_are_rotated_on() {
+        let may = |before: &str, now: &str| may_become(Path::new(before), Path::new(now));
+        for now in [
+            "/x/a.log.1",
+            "/x/a.log.1.gz",
+            "/x/a.log-20261121.xz",
+            "/x/a.3.log.zst",
+        ] {
+            assert!(may("/x/a.log", now), "{now}");
+        }
+        assert!(may("/x/a.log.2", "/x/a.log.2.gz") && may("/x/a.log.2", "/x/a.log.10.gz"));
+        assert!(!may("/x/a.log.2", "/x/a.log.1.gz") && !may("/x/a.log.2", "/x/a.log"));
+        assert!(may("/x/a.2.log", "/x/a.3.log.gz") && !may("/x/a.3.log", "/x/a.2.log.gz"));
+        assert!(may("/x/a.log-20261121", "/x/a.log-20261121.gz"));
+        assert!(!may("/x/a.log-20261121", "/x/a.log-20261122.gz"));
+        assert!(!may("/x/b.log", "/x/a.log.1.gz"));
     }
 
     #[test]

@@ -243,6 +243,7 @@ impl Sighting {
             skip: None,
             head,
             tail,
+            half: None,
             packed: (self.packed.is_some() && offset == self.size).then_some(self.look.size),
             updated: now,
         })
@@ -338,6 +339,7 @@ mod tests {
             skip: None,
             head: None,
             tail: None,
+            half: None,
             packed: None,
             updated: 0,
         }

@@ -17,7 +17,8 @@ use std::time::Instant;
 use super::Follower;
 use super::adopt::origin;
 use super::discover::{Name, is_absent};
-use super::facts::Facts;
+use super::facts::{Facts, unix_ms};
+use super::identity::Id;
 use super::look::{Kind, Look};
 use super::packed;
 use super::rotate::{Growth, Standing, growth, is_over};
@@ -38,12 +39,15 @@ pub(super) struct Known {
     seen: u64,
     /// It leads to another file, that holds the same so far.
     pub(super) is_copy: bool,
+    /// The file that was found there is the one that was listed, or both were found twice.
+    is_sure: bool,
 }
 
 impl Follower {
     /// Looks at all names and at all files that are not looked at anyway.
     pub(super) fn sweep(&mut self) -> Result<(), Ended> {
         self.sweeps += 1;
+        let (began, starved) = (unix_ms(), self.starved);
         let must_walk = std::mem::take(&mut self.must_walk) || self.sweeps.is_multiple_of(WALK);
         if must_walk || !self.discover.is_steady(self.timing.trust) {
             self.walk()?;
@@ -56,6 +60,9 @@ impl Follower {
         self.give_up_saved();
         self.outlet.give_back_unused();
         self.tell_unread();
+        if self.starved == starved {
+            self.facts.looked(began);
+        }
         Ok(())
     }
 
@@ -68,7 +75,7 @@ impl Follower {
                 return false;
             };
             // Where a link leads, its own inode does not tell.
-            let is_kept = known.name == *name && name.kind == Kind::File;
+            let is_kept = known.name == *name && known.is_sure && name.kind == Kind::File;
             if is_kept && known.seen != sweep {
                 known.seen = sweep;
                 kept += 1;
@@ -102,6 +109,7 @@ impl Follower {
         if !self.known_at_start.is_empty() {
             self.pursue_packed()?;
         }
+        self.forget_unread();
         self.watch.set_folders(&found.folders);
         self.troubles.forget_before(sweep);
         Ok(())
@@ -162,17 +170,36 @@ impl Follower {
     }
 
     pub(super) fn learn_name(&mut self, path: Arc<Path>, name: Name, slot: u64) {
-        let seen = self.sweeps;
+        let id = self.sources.get(&slot).map(|source| source.look.id);
+        let before = self.know(path, name, slot, false, id);
+        if before.is_some_and(|before| before != slot) {
+            (self.must_match, self.must_walk) = (true, true);
+        }
+    }
+
+    /// Gives the slot that a name led to before. `id` is the file that was found there.
+    fn know(
+        &mut self,
+        path: Arc<Path>,
+        name: Name,
+        slot: u64,
+        is_copy: bool,
+        id: Option<Id>,
+    ) -> Option<u64> {
+        let is_same = |known: &Known| (known.name, known.slot) == (name, slot);
+        // Another file may have come to that name since it was listed, and the inode may be used again there.
+        let is_sure = name.kind != Kind::File
+            || id.is_none_or(|id| id.inode == name.inode)
+            || self.names.get(&path).is_some_and(is_same);
+        self.must_walk |= !is_sure;
         let known = Known {
             name,
             slot,
-            seen,
-            is_copy: false,
+            seen: self.sweeps,
+            is_copy,
+            is_sure,
         };
-        let before = self.names.insert(path, known);
-        if before.is_some_and(|before| before.slot != slot) {
-            (self.must_match, self.must_walk) = (true, true);
-        }
+        self.names.insert(path, known).map(|before| before.slot)
     }
 
     /// The names that lead to a followed file.
@@ -185,15 +212,8 @@ impl Follower {
     }
 
     /// A name of a file that holds the same as a followed one.
-    pub(super) fn learn_copy(&mut self, path: Arc<Path>, name: Name, slot: u64) {
-        let seen = self.sweeps;
-        let known = Known {
-            name,
-            slot,
-            seen,
-            is_copy: true,
-        };
-        self.names.insert(path, known);
+    pub(super) fn learn_copy(&mut self, path: Arc<Path>, name: Name, slot: u64, id: Id) {
+        self.know(path, name, slot, true, Some(id));
     }
 
     /// Gives every file the name that leads to it now.
@@ -291,6 +311,7 @@ impl Follower {
                     changed.push(slot);
                 } else if source.pace.idle
                     && is_over(source.standing, source.pace.grew, now, &self.timing)
+                    && !self.packed.contains(&slot)
                 {
                     gone.push(slot);
                 }

@@ -206,6 +206,9 @@ impl Source {
         self.head = Head::default();
         self.head.add(0, first);
         self.marks.clear();
+        if let Some((at, half)) = position.half.filter(|(at, _)| *at < offset) {
+            self.marks.add(at, half);
+        }
         if let Some(tail) = self.tail {
             self.marks.add(offset, tail);
         }
@@ -275,6 +278,10 @@ impl Source {
             tail: match &self.known {
                 Some(known) => known.tail(),
                 None => self.tail,
+            },
+            half: match &self.known {
+                Some(known) => known.half(),
+                None => self.marks.half(),
             },
         }
     }

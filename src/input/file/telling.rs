@@ -246,6 +246,7 @@ mod tests {
             skip: None,
             head: None,
             tail: None,
+            half: None,
             packed: None,
             updated: 0,
         }

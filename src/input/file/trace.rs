@@ -43,6 +43,14 @@ impl Marks {
         self.0.push((offset, print));
     }
 
+    /// Of what is remembered before the last offset: the first that is at least half way, or the last before that. What was copied
+    /// somewhat earlier holds it.
+    pub fn half(&self) -> Option<(u64, Print)> {
+        let (&(last, _), before) = self.0.split_last()?;
+        let is_far = |(at, _): &&(u64, Print)| *at >= last / 2;
+        before.iter().find(is_far).or(before.last()).copied()
+    }
+
     pub fn clear(&mut self) {
         self.0.clear();
     }
@@ -61,6 +69,9 @@ impl Trace {
     /// What a saved position tells.
     pub fn of(entry: &Entry) -> Self {
         let mut marks = Marks::default();
+        if let Some((at, half)) = entry.half.filter(|(at, _)| *at < entry.offset) {
+            marks.add(at, half);
+        }
         if let Some(tail) = entry.tail {
             marks.add(entry.offset, tail);
         }
@@ -71,12 +82,17 @@ impl Trace {
         Self { head, marks }
     }
 
-    /// All prints with the offsets before which they are found, the beginning first.
+    /// All prints with the offsets before which they are found, in their order.
     pub fn checks(&self) -> Vec<(u64, Print)> {
         let head = self.head.map(|head| (u64::from(head.len), head));
-        head.into_iter()
-            .chain(self.marks.0.iter().copied())
-            .collect()
+        let mut checks: Vec<_> = head.into_iter().chain(self.marks.0.clone()).collect();
+        checks.sort_by_key(|(end, _)| *end);
+        checks
+    }
+
+    /// As [`Marks::half`].
+    pub fn half(&self) -> Option<(u64, Print)> {
+        self.marks.half()
     }
 
     /// How far the file was read; nothing is known of one that was not.

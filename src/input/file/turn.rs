@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::Follower;
 use super::copies::Past;
 use super::look::Look;
-use super::rotate::{Growth, growth};
+use super::rotate::{Growth, Standing, growth};
 use super::tail::{Ahead, Source, Taken, hole};
 use super::unpack::Fault;
 use crate::input::outlet::Ended;
@@ -251,8 +251,9 @@ impl Follower {
         };
         tracing::debug!(input = %self.name, file = %source.path.display(), "the file is read to its end and left");
         let waits = self.waiting.values().any(|copy| copy.slot == Some(slot));
-        if waits {
-            // Its position stays until it is known which of the files that wait goes on with it: a stop may come before that.
+        let is_deleted = matches!(source.standing, Standing::Deleted { .. });
+        if waits || (is_deleted && source.at() > 0 && self.was_packed_unseen(&source)) {
+            // Its position stays until it is known which of these files goes on with it: a stop may come before that.
             let size = source.seen.max(source.size());
             self.remember(Past::deleted(&source, size));
             self.must_walk = true;

@@ -6,7 +6,8 @@
 //!
 //! Invariant: nothing is unpacked twice for being started again: a file that was read to its end is known by its size.
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,13 +16,14 @@ use std::time::Instant;
 use super::adopt::{content, origin, position};
 use super::copies::Past;
 use super::discover::Name;
-use super::facts::Fact;
-use super::identity::HEAD;
+use super::facts::{Fact, unix_ms};
+use super::identity::{HEAD, Id};
 use super::look::{Look, is_shared};
-use super::packed::{self, Claim, Of, Packed, Proven};
-use super::pursue::names_by_inode;
-use super::rotate::{Standing, bases};
+use super::packed::{self, Claim, Of, Packed, Proof, Proven};
+use super::pursue::{names_by_inode, names_of_inode};
+use super::rotate::{Standing, bases, may_become};
 use super::settings::StartAt;
+use super::sweep::is_below;
 use super::tail::Source;
 use super::trace::Trace;
 use super::unpack::{Fault, Packing, packed_name};
@@ -58,8 +60,15 @@ impl Follower {
             return;
         }
         let known = self.known_packed(&path, &look);
+        let is_read = |entry: &Entry| entry.packed == Some(look.size);
         let claims = match &known {
-            Some(_) => VecDeque::new(),
+            Some((_, entry)) if is_read(entry) => VecDeque::new(),
+            // It was begun before it was decided what it holds.
+            Some(_) => {
+                let mut claims = self.claims(&path, &look, head.as_deref());
+                claims.retain(|claim| claim.trace.read() > 0);
+                claims
+            }
             None => self.claims(&path, &look, head.as_deref()),
         };
         if name.is_none() && claims.is_empty() && known.is_none() && !is_later {
@@ -69,7 +78,6 @@ impl Follower {
         let now = Instant::now();
         let existed = self.first_start || self.late.remove(&path);
         let is_skipped = existed && self.settings.start_at == StartAt::End;
-        let is_new = claims.is_empty();
         let id = match &known {
             Some((key, _)) => SourceId(key.0),
             None => self.new_id(),
@@ -77,8 +85,14 @@ impl Follower {
         let shared: Arc<Path> = path.as_path().into();
         let mut source = Source::new(id, origin(&self.name, &shared), shared, look, now);
         let (_, most) = Source::block_of(&self.framer);
-        let mut packed = Packed::new(packing, most, claims);
-        packed.is_done = is_skipped;
+        // What it is is decided at its turn: what was opened before it may be followed by then, and be what it was made of.
+        let is_read = known.as_ref().is_some_and(|(_, entry)| is_read(entry));
+        let is_open = !is_read && !is_skipped;
+        let mut packed = Packed::new(packing, most, is_open.then_some(claims));
+        packed.is_done = is_skipped || is_read;
+        packed.is_wanted = name.is_some() || is_later || known.is_some();
+        // Nothing but its position leads to it again once younger ones are saved.
+        packed.is_saved = known.is_some() || is_later || !is_open;
         if name.is_none() {
             source.standing = Standing::Named.out_of_sight(look.links, now);
         }
@@ -86,15 +100,16 @@ impl Follower {
         source.file = Some(file);
         source.sweep = self.sweeps;
         if let Some((key, entry)) = known {
-            packed.is_done = entry.packed == Some(look.size);
-            source.know(&position(&entry), Trace::of(&entry));
+            if entry.offset > 0 {
+                source.know(&position(&entry), Trace::of(&entry));
+            }
             self.saved.take(key);
         }
-        let is_done = packed.is_done;
+        let (is_done, is_saved) = (packed.is_done, packed.is_saved);
         source.packed = Some(Box::new(packed));
         self.open += 1;
         self.followed += 1;
-        if is_new {
+        if is_saved {
             self.outlet.tracker().add(id, source.position());
             self.facts.add(id, fact(&source), true);
         }
@@ -104,7 +119,22 @@ impl Follower {
         self.insert(source, name);
     }
 
-    /// The saved position of a compressed file that needs no proof: it is read to its end, or was not begun.
+    /// A compressed file that is followed may hold what was never seen, although the patterns do not find it.
+    pub(super) fn want(&mut self, slot: u64) {
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return;
+        };
+        let Some(packed) = source.packed.as_mut().filter(|p| p.proof.is_some()) else {
+            return;
+        };
+        packed.is_wanted = true;
+        if !std::mem::replace(&mut packed.is_saved, true) {
+            self.outlet.tracker().add(source.id, Position::default());
+            self.facts.add(source.id, fact(source), true);
+        }
+    }
+
+    /// The saved position of a compressed file that is its own: it is read to its end, or nothing of it was read.
     fn known_packed(&self, path: &Path, look: &Look) -> Option<(FileKey, Entry)> {
         let found = self.saved.candidates(path, look.id.inode);
         let known = found.into_iter().find(|(_, entry)| {
@@ -120,14 +150,27 @@ impl Follower {
         let is_kin = |other: &Path| {
             other.parent() == path.parent() && bases(other).iter().any(|base| kin.contains(base))
         };
+        // Of what nothing was read only name and time tell: it was not compressed before it was made.
+        let may_hold = |entry: &Entry| {
+            let is_later =
+                || entry.birth <= Some(written_until(look)) && may_become(&entry.path, path);
+            is_kin(&entry.path) && (entry.offset > 0 || is_later())
+        };
         let saved = self.saved.entries();
-        let saved = saved.filter(|(_, entry)| is_same(entry, path, look) || is_kin(&entry.path));
-        let saved = saved.map(|(key, entry)| Claim {
+        let saved = saved.filter(|(_, entry)| is_same(entry, path, look) || may_hold(entry));
+        // What can be proven comes first. Of the rest the youngest: older ones have older files.
+        let mut saved: Vec<(FileKey, &Entry)> = saved.collect();
+        saved.sort_by_key(|(_, entry)| match entry.offset {
+            0 => (true, Reverse(entry.birth)),
+            _ => (false, Reverse(None)),
+        });
+        let saved = saved.into_iter().map(|(key, entry)| Claim {
             of: Of::Saved(key),
             trace: Trace::of(entry),
             position: position(entry),
         });
-        let past = self.pasts.iter().rev().filter(|past| is_kin(&past.path));
+        let past = self.pasts.iter().rev();
+        let past = past.filter(|past| is_kin(&past.path) && !past.refuted.contains(&look.id));
         let past = past.map(|past| Claim {
             of: Of::Past(past.ledger),
             trace: past.trace.clone(),
@@ -140,72 +183,160 @@ impl Follower {
                     first.is_none_or(|first| crc32fast::hash(first) == print.crc)
                 })
             };
-            claim.trace.read() > 0 && head.is_none_or(is_same)
+            match claim.of {
+                Of::Saved(_) => head.is_none_or(is_same),
+                _ => claim.trace.read() > 0 && head.is_none_or(is_same),
+            }
         };
-        saved.chain(past).filter(may_be).collect()
+        let mut claims: Vec<Claim> = saved.chain(past).filter(may_be).collect();
+        claims.sort_by_key(|claim| claim.trace.read() == 0);
+        claims.into()
     }
 
     /// The followed file that a compressed one was made of, as far as name and beginning tell.
     fn original_of(&self, path: &Path, head: Option<&[u8]>) -> Option<u64> {
         let plain = packed_name(path)?;
         let kin = bases(path);
+        // How many bytes agree, of those that can be compared.
         let begins = |source: &Source| {
             let len = head.map_or(0, |head| head.len().min(HEAD)) as u64;
-            let len = u32::try_from(len.min(source.look.size)).unwrap_or(0);
+            // It may have been written since the last look at it.
+            let size = |file| Look::of(file).map_or(source.look.size, |look| look.size);
+            let len = len.min(source.file.as_ref().map_or(0, size));
+            let len = u32::try_from(len).unwrap_or(0);
             let first = source.file.as_ref().map(|file| content(file, 0, len));
             match (head, first) {
                 (Some(head), Some(first)) => {
-                    len > 0 && first == Some(crc32fast::hash(&head[..len as usize]))
+                    let is_same = first == Some(crc32fast::hash(&head[..len as usize]));
+                    (len > 0 && is_same).then_some(len)
                 }
-                _ => true,
+                _ => Some(0),
             }
         };
-        let is_original = |source: &Source| {
-            let is_kin = || {
-                source.path.parent() == path.parent()
-                    && bases(&source.path).iter().any(|base| kin.contains(base))
-            };
-            // No walk may have come by since the name was given to another file.
-            let is_gone = || {
-                source.standing != Standing::Named
-                    || !Look::at(&source.path).is_ok_and(|look| look.id.is_same(&source.look.id))
-            };
-            let is_near = || *source.path == *plain || (is_kin() && is_gone());
-            source.packed.is_none() && is_near() && begins(source)
+        let is_kin = |source: &Source| {
+            source.path.parent() == path.parent()
+                && bases(&source.path).iter().any(|base| kin.contains(base))
         };
-        let mut sources = self.sources.iter();
-        sources
-            .find(|(_, source)| is_original(source))
-            .map(|(slot, _)| *slot)
+        // No walk may have come by since the name was given to another file.
+        let is_elsewhere = |source: &Source| {
+            let at_name = Look::at(&source.path);
+            source.standing != Standing::Named
+                || !at_name.is_ok_and(|look| look.id.is_same(&source.look.id))
+        };
+        let rank = |source: &Source| {
+            let is_plain = *source.path == *plain;
+            let is_near = is_plain || (is_kin(source) && is_elsewhere(source));
+            let agree = (is_near && source.packed.is_none()).then(|| begins(source));
+            Some((is_plain, agree??))
+        };
+        let ranked = self.sources.iter();
+        let ranked = ranked.filter_map(|(slot, source)| Some((rank(source)?, *slot)));
+        ranked.max().map(|(_, slot)| slot)
     }
 
-    /// Looks into compressed files beside the patterns that may hold what was rotated while nobody looked. Once, at the start.
+    /// A compressed file that nothing is known of waits, if what it was made of is followed by now: that may have been opened before it was
+    /// deleted, and been found a moment later.
+    fn gives_way(&mut self, slot: u64) -> bool {
+        let Some(source) = self.sources.get(&slot) else {
+            return false;
+        };
+        let (Some(packed), Some(file)) = (&source.packed, &source.file) else {
+            return false;
+        };
+        let Ok(head) = packed::head(file, packed.packing()) else {
+            return false;
+        };
+        let original = self.original_of(&source.path, head.as_deref());
+        if let Some(original) = original {
+            self.yield_to(slot, original);
+        }
+        original.is_some()
+    }
+
+    /// Looks into compressed files beside the patterns that may hold what was rotated while nobody looked. Once, at the start; again where
+    /// files were renamed meanwhile.
     pub(super) fn pursue_packed(&mut self) -> Result<(), Ended> {
         let mut folders: HashMap<PathBuf, HashMap<PathBuf, i64>> = HashMap::new();
         for (base, updated) in std::mem::take(&mut self.known_at_start) {
             let folder = base.parent().unwrap_or(Path::new("/")).to_path_buf();
             folders.entry(folder).or_default().insert(base, updated);
         }
+        // Nothing else leads to what was compressed before it was read to its end.
+        let has_lost = !self.saved.is_empty();
         for (folder, known) in folders {
-            let names = names_by_inode(&folder).unwrap_or_else(|error| {
-                self.not_now(&folder, &error);
-                HashMap::new()
-            });
-            for path in names.into_values().flatten() {
-                if packed_name(&path).is_none() || self.discover.wants(&path) {
+            let names = match names_by_inode(&folder) {
+                Ok(names) => names,
+                Err(error) => {
+                    self.not_now(&folder, &error);
+                    self.known_at_start.extend(known);
                     continue;
                 }
+            };
+            let paths = names.values().flatten();
+            let packed = paths.filter(|path| packed_name(path).is_some());
+            // What is compressed from now on is known by what it is made of.
+            let until = *self.packed_until.get_or_insert(unix_ms());
+            let was_there = |look: &Look| look.id.birth.is_none_or(|at| at / 1_000_000 <= until);
+            let mut packed: Vec<(i64, PathBuf)> = packed
+                .filter(|path| !self.discover.wants(path))
+                .filter_map(|path| Some((Look::at(path).ok()?, path)))
+                .filter(|(look, _)| was_there(look))
+                .map(|(look, path)| (written_until(&look), path.clone()))
+                .collect();
+            // In the order in which they were written, each takes the youngest position that may be its own.
+            packed.sort_unstable();
+            for (written, path) in packed {
                 let updated = bases(&path).iter().filter_map(|base| known.get(base)).max();
                 let Some(updated) = updated.copied() else {
                     continue;
                 };
                 // Compressing keeps the time of the last write. File systems keep it coarsely.
-                if Look::at(&path).is_ok_and(|look| look.stamp.0 / 1_000_000 + TICK > updated) {
-                    self.adopt_as(path, None, true)?;
+                let is_later = written / 1_000_000 + TICK > updated;
+                if is_later || has_lost {
+                    self.adopt_as(path, None, Some(is_later))?;
                 }
+            }
+            if names_by_inode(&folder).is_ok_and(|now| now != names) {
+                self.known_at_start.extend(known);
+                self.must_walk = true;
             }
         }
         Ok(())
+    }
+
+    /// Forgets the saved positions of files that nothing was read of, that are gone, and that no compressed file may hold: those that are
+    /// compressed later are none of them.
+    pub(super) fn forget_unread(&mut self) {
+        if self.saved.is_empty() || !self.known_at_start.is_empty() {
+            return;
+        }
+        let sources = self.sources.values();
+        let proofs = sources.filter_map(|source| source.packed.as_ref()?.proof.as_ref());
+        let claimed: HashSet<FileKey> = proofs.flat_map(Proof::saved).collect();
+        let is_gone = |entry: &Entry| {
+            let folder = entry.path.parent().unwrap_or(Path::new("/"));
+            // Else it is mounted later, perhaps.
+            let is_mounted = Look::at(folder).is_ok_and(|look| look.id.dev == entry.dev);
+            let id = Id {
+                dev: entry.dev,
+                inode: entry.inode,
+                birth: entry.birth,
+            };
+            let is_it = |name: &PathBuf| Look::at(name).is_ok_and(|look| look.id.is_same(&id));
+            let names = names_of_inode(&entry.path, entry.inode);
+            is_mounted && names.is_ok_and(|names| !names.iter().any(is_it))
+        };
+        let gone = self.saved.entries().filter(|(key, entry)| {
+            entry.offset == 0
+                && !claimed.contains(key)
+                && !is_below(&entry.path, &self.unreadable)
+                && is_gone(entry)
+        });
+        let gone: Vec<FileKey> = gone.map(|(key, _)| key).collect();
+        for key in gone {
+            self.saved.take(key);
+            self.facts.forget(key);
+        }
     }
 
     /// Before reading on in a compressed file. `false`: nothing is read in this turn.
@@ -292,7 +423,11 @@ impl Follower {
             .packed
             .as_mut()
             .and_then(|packed| packed.proof.as_mut()?.next());
-        let Some(claim) = claim else {
+        let Some(mut claim) = claim else {
+            return Ok(false);
+        };
+        claim.of = self.present(claim.of);
+        let Some(source) = self.sources.get_mut(&slot) else {
             return Ok(false);
         };
         let past = match claim.of {
@@ -338,10 +473,19 @@ impl Follower {
         source.stand(&place);
         if let Some(packed) = &mut source.packed {
             packed.proof = None;
+            let past = past.filter(|at| self.pasts[*at].is_open);
+            packed.whole = past.map_or((0, 0), |at| {
+                let past = &self.pasts[at];
+                (past.size, past.position.offset)
+            });
         }
         tracing::info!(
             input = %self.name, file = %source.path.display(), read = known,
             "the compressed file holds what was read before; it is read on from there"
+        );
+        let (own, is_saved) = (
+            source.id,
+            source.packed.as_ref().is_some_and(|p| p.is_saved),
         );
         let ceiling = (known < claim.trace.read()).then_some((known, tail));
         let fact = Fact {
@@ -377,6 +521,14 @@ impl Follower {
                 }
             }
         }
+        if is_saved
+            && self
+                .sources
+                .get(&slot)
+                .is_some_and(|source| source.id != own)
+        {
+            self.facts.replaced(own);
+        }
         self.end_saved_generations()?;
         Ok(true)
     }
@@ -400,6 +552,9 @@ impl Follower {
         let Some(source) = self.detach(slot) else {
             return;
         };
+        if source.packed.as_ref().is_some_and(|packed| packed.is_saved) {
+            self.facts.replaced(source.id);
+        }
         for (path, name) in names {
             self.wait_for(path, name, source.look, Some(original));
         }
@@ -424,14 +579,33 @@ impl Follower {
         let Some(source) = self.sources.get_mut(&slot) else {
             return Ok(());
         };
-        let Some(packed) = &mut source.packed else {
+        let Some(packed) = &source.packed else {
             return Ok(());
         };
         let is_last = packed
             .proof
             .as_ref()
             .is_none_or(|proof| proof.claims.is_empty());
-        if is_last {
+        let is_wanted = packed.is_wanted;
+        let id = source.look.id;
+        let of = claim.as_ref().map(|claim| self.present(claim.of));
+        let mut pasts = self.pasts.iter_mut();
+        if let Some(past) = pasts.find(|past| of == Some(Of::Past(past.ledger))) {
+            // When it is looked for again, this file is not asked again.
+            past.refuted.push(id);
+        }
+        let is_own = claim.as_ref().is_some_and(|claim| claim.of == Of::Own);
+        if is_last && !is_own && self.gives_way(slot) {
+            return Ok(());
+        }
+        if is_last && !is_own && !is_wanted {
+            self.detach(slot);
+            return self.end_saved_generations();
+        }
+        let Some(source) = self.sources.get_mut(&slot) else {
+            return Ok(());
+        };
+        if let Some(packed) = source.packed.as_mut().filter(|_| is_last) {
             packed.proof = None;
         }
         match claim.map(|claim| claim.of) {
@@ -465,7 +639,25 @@ impl Follower {
         let mut claims = packed
             .filter_map(|packed| packed.proof.as_ref())
             .flat_map(|proof| &proof.claims);
-        claims.any(|claim| claim.of == Of::Past(ledger))
+        claims.any(|claim| self.present(claim.of) == Of::Past(ledger))
+    }
+
+    /// A saved position whose content is not where it was has become a generation that ended.
+    fn present(&self, of: Of) -> Of {
+        match of {
+            Of::Saved(key) if self.pasts.iter().any(|past| past.ledger.0 == key.0) => {
+                Of::Past(SourceId(key.0))
+            }
+            of => of,
+        }
+    }
+
+    /// Whether a deleted file may have been compressed to one that the patterns find, and that no walk came to so far.
+    pub(super) fn was_packed_unseen(&self, source: &Source) -> bool {
+        let packed = packed_forms(source);
+        packed
+            .iter()
+            .any(|(path, look)| self.discover.wants(path) && self.slot_of(look).is_none())
     }
 
     /// A compressed file gives no more bytes, for now or for good.
@@ -516,9 +708,17 @@ impl Follower {
         }
         packed.is_done = true;
         source.pace.idle = true;
+        let books = self.outlet.tracker().books();
+        let (whole, read) = std::mem::take(&mut packed.whole);
+        let missing = whole.saturating_sub(at.max(read));
         if packed.damaged > 0 {
-            let books = self.outlet.tracker().books();
             books.lost("unreadable", packed.damaged);
+        } else if missing > 0 {
+            tracing::warn!(
+                input = %self.name, file = %source.path.display(), lost_bytes = missing,
+                "the compressed file holds less than the file had that it was made of; the rest is lost"
+            );
+            books.lost("truncated", missing);
         }
         self.facts.is_unpacked(source.id, at, size);
         self.leave_seat(slot);
@@ -541,6 +741,37 @@ impl Follower {
             }
         }
     }
+}
+
+/// When a compressed file was written last, at the latest: not every tool keeps all of the time.
+fn written_until(look: &Look) -> i64 {
+    const SECOND: i64 = 1_000_000_000;
+    const MICRO: i64 = 1000;
+    let at = look.stamp.0;
+    let unit = [SECOND, MICRO, 1].into_iter().find(|unit| at % unit == 0);
+    at.saturating_add(unit.unwrap_or(1) - 1)
+}
+
+/// Whether a compressed file stands beside a deleted one that may have been made of it.
+pub(super) fn may_be_packed(source: &Source) -> bool {
+    !packed_forms(source).is_empty()
+}
+
+/// The compressed files beside a deleted one that may have been made of it.
+fn packed_forms(source: &Source) -> Vec<(PathBuf, Look)> {
+    let folder = source.path.parent().unwrap_or(Path::new("/"));
+    let kin = bases(&source.path);
+    let names = names_by_inode(folder).unwrap_or_default();
+    let names = names.into_values().flatten();
+    let packed = names.filter(|name| {
+        packed_name(name).is_some() && bases(name).iter().any(|base| kin.contains(base))
+    });
+    packed
+        .filter_map(|name| Some((Look::at(&name).ok()?, name)))
+        // A copy may have the time of what was copied.
+        .filter(|(look, _)| source.at() > 0 || Some(written_until(look)) >= source.look.id.birth)
+        .map(|(look, name)| (name, look))
+        .collect()
 }
 
 /// Whether a saved position is this very file's, whatever it holds.

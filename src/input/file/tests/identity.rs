@@ -20,6 +20,7 @@ fn entry_of(content: &[u8], offset: usize, dev: u64, inode: u64, birth: Option<i
         skip: None,
         head: print(&content[..content.len().min(HEAD)]),
         tail: print(&content[offset.saturating_sub(TAIL)..offset]),
+        half: None,
         packed: None,
         updated: 0,
     }

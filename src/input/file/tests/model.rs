@@ -14,7 +14,7 @@
 //!
 //! `LOGFERRY_SEED=7 cargo test model` runs one seed, `LOGFERRY_SEED=random` new ones; `LOGFERRY_SEEDS` says how many, `LOGFERRY_STEPS` how
 //! many steps each has. `LOGFERRY_STRICT=1` demands more than is promised of generations that were cut before anything was read of them, and
-//! `LOGFERRY_MIXED=1` mixes both kinds of rotation in one log.
+//! `LOGFERRY_MIXED=1` mixes both kinds of rotation in one log. `LOGFERRY_LOG=debug` shows what the input says between the steps.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -32,6 +32,10 @@ use crate::input::file::look::Look;
 use crate::input::file::rotate::rotated_from;
 use crate::input::file::settings::Watch;
 
+mod compress;
+
+use self::compress::{Compress, Job, Packed};
+
 const APPS: usize = 3;
 /// Rotated files of one application that are kept.
 const KEEP: usize = 5;
@@ -40,6 +44,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[test]
 fn every_line_arrives_once_or_is_counted_whatever_happens_to_the_files() {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    if let Ok(filter) = std::env::var("LOGFERRY_LOG") {
+        let told = tracing_subscriber::fmt().with_env_filter(filter);
+        told.with_writer(std::io::stderr).init();
+    }
     let is_random = std::env::var("LOGFERRY_SEED").is_ok_and(|seed| seed == "random");
     let first = match number("LOGFERRY_SEED") {
         Some(seed) => seed,
@@ -103,6 +111,8 @@ struct App {
     /// Rotated files are numbered, youngest first; else they have a date.
     is_numbered: bool,
     rotations: usize,
+    compress: Compress,
+    job: Option<Job>,
     /// The reader knows some file of it: from then on it finds those that were rotated before it saw them.
     is_known: bool,
 }
@@ -126,6 +136,8 @@ struct Generation {
     has_short_copy: bool,
     /// Nothing of it was read when it was cut: only names and dates can tell where it went.
     is_doubtful: bool,
+    /// It was written just before anything was saved, and compressed under a name that is not looked for: what was read of it is forgotten.
+    is_forgotten: bool,
 }
 
 struct Line {
@@ -157,6 +169,7 @@ struct OnDisk {
     cut: u64,
     /// It was rotated before anybody ever looked, to a name that is not looked for.
     is_nobodys: bool,
+    packed: Option<Packed>,
 }
 
 /// What was taken from a file or with one, in this run.
@@ -183,6 +196,8 @@ struct World {
     /// Deleted in this run while they were followed.
     held: BTreeMap<usize, usize>,
     gone: BTreeMap<usize, Gone>,
+    /// What compressed files had that were deleted in this run.
+    packed_gone: u64,
     pending: Vec<(Batch, Vec<usize>)>,
     taken_bytes: u64,
     run: u32,
@@ -215,6 +230,8 @@ impl World {
             style: styles[random.below(2 + mixed)],
             is_numbered: random.one_in(2),
             rotations: 0,
+            compress: Compress::some(&mut random),
+            job: None,
             is_known: false,
         });
         let apps = apps.collect();
@@ -234,6 +251,7 @@ impl World {
             generations_at: HashMap::new(),
             held: BTreeMap::new(),
             gone: BTreeMap::new(),
+            packed_gone: 0,
             pending: Vec::new(),
             taken_bytes: 0,
             run: 0,
@@ -267,7 +285,7 @@ impl World {
     fn step(&mut self) {
         let app = self.random.below(APPS);
         let is_running = self.rig.running.is_some();
-        match self.random.below(100) {
+        match self.random.below(106) {
             0..30 => {
                 let count = self.some_lines();
                 let is_half = self.random.one_in(3);
@@ -296,6 +314,7 @@ impl World {
             96..98 if is_running && self.random.one_in(4) => {
                 self.end();
             }
+            100..106 => self.compress_some(app),
             _ => {}
         }
     }
@@ -326,6 +345,7 @@ impl World {
             is_beyond_copy: false,
             has_short_copy: false,
             is_doubtful: false,
+            is_forgotten: false,
         });
         self.generations.len() - 1
     }
@@ -341,6 +361,7 @@ impl World {
             is_copy,
             cut: 0,
             is_nobodys: false,
+            packed: None,
         };
         self.disk.insert(name.to_owned(), file);
         let there = self.generations_at.entry(id).or_default();
@@ -399,10 +420,11 @@ impl World {
             Some(file) => file.generation,
             None => self.generation(app),
         };
+        let first = self.lines.len();
         let text = self.compose(generation, count, is_half);
-        let half = if is_half { " and a half" } else { "" };
+        let half = if is_half { ", the last half" } else { "" };
         self.note(format!(
-            "write {name}: {count} lines{half}, {} bytes",
+            "write {name}: {count} lines{half}, from {first} on, {} bytes of generation {generation}",
             text.len()
         ));
         self.rig.append(&name, &text);
@@ -439,7 +461,10 @@ impl World {
             .keys()
             .filter(|name| **name != base && name.starts_with(&base));
         let mut names: Vec<String> = names.cloned().collect();
-        let number = |name: &String| name[base.len() + 1..].parse::<i64>().unwrap();
+        let number = |name: &String| {
+            let number = name[base.len() + 1..].split('.').next();
+            number.unwrap().parse::<i64>().unwrap()
+        };
         let is_numbered = self.apps[app].is_numbered;
         names.sort_by_key(|name| {
             if is_numbered {
@@ -459,8 +484,12 @@ impl World {
             return format!("{base}-{}", 20_260_000 + self.apps[app].rotations);
         }
         for from in self.rotated(app) {
-            let number: usize = from[base.len() + 1..].parse().unwrap();
-            self.rename(&from, &format!("{base}.{}", number + 1));
+            let (number, ending) = from[base.len() + 1..]
+                .split_once('.')
+                .unwrap_or((&from[base.len() + 1..], ""));
+            let number: usize = number.parse().unwrap();
+            let dot = if ending.is_empty() { "" } else { "." };
+            self.rename(&from, &format!("{base}.{}{dot}{ending}", number + 1));
         }
         format!("{base}.1")
     }
@@ -472,6 +501,8 @@ impl World {
     }
 
     fn rotate_some(&mut self, app: usize) {
+        // Rotation waits for that.
+        self.finish_compressing(app);
         let times = if self.random.one_in(4) {
             2 + self.random.below(3)
         } else {
@@ -493,6 +524,7 @@ impl World {
                 }
                 self.rotate(app);
             }
+            self.compress_rotated(app);
             if times > 1 || self.random.one_in(2) {
                 let (count, is_half) = (1 + self.random.below(3), self.random.one_in(6));
                 self.write(app, count, is_half);
@@ -536,7 +568,7 @@ impl World {
             self.write(app, count, false);
             let known = &mut self.generations[generation];
             known.is_beyond_copy = true;
-            known.has_short_copy |= known.text.len() > 2 * len || len < 2 * HEAD;
+            known.has_short_copy |= known.text.len() > 2 * len || len < 4 * HEAD;
             if self.rig.running.is_some() && self.random.one_in(2) {
                 self.breathe();
             }
@@ -608,12 +640,18 @@ impl World {
         let file = self.disk[name];
         let seen = self.seen_of(&file);
         let is_followed = self.facts().iter().any(|(id, _)| *id == file.id);
+        let is_followed = is_followed && file.packed.is_none_or(|packed| packed.is_complete);
         fs::remove_file(self.rig.path(name)).unwrap();
         self.disk.remove(name);
         self.generations[file.generation].ends.push(file.len);
         if is_followed {
             let held = self.held.entry(file.generation).or_default();
             *held = file.len.max(*held);
+        }
+        if let Some(packed) = file.packed {
+            self.packed_gone += packed.size as u64;
+            self.take_away(file.generation, file.len, 0);
+            return;
         }
         self.take_away(
             file.generation,
@@ -637,7 +675,7 @@ impl World {
         let count = 1 + self.random.below(3);
         let text = header + &self.compose(generation, count, false);
         self.note(format!(
-            "create {name}: {} bytes with the old header",
+            "create {name}: {} bytes of generation {generation} with the old header",
             text.len()
         ));
         self.rig.append(&name, &text);
@@ -648,21 +686,25 @@ impl World {
     /// A writer goes on in a file that was renamed.
     fn write_late(&mut self, app: usize) {
         let names = self.rotated(app);
-        let name = names.into_iter().rfind(|name| !self.disk[name].is_copy);
+        let is_open = |file: &OnDisk| !file.is_copy && file.packed.is_none();
+        let name = names.into_iter().rfind(|name| is_open(&self.disk[name]));
         if let Some(name) = name {
             let generation = self.disk[&name].generation;
             let (count, is_half) = (self.random.below(3), self.random.one_in(4));
+            let first = self.lines.len();
             let text = self.compose(generation, count, is_half);
             self.note(format!(
-                "write late {name}: {count} lines, {} bytes",
+                "write late {name}: {count} lines, from {first} on, {} bytes of generation {generation}",
                 text.len()
             ));
             self.rig.append(&name, &text);
             self.disk.get_mut(&name).unwrap().len += text.len();
+            self.outgrows(app, &name);
         }
     }
 
     fn delete_oldest(&mut self, app: usize, keep: usize) {
+        self.finish_compressing(app);
         let names = self.rotated(app);
         if let Some(name) = names.first().filter(|_| names.len() > keep) {
             self.remove(name);
@@ -673,7 +715,7 @@ impl World {
     /// proven to be gone when it grows again.
     fn seen_of(&self, file: &OnDisk) -> usize {
         let facts = self.facts();
-        let Some((_, fact)) = facts.iter().find(|(id, _)| *id == file.id) else {
+        let Some((_, fact)) = facts.iter().rfind(|(id, _)| *id == file.id) else {
             return 0;
         };
         let generation = &self.generations[file.generation];
@@ -693,7 +735,7 @@ impl World {
         };
         let facts = running.facts.facts();
         let of_file = |fact: &Fact| (fact.id.inode, fact.id.birth) == file.id;
-        let found = facts.iter().find(|(_, fact)| of_file(fact));
+        let found = facts.iter().rfind(|(_, fact)| of_file(fact));
         found.map_or((0, 0), |(source, fact)| (source.0, fact.read))
     }
 
@@ -723,6 +765,7 @@ impl World {
         self.killed = false;
         self.taken_bytes = 0;
         self.gone.clear();
+        self.packed_gone = 0;
         self.held.clear();
         self.disk.values_mut().for_each(|file| file.cut = 0);
         for app in 0..APPS {
@@ -739,6 +782,7 @@ impl World {
                 }
             }
         }
+        self.expect_forgotten();
         self.rig.start();
         for app in 0..APPS {
             if self.disk.contains_key(&Self::live(app)) {
@@ -904,7 +948,9 @@ impl World {
         line.arrivals += 1;
         line.run = self.run;
         let known = &self.generations[generation];
-        let repeats = u32::from(known.has_short_copy || (known.is_doubtful && !self.is_strict));
+        let repeats = u32::from(
+            known.has_short_copy || known.is_forgotten || (known.is_doubtful && !self.is_strict),
+        );
         if line.arrivals > line.allowed + repeats {
             self.fail(&format!(
                 "line {number} of generation {generation} arrived again"
@@ -975,11 +1021,14 @@ impl World {
         self.note("look".into());
         self.until("look at all files", |world| {
             let facts = world.facts();
-            facts.iter().all(|(id, fact)| {
+            // Of one that was cut the latest counts: the one before it may wait for its copy.
+            let latest: HashMap<FileId, Fact> = facts.into_iter().collect();
+            latest.iter().all(|(id, fact)| {
                 let mut files = world.disk.values();
                 let file = files.find(|file| file.id == *id);
                 file.is_none_or(|file| {
-                    file.len as u64 == fact.size && world.source_of(file).0 > file.cut
+                    file.packed.is_some()
+                        || file.len as u64 == fact.size && world.source_of(file).0 > file.cut
                 })
             })
         });
@@ -1001,7 +1050,9 @@ impl World {
     /// How much of each generation can be read.
     fn reachable(&self) -> BTreeMap<usize, usize> {
         let mut reachable = self.held.clone();
-        for file in self.disk.values().filter(|file| !file.is_nobodys) {
+        let is_whole = |file: &&OnDisk| file.packed.is_none_or(|packed| packed.is_complete);
+        let files = self.disk.values().filter(|file| !file.is_nobodys);
+        for file in files.filter(is_whole) {
             let len = reachable.entry(file.generation).or_default();
             *len = file.len.max(*len);
         }
@@ -1051,8 +1102,8 @@ impl World {
         let entries = self.rig.running.as_ref().unwrap().books.entries();
         self.check_lost(entries.lost.values().sum(), true);
         for app in 0..APPS {
-            let mut known = self.generations.iter();
-            let is_once = known.all(|known| !known.has_short_copy);
+            let mut known = self.generations.iter().filter(|known| known.app == app);
+            let is_once = known.all(|known| !known.has_short_copy && !known.is_forgotten);
             if !self.kills && is_once && self.headers_arrived[app] > self.headers[app] {
                 self.fail("a header arrived twice");
             }
@@ -1071,6 +1122,14 @@ impl World {
             let Some((name, file)) = self.disk.iter().find(|(_, file)| file.id == id) else {
                 return Some(format!("still followed: {fact:?}"));
             };
+            if let Some(packed) = file.packed {
+                let is_read = fact.size == fact.read && fact.packed.is_some();
+                if *fact.path != *self.rig.path(name) || packed.is_complete != is_read {
+                    return Some(format!("not unpacked: {name} {fact:?}"));
+                }
+                unread += fact.size - fact.read;
+                continue;
+            }
             if fact.size != file.len as u64 || *fact.path != *self.rig.path(name) {
                 return Some(format!("not looked at: {name} {fact:?}"));
             }
@@ -1101,7 +1160,7 @@ impl World {
     /// What is counted as lost is gone; `is_seen`: and all that is gone and was seen is counted.
     fn check_lost(&self, lost: u64, is_caught_up: bool) {
         let reachable = self.reachable();
-        let (mut most, mut least) = (0, 0);
+        let (mut most, mut least) = (self.packed_gone, 0);
         for (&generation, gone) in &self.gone {
             let from = reachable.get(&generation).copied().unwrap_or(0);
             let rest = |to: usize, is_there: &dyn Fn(&Line) -> bool| {
@@ -1143,6 +1202,7 @@ impl World {
     }
 
     fn note(&mut self, step: String) {
+        tracing::info!("step {}: {step}", self.steps.len());
         self.steps.push(step);
     }
 

@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::copies::{numbers, runs};
-use super::{OpenOptions, Rig};
+use super::{FileStatus, OpenOptions, Rig};
 use crate::input::file::settings::{StartAt, Watch};
 use crate::input::file::unpack::gzip;
 
@@ -273,6 +273,82 @@ fn compressed_files_that_were_never_seen_are_read_once_with_all_their_members() 
     assert_eq!(rig.arrived.len(), 300_000);
 }
 
+/// What a stop leaves behind that came before anything was read.
+fn forget_what_was_read(rig: &mut Rig) {
+    for entry in rig.saved.values_mut() {
+        (entry.offset, entry.head, entry.tail, entry.packed) = (0, None, None, None);
+    }
+}
+
+/// As if positions had been saved long after anything was written.
+fn save_later(rig: &mut Rig) {
+    for entry in rig.saved.values_mut() {
+        entry.updated += 3_600_000;
+    }
+}
+
+#[test]
+fn what_is_read_of_a_compressed_file_after_a_restart_is_known_again() {
+    let mut rig = Rig::new(&["*.gz"]);
+    rig.pack(&rig.path("a.gz"), numbers(0..100).as_bytes());
+    rig.start();
+    rig.until_all_read();
+    rig.stop();
+    forget_what_was_read(&mut rig);
+    rig.arrived.clear();
+    rig.start();
+    rig.until_lines(100);
+    rig.until_all_read();
+    rig.stop();
+    let entry = rig.saved.values().next().unwrap();
+    assert!(entry.offset > 0 && entry.head.is_some() && entry.tail.is_some());
+}
+
+#[test]
+fn what_was_compressed_before_it_was_read_to_its_end_is_found_however_long_ago_it_was_written() {
+    for was_read in [false, true] {
+        let mut rig = Rig::new(&["app.log"]);
+        rig.append("app.log", &numbers(0..10));
+        rig.start();
+        rig.until_lines(10);
+        rig.until_read();
+        rig.stop();
+        if !was_read {
+            forget_what_was_read(&mut rig);
+            rig.arrived.clear();
+        }
+        rig.append("app.log", &numbers(10..20));
+        rig.rename("app.log", "app.log.1");
+        rig.compress("app.log.1");
+        rig.append("app.log", &numbers(20..30));
+        save_later(&mut rig);
+        rig.start();
+        rig.until_lines(30);
+        rig.until_all_read();
+        rig.stop();
+        let mut lines = super::copies::arrived(&rig);
+        lines.sort_unstable();
+        assert!(lines.into_iter().eq(0..30), "{was_read}: {:?}", runs(&rig));
+    }
+}
+
+#[test]
+fn a_compressed_file_that_the_patterns_do_not_find_is_not_read_unless_it_holds_what_was_cut() {
+    let mut rig = Rig::new(&["app.log"]);
+    rig.append("app.log", &numbers(0..100));
+    rig.pack(&rig.path("app.log.2.gz"), b"older\n");
+    rig.start();
+    rig.until_lines(100);
+    rig.until_read();
+    let log = OpenOptions::new().write(true).open(rig.path("app.log"));
+    log.unwrap().set_len(0).unwrap();
+    rig.append("app.log", &numbers(100..101));
+    rig.until_lines(101);
+    rig.until_all_read();
+    rig.stop();
+    assert_eq!(runs(&rig), [(0, 101)]);
+}
+
 #[test]
 fn a_file_that_is_still_being_compressed_is_read_as_it_grows() {
     let mut rig = Rig::new(&["*.gz"]);
@@ -374,4 +450,247 @@ fn every_packing_is_read() {
     rig.until_all_read();
     rig.stop();
     assert_eq!(rig.arrived.len(), count as usize * 100);
+}
+
+#[test]
+fn files_of_which_nothing_was_read_are_found_in_their_own_compressed_forms() {
+    const COUNT: u32 = 6;
+    let mut rig = Rig::new(&["app.log"]);
+    let mut saved = Vec::new();
+    for round in 0..COUNT {
+        rig.saved.clear();
+        rig.append("app.log", &numbers(round * 10..round * 10 + 10));
+        rig.start();
+        rig.until_lines((round as usize + 1) * 10);
+        rig.until_read();
+        rig.stop();
+        saved.extend(std::mem::take(&mut rig.saved));
+        let to = format!("app.log.{}", COUNT - round);
+        rig.rename("app.log", &to);
+        rig.compress(&to);
+    }
+    // The first one was read to its end, and what is known of it forgotten.
+    saved.remove(0);
+    rig.saved = saved.into_iter().collect();
+    forget_what_was_read(&mut rig);
+    save_later(&mut rig);
+    rig.arrived.clear();
+    rig.append("app.log", &numbers(100..110));
+    rig.start();
+    rig.until_lines(60);
+    rig.until_all_read();
+    rig.stop();
+    let mut lines = super::copies::arrived(&rig);
+    lines.sort_unstable();
+    let all = (10..60).chain(100..110);
+    assert!(lines.into_iter().eq(all), "{:?}", runs(&rig));
+}
+
+#[test]
+fn a_compressed_file_with_another_date_is_not_the_one_of_which_nothing_was_read() {
+    let mut rig = Rig::new(&["app.log"]);
+    rig.append("app.log", &numbers(0..10));
+    rig.start();
+    rig.until_lines(10);
+    rig.until_read();
+    rig.stop();
+    let mut gone = rig.saved.values().next().unwrap().clone();
+    (gone.path, gone.inode) = (rig.path("app.log-20261120").into(), gone.inode + 1_000_000);
+    (gone.offset, gone.head, gone.tail) = (0, None, None);
+    let key = crate::checkpoint::FileKey(rig.next_key);
+    rig.next_key += 1;
+    rig.saved.insert(key, gone);
+    rig.pack(&rig.path("app.log-20261121.gz"), b"read long ago\n");
+    save_later(&mut rig);
+    rig.start();
+    rig.append("app.log", &numbers(10..20));
+    rig.until_lines(20);
+    rig.until("end of what is gone", |rig| !rig.saved.contains_key(&key));
+    rig.until_all_read();
+    rig.stop();
+    assert_eq!(runs(&rig), [(0, 20)]);
+}
+
+#[test]
+fn compressed_files_that_nobody_saw_are_read_although_the_daemon_dies_before_it_comes_to_them() {
+    const COUNT: u32 = 8;
+    let mut rig = Rig::new(&["app.log"]);
+    rig.append("app.log", &numbers(0..10));
+    rig.start();
+    rig.until_lines(10);
+    rig.until_read();
+    rig.kill();
+    for round in 1..COUNT {
+        let to = format!("app.log.{}", COUNT - round);
+        rig.rename("app.log", &to);
+        rig.compress(&to);
+        rig.append("app.log", &numbers(round * 10..round * 10 + 10));
+    }
+    // More than are unpacked at a time.
+    rig.memory = 1;
+    rig.start();
+    let (name, deadline) = (rig.path("app.log"), Instant::now() + super::PATIENCE);
+    loop {
+        let running = rig.running.as_ref().unwrap();
+        let files = running.facts.files();
+        let is_new = |file: &FileStatus| file.path == name && file.read > 0;
+        if files.iter().any(is_new) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{files:?}");
+        running.bell.wait(Duration::from_millis(1));
+    }
+    rig.save();
+    rig.kill();
+    save_later(&mut rig);
+    rig.memory = 16 << 20;
+    rig.start();
+    rig.until_lines(80);
+    rig.until_all_read();
+    rig.stop();
+    let mut lines = super::copies::arrived(&rig);
+    lines.sort_unstable();
+    lines.dedup();
+    assert!(lines.into_iter().eq(0..80), "{:?}", runs(&rig));
+}
+
+#[test]
+fn what_was_compressed_after_the_last_look_is_found_although_positions_were_saved_later() {
+    let mut rig = Rig::new(&["app.log"]);
+    rig.append("app.log", &numbers(0..10));
+    rig.start();
+    rig.until_lines(10);
+    rig.until_read();
+    rig.append("app.log", &numbers(10..20));
+    let deadline = Instant::now() + super::PATIENCE;
+    let is_read = |rig: &Rig| {
+        let files = rig.running.as_ref().unwrap().facts.files();
+        files[0].read == numbers(0..20).len() as u64
+    };
+    while !is_read(&rig) {
+        assert!(Instant::now() < deadline);
+        rig.running
+            .as_ref()
+            .unwrap()
+            .bell
+            .wait(Duration::from_millis(1));
+    }
+    // It ends with its last lines on their way.
+    rig.running.as_ref().unwrap().stop.soften();
+    let deadline = Instant::now() + super::PATIENCE;
+    while !rig.running.as_ref().unwrap().thread.is_finished() {
+        assert!(Instant::now() < deadline);
+        rig.running
+            .as_ref()
+            .unwrap()
+            .bell
+            .wait(Duration::from_millis(1));
+    }
+    rig.rename("app.log", "app.log.2");
+    rig.append("app.log", &numbers(20..30));
+    rig.rename("app.log", "app.log.1");
+    rig.compress("app.log.2");
+    rig.compress("app.log.1");
+    rig.append("app.log", &numbers(30..40));
+    let written = fs::metadata(rig.path("app.log.1.gz")).unwrap().modified();
+    let late = written.unwrap() + Duration::from_millis(50);
+    while SystemTime::now() < late {
+        rig.running
+            .as_ref()
+            .unwrap()
+            .bell
+            .wait(Duration::from_millis(5));
+    }
+    rig.end();
+    rig.start();
+    rig.until_lines(40);
+    rig.until_all_read();
+    rig.stop();
+    let mut lines = super::copies::arrived(&rig);
+    lines.sort_unstable();
+    assert!(lines.into_iter().eq(0..40), "{:?}", runs(&rig));
+}
+
+#[test]
+fn what_was_deleted_and_of_which_nothing_was_read_is_forgotten_at_a_stop() {
+    let mut rig = Rig::new(&["app.log"]);
+    rig.timing.deleted_for = Duration::from_secs(3600);
+    File::create(rig.path("app.log")).unwrap();
+    rig.start();
+    rig.until_known("app.log");
+    fs::remove_file(rig.path("app.log")).unwrap();
+    rig.append("app.log", &numbers(0..10));
+    rig.until_lines(10);
+    rig.until("both", |rig| {
+        let files = rig.running.as_ref().unwrap().facts.files();
+        files.len() == 2 && files.iter().all(|file| file.settled == file.size)
+    });
+    rig.stop();
+    let offsets: Vec<u64> = rig.saved.values().map(|entry| entry.offset).collect();
+    assert_eq!(offsets, [numbers(0..10).len() as u64]);
+}
+
+#[test]
+fn a_copy_with_the_time_of_its_original_is_known_in_its_compressed_form_after_a_stop() {
+    let mut rig = Rig::new(&["app.log*"]);
+    rig.timing.deleted_for = Duration::from_secs(3600);
+    rig.append("app.log", &numbers(0..100));
+    rig.start();
+    rig.until_lines(100);
+    rig.until_read();
+    let copy = rig.path("app.log.1");
+    fs::copy(rig.path("app.log"), &copy).unwrap();
+    let file = OpenOptions::new().append(true).open(&copy).unwrap();
+    let hour = Duration::from_secs(3600);
+    file.set_modified(SystemTime::now() - hour).unwrap();
+    let log = File::options().write(true).open(rig.path("app.log"));
+    log.unwrap().set_len(0).unwrap();
+    rig.append("app.log", &numbers(100..110));
+    rig.until_lines(110);
+    rig.until_known("app.log.1");
+    rig.compress("app.log.1");
+    // A walk comes by.
+    rig.append("app.log.new", &numbers(110..120));
+    rig.until_lines(120);
+    rig.stop();
+    rig.start();
+    rig.append("app.log", &numbers(120..121));
+    rig.until_lines(121);
+    rig.until_all_read();
+    rig.stop();
+    let mut lines = super::copies::arrived(&rig);
+    lines.sort_unstable();
+    assert!(lines.into_iter().eq(0..121), "{:?}", runs(&rig));
+}
+
+#[test]
+fn what_was_compressed_before_the_last_lines_were_written_is_known_after_a_restart() {
+    let mut rig = Rig::new(&["app.log*"]);
+    rig.timing.deleted_for = Duration::from_secs(3600);
+    rig.append("app.log", &numbers(0..1000));
+    rig.start();
+    rig.until_lines(1000);
+    rig.until_read();
+    rig.rename("app.log", "app.log.1");
+    let plain = fs::read(rig.path("app.log.1")).unwrap();
+    rig.pack(&rig.path("app.log.1.gz"), &plain);
+    // The application still has it open.
+    rig.append("app.log.1", &numbers(1000..1010));
+    rig.until_lines(1010);
+    rig.until_all_read();
+    fs::remove_file(rig.path("app.log.1")).unwrap();
+    rig.append("app.log", &numbers(1010..1020));
+    rig.until_lines(1020);
+    rig.stop();
+    for entry in rig.saved.values() {
+        assert!(entry.half.is_none_or(|(at, _)| at < entry.offset));
+    }
+    rig.start();
+    rig.append("app.log", &numbers(1020..1021));
+    rig.until_lines(1021);
+    rig.until_all_read();
+    rig.stop();
+    let mut lines = super::copies::arrived(&rig);
+    lines.sort_unstable();
+    assert!(lines.into_iter().eq(0..1021), "{:?}", runs(&rig));
 }

@@ -39,6 +39,8 @@ pub use self::fault::Fault;
 use self::input::Input;
 use self::packing::Begins;
 pub use self::packing::{MAGIC, Packing, packed_name};
+#[cfg(test)]
+pub use self::tests::pack;
 pub use self::window::HEAD;
 use self::window::Window;
 

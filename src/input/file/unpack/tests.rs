@@ -59,7 +59,8 @@ impl FileExt for Growing {
     }
 }
 
-fn pack(packing: Packing, plain: &[u8]) -> Vec<u8> {
+/// What the tools make of `plain`, all at once.
+pub fn pack(packing: Packing, plain: &[u8]) -> Vec<u8> {
     match packing {
         Packing::Gzip => {
             let level = flate2::Compression::new(6);
