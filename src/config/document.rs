@@ -112,6 +112,8 @@ fn cluster(entry: &Entry) -> Cluster {
                     mechanism: sasl.text("mechanism")?.value,
                     username: Some(sasl.secret("username")?),
                     password: Some(sasl.secret("password")?),
+                    token_url: sasl.text("token_url").map(|url| url.value),
+                    scope: sasl.text("scope").map(|scope| scope.value),
                 };
                 Some(Spanned::new(settings, sasl.span()))
             }),

@@ -204,14 +204,33 @@ pub(super) const TLS: &[Key] = &[
 pub(super) const SASL: &[Key] = &[
     Key::required(
         "mechanism",
-        Shape::Word(&[word("PLAIN"), word("SCRAM-SHA-256"), word("SCRAM-SHA-512")]),
+        Shape::Word(&[
+            word("PLAIN"),
+            word("SCRAM-SHA-256"),
+            word("SCRAM-SHA-512"),
+            word("OAUTHBEARER"),
+        ]),
         "How to log in.",
     ),
-    Key::required("username", Shape::Secret, "Who logs in."),
+    Key::required(
+        "username",
+        Shape::Secret,
+        "Who logs in; of OAUTHBEARER the client's id.",
+    ),
     Key::required(
         "password",
         Shape::Secret,
-        "The password: a text, or better { file: PATH }, { env: NAME } or { credential: NAME }.",
+        "The password: a text, or better { file: PATH }, { env: NAME } or { credential: NAME }. Of OAUTHBEARER the client's secret.",
+    ),
+    Key::optional(
+        "token_url",
+        Shape::Text,
+        "Of OAUTHBEARER: where tokens are asked for (OIDC, client credentials).",
+    ),
+    Key::optional(
+        "scope",
+        Shape::Text,
+        "Of OAUTHBEARER: what tokens are asked for.",
     ),
 ];
 

@@ -75,12 +75,71 @@ fn security(
     }
     if let Some(sasl) = sasl {
         config.set("sasl.mechanism", &sasl.mechanism);
-        if let Some(username) = &sasl.username {
-            config.set("sasl.username", username.resolve()?.reveal());
+        let (user, password) = match &sasl.token_url {
+            None => ("sasl.username", "sasl.password"),
+            Some(url) => {
+                config.set("sasl.oauthbearer.method", "oidc");
+                config.set("sasl.oauthbearer.token.endpoint.url", url);
+                (
+                    "sasl.oauthbearer.client.id",
+                    "sasl.oauthbearer.client.secret",
+                )
+            }
+        };
+        if let Some(scope) = &sasl.scope {
+            config.set("sasl.oauthbearer.scope", scope);
         }
-        if let Some(password) = &sasl.password {
-            config.set("sasl.password", password.resolve()?.reveal());
+        if let Some(username) = &sasl.username {
+            config.set(user, username.resolve()?.reveal());
+        }
+        if let Some(secret) = &sasl.password {
+            config.set(password, secret.resolve()?.reveal());
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::kafka::settings::Brokers;
+    use crate::value::{Secret, SecretSource};
+
+    fn cluster(token_url: Option<&str>) -> ClusterSettings {
+        let secret = |text: &str| Some(SecretSource::Text(Secret::new(text)));
+        ClusterSettings {
+            name: "main".into(),
+            brokers: Brokers::Addresses(vec!["kafka-1:9092".into()]),
+            tls: None,
+            sasl: Some(SaslSettings {
+                mechanism: "X".into(),
+                username: secret("who"),
+                password: secret("what"),
+                token_url: token_url.map(str::to_owned),
+                scope: token_url.map(|_| "kafka".to_owned()),
+            }),
+            options: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn who_logs_in_with_tokens_is_the_client_that_asks_for_them() {
+        let config = client_config(&cluster(Some("https://login")), "kafka-1:9092", "me").unwrap();
+        for (name, value) in [
+            ("sasl.oauthbearer.method", "oidc"),
+            ("sasl.oauthbearer.token.endpoint.url", "https://login"),
+            ("sasl.oauthbearer.client.id", "who"),
+            ("sasl.oauthbearer.client.secret", "what"),
+            ("sasl.oauthbearer.scope", "kafka"),
+        ] {
+            assert_eq!(config.get(name), Some(value), "{name}");
+        }
+        assert_eq!(config.get("sasl.password"), None);
+        let config = client_config(&cluster(None), "kafka-1:9092", "me").unwrap();
+        assert_eq!(config.get("sasl.username"), Some("who"));
+        assert_eq!(config.get("sasl.password"), Some("what"));
+        assert_eq!(config.get("sasl.oauthbearer.method"), None);
+    }
 }

@@ -38,10 +38,16 @@ pub struct TlsSettings {
 /// `sasl:` of a cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SaslSettings {
-    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    /// `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`.
     pub mechanism: String,
+    /// With `token_url` the client's id.
     pub username: Option<SecretSource>,
+    /// With `token_url` the client's secret.
     pub password: Option<SecretSource>,
+    /// Where tokens are asked for (OIDC, client credentials).
+    pub token_url: Option<String>,
+    /// What tokens are asked for, in words of whoever gives them.
+    pub scope: Option<String>,
 }
 
 /// What makes two inputs share one producer: equal settings.

@@ -56,6 +56,7 @@ pub(super) const RULES: &[Rule] = &[
     brokers_are_addresses,
     the_embedded_broker_is_plain,
     client_certificates_have_keys,
+    tokens_are_asked_for_somewhere,
     properties_are_not_owned,
     globs_are_globs,
     topics_of_inputs_are_names,
@@ -202,6 +203,33 @@ fn client_certificates_have_keys(names: &Names<'_>, problems: &mut Vec<Problem>)
         problems.push(
             Problem::new(tls.span, missing).hint("a client's certificate is both, or neither"),
         );
+    }
+}
+
+fn tokens_are_asked_for_somewhere(names: &Names<'_>, problems: &mut Vec<Problem>) {
+    for sasl in names
+        .config
+        .clusters
+        .iter()
+        .filter_map(|it| it.sasl.as_ref())
+    {
+        let has_tokens = sasl.value.mechanism == "OAUTHBEARER";
+        let problem = match (&sasl.value.token_url, &sasl.value.scope) {
+            (None, _) if has_tokens => (
+                "`OAUTHBEARER` needs a `token_url`",
+                "where tokens are asked for, like `https://login.example.com/oauth2/token`",
+            ),
+            (Some(_), _) | (_, Some(_)) if !has_tokens => (
+                "`token_url` and `scope` are of the mechanism `OAUTHBEARER`",
+                "leave them out",
+            ),
+            (Some(_), _) if !cfg!(feature = "oidc") => (
+                "this build cannot ask for tokens",
+                "it needs libcurl: build it with `cargo build --release --features oidc`",
+            ),
+            _ => continue,
+        };
+        problems.push(Problem::new(sasl.span, problem.0).hint(problem.1));
     }
 }
 

@@ -505,3 +505,69 @@ fn no_secret_is_told_by_anything() {
         }
     }
 }
+
+/// Somebody who gives out tokens for the user `one` that nobody signed, which is what Kafka takes where nothing else is configured. Counts
+/// how often it was asked by the client that it knows.
+#[cfg(feature = "oidc")]
+fn tokens() -> (u16, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use base64::Engine;
+    use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 8192];
+            let read = stream.read(&mut request).unwrap();
+            let request = String::from_utf8_lossy(&request[..read]).into_owned();
+            let known = BASE64_STANDARD.encode("shipper:secret");
+            assert!(request.contains(&known), "{request}");
+            count.fetch_add(1, Ordering::Relaxed);
+            let now = jiff::Timestamp::now().as_second();
+            let claims = format!("{{\"sub\":\"one\",\"iat\":{now},\"exp\":{}}}", now + 300);
+            let [head, claims] =
+                ["{\"alg\":\"none\"}", &claims].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
+            let body = format!(
+                "{{\"access_token\":\"{head}.{claims}.\",\"token_type\":\"Bearer\",\"expires_in\":300}}"
+            );
+            let length = body.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            )
+            .unwrap();
+        }
+    });
+    (port, asked)
+}
+
+#[test]
+#[cfg(feature = "oidc")]
+fn who_has_a_token_gets_in() {
+    let _turn = turn();
+    let Some(kafka) = Secured::shared() else {
+        return;
+    };
+    let (port, asked) = tokens();
+    let scene = scene(kafka);
+    let topic = kafka.topic("tokens", 1);
+    kafka.allow("one", Of::Topic(&topic), &[Right::Write, Right::Describe]);
+    let how = format!(
+        "tls: {{ ca_file: DIR/ca.pem }}, sasl: {{ mechanism: OAUTHBEARER, username: shipper, password: secret, token_url: \"http://127.0.0.1:{port}/token\", scope: kafka }}"
+    );
+    let at = [("main", kafka.login_at("localhost"), &*how)];
+    let inputs = format!("inputs:\n{}", input("app", &format!("topic: {topic}")));
+    LineWriter::create(scene.path("logs/app.log"), "app", SHORT).append(100);
+    let daemon = scene.launch(&yaml(&scene, &at, &inputs)).start();
+    delivered(&daemon, "app", 100);
+    exact(kafka, &topic, "app", 100);
+    assert!(asked.load(std::sync::atomic::Ordering::Relaxed) > 0);
+}

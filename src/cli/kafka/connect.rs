@@ -267,6 +267,8 @@ fn sasl(cluster: &mut ClusterSettings) -> &mut SaslSettings {
         mechanism: String::new(),
         username: None,
         password: None,
+        token_url: None,
+        scope: None,
     })
 }
 
@@ -307,7 +309,7 @@ fn finish(cluster: &mut ClusterSettings) -> Result<(), Refusal> {
     }
     match &cluster.sasl {
         Some(sasl) if sasl.mechanism.is_empty() => Err(Refusal::usage(
-            "how to log in is not said: -X sasl.mechanism=PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+            "how to log in is not said: -X sasl.mechanism=PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER",
         )),
         _ => Ok(()),
     }
