@@ -18,52 +18,70 @@ const TOPICS: u64 = 100;
 /// What of a run is compared.
 type Kind = fn(&Figures) -> Duration;
 
-/// The first is the one that the others are compared with.
-const CASES: [Case; 5] = [
-    Case {
-        name: "lines as they are",
-        to: "",
-        topics: 1,
-        partitions: 1,
-        most: None,
-    },
+/// The first is the one that most others are compared with.
+const CASES: [Case; 7] = [
+    PLAIN,
     Case {
         name: "format: json",
         to: ", format: json",
-        topics: 1,
-        partitions: 1,
         most: Some(3.0),
+        ..PLAIN
     },
     Case {
         name: "a key per line, 12 partitions",
-        to: ", key: \"{json.n}\"",
-        topics: 1,
+        to: ", key: \"{file.offset}\"",
         partitions: 12,
         most: Some(1.5),
+        ..PLAIN
     },
     Case {
-        name: "a hundred topics",
-        to: "",
+        name: "a key of a field, 12 partitions",
+        to: ", key: \"{json.n}\"",
+        partitions: 12,
+        ..PLAIN
+    },
+    Case {
+        name: ONE,
+        topic: "{json.o}",
+        ..PLAIN
+    },
+    Case {
+        name: "a hundred topics of a field",
+        topic: "{json.t}",
         topics: TOPICS,
-        partitions: 1,
+        beside: ONE,
         most: Some(2.0),
+        ..PLAIN
     },
     Case {
         name: "exactly once, a commit each second",
         to: ", delivery: exactly_once",
-        topics: 1,
-        partitions: 1,
         most: Some(1.1),
+        ..PLAIN
     },
 ];
+const ONE: &str = "one topic of a field";
+const PLAIN: Case = Case {
+    name: "lines as they are",
+    to: "",
+    topic: "0",
+    topics: 1,
+    partitions: 1,
+    beside: "lines as they are",
+    most: None,
+};
 
 struct Case {
     name: &'static str,
     /// What `to:` has besides.
     to: &'static str,
+    /// What the topic's name ends with.
+    topic: &'static str,
     topics: u64,
     partitions: i32,
-    /// How many times the first case it may cost.
+    /// The case that it is compared with.
+    beside: &'static str,
+    /// How many times that one it may cost.
     most: Option<f64>,
 }
 
@@ -80,18 +98,23 @@ pub fn row(bench: &Bench) {
         }
     }
     println!("{}", table.markdown(lines));
-    let mut judged = Judged::new("against lines as they are");
+    let mut judged = Judged::new("against lines as they are, or as it says");
     let middle = |runs: &[Figures], of_run: Kind| {
         let seconds = runs.iter().map(|run| of_run(run).as_secs_f64());
         median(&mut seconds.collect::<Vec<_>>())
     };
     for (case, of_case) in CASES.iter().zip(&runs).skip(1) {
         let kinds: [(&str, Kind); 2] = [("CPU per line", |run| run.cpu), ("wall", |run| run.wall)];
+        let beside = CASES.iter().position(|other| other.name == case.beside);
+        let beside = &runs[beside.expect("a case's name")];
         for (what, of_run) in kinds {
             let times = middle(of_case, of_run)
-                .zip(middle(&runs[0], of_run))
-                .map(|(case, plain)| case / plain);
-            let name = format!("{}: {what}", case.name);
+                .zip(middle(beside, of_run))
+                .map(|(case, beside)| case / beside);
+            let mut name = format!("{}: {what}", case.name);
+            if case.beside != PLAIN.name {
+                name = format!("{}, beside {}: {what}", case.name, case.beside);
+            }
             match (times, case.most) {
                 (Some(times), Some(most)) => judged.bound(&name, times, "times", most),
                 (Some(times), None) => judged.told(&name, times, "times"),
@@ -106,7 +129,10 @@ fn write(folder: &Path, lines: u64) -> PathBuf {
     let path = folder.join("lines.json");
     let mut file = BufWriter::new(File::create(&path).expect("a file for lines"));
     for n in 0..lines {
-        let begin = format!("{{\"t\":{},\"n\":\"{n:010}\",\"text\":\"", n % TOPICS);
+        let begin = format!(
+            "{{\"t\":{},\"o\":0,\"n\":\"{n:010}\",\"text\":\"",
+            n % TOPICS
+        );
         let rest = LINE.saturating_sub(begin.len() + 3);
         writeln!(file, "{begin}{:.<rest$}\"}}", "").expect("to write lines");
     }
@@ -115,21 +141,16 @@ fn write(folder: &Path, lines: u64) -> PathBuf {
 }
 
 fn run(bench: &Bench, case: &Case, file: &Path) -> Result<Figures, String> {
-    let (folder, prefix) = (support::temp_dir(), bench.topic());
-    let topics: Vec<String> = match case.topics {
-        1 if case.partitions == 1 => vec![prefix.clone()],
-        1 => vec![format!("{prefix}-0")],
-        many => (0..many).map(|at| format!("{prefix}-{at}")).collect(),
-    };
-    for topic in topics.iter().filter(|topic| **topic != prefix) {
+    let (folder, prefix) = (support::temp_dir(), support::kafka::unique("made"));
+    let topics: Vec<String> = (0..case.topics)
+        .map(|at| format!("{prefix}-{at}"))
+        .collect();
+    for topic in &topics {
         bench
             .kafka
             .create_topic_with(topic, case.partitions, &[("file.delete.delay.ms", "1000")]);
     }
-    let topic = match case.topics {
-        1 => topics[0].clone(),
-        _ => format!("\"{prefix}-{{json.t}}\""),
-    };
+    let topic = format!("\"{prefix}-{}\"", case.topic);
     let yaml = contenders::input_yaml(bench.kafka.brokers(), &topic, file, folder.path());
     // Transactions of another run's id would say that everything was sent.
     let yaml = format!("id: {prefix}\n{yaml}");
@@ -153,8 +174,7 @@ fn run(bench: &Bench, case: &Case, file: &Path) -> Result<Figures, String> {
     };
     let lines = bench.options.lines;
     let arrived = (lines..=lines + marks).contains(&written);
-    let others = topics.iter().filter(|topic| **topic != prefix);
-    for topic in others.chain([&prefix]) {
+    for topic in &topics {
         bench.kafka.delete_topic(topic);
     }
     match arrived {
