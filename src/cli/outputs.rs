@@ -86,7 +86,7 @@ fn run(args: &RepairArgs) -> Result<String, Refusal> {
     if !args.execute {
         return show(args, &plan, output, &*files, literal);
     }
-    check_owner(&plan.data_dir)?;
+    check_owner(&plan.data_dir, "nothing was changed")?;
     // Held until the end: a daemon that runs has it.
     let (_store, _) = Store::open(Arc::new(RealDisk), &plan.data_dir).map_err(refused)?;
     let held = folder::find(&*files, literal, &output.name).map_err(not_found)?;

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::exit::ExitStatus;
+pub(super) use super::kafka::Refusal;
 use super::load::load;
 use super::{CONFIG, complain, print};
 use crate::checkpoint::{DataDirError, Input, Inputs, Store, StoreError, view};
@@ -107,23 +108,6 @@ fn target(text: &str) -> Result<Target, String> {
     }
 }
 
-/// Why a command did nothing.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub status: ExitStatus,
-    pub text: String,
-}
-
-impl Refusal {
-    /// What was asked for does not fit what is there.
-    pub fn usage(text: impl Into<String>) -> Self {
-        Self {
-            status: ExitStatus::Usage,
-            text: text.into(),
-        }
-    }
-}
-
 pub(super) fn checkpoints(command: &CheckpointsCommand) -> ExitCode {
     let result = match command {
         CheckpointsCommand::List(args) => list::list(args),
@@ -177,7 +161,7 @@ fn change(
             "{shown}nothing was changed; stop the daemon and add --execute to do it\n"
         ));
     }
-    check_owner(dir)?;
+    check_owner(dir, "nothing was changed")?;
     let (mut store, _) = Store::open(Arc::new(RealDisk), dir).map_err(refused)?;
     // Under the lock nobody else changes it any more.
     let mut inputs = store.all().clone();
@@ -206,8 +190,8 @@ pub(super) fn refused(error: StoreError) -> Refusal {
     Refusal { status, text }
 }
 
-/// What another user writes into data_dir, the daemon could not read.
-pub(super) fn check_owner(dir: &Path) -> Result<(), Refusal> {
+/// What another user writes into data_dir, the daemon could not read. `undone`: what was not done because of that, as "nothing was sent".
+pub(super) fn check_owner(dir: &Path, undone: &str) -> Result<(), Refusal> {
     // Whatever keeps it from being looked at is met, and told, when it is opened.
     let Ok(meta) = std::fs::metadata(dir) else {
         return Ok(());
@@ -219,7 +203,7 @@ pub(super) fn check_owner(dir: &Path) -> Result<(), Refusal> {
     Err(Refusal {
         status: ExitStatus::NoPermission,
         text: format!(
-            "data_dir {} belongs to user {owner}, who could not read what another user writes there; nothing was changed: run this as that \
+            "data_dir {} belongs to user {owner}, who could not read what another user writes there; {undone}: run this as that \
              user, for instance with `sudo -u '#{owner}'`",
             dir.display()
         ),

@@ -8,8 +8,6 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +15,7 @@ use indicatif::ProgressBar;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Refusal, ResendArgs, plan, refused};
+use crate::cli::checkpoints::check_owner;
 use crate::cli::complain;
 use crate::cli::console::client_id;
 use crate::cli::exit::ExitStatus;
@@ -39,7 +38,7 @@ const TOLD: u64 = 20;
 
 pub(super) fn resend(args: &ResendArgs) -> Result<ExitStatus, Refusal> {
     let plan = plan(&args.config)?;
-    check_owner(&plan.data_dir)?;
+    check_owner(&plan.data_dir, "nothing was sent")?;
     let Some(resending) =
         Resending::begin(Arc::new(RealDisk), &plan.data_dir).map_err(|error| taken(&error))?
     else {
@@ -421,24 +420,4 @@ fn taken(error: &TakenError) -> Refusal {
             text: error.to_string(),
         },
     }
-}
-
-/// What another user writes into data_dir, the daemon could not write on.
-fn check_owner(dir: &Path) -> Result<(), Refusal> {
-    // Whatever keeps it from being looked at is met, and told, when it is opened.
-    let Ok(meta) = std::fs::metadata(dir) else {
-        return Ok(());
-    };
-    let owner = meta.uid();
-    if owner == rustix::process::geteuid().as_raw() {
-        return Ok(());
-    }
-    Err(Refusal {
-        status: ExitStatus::NoPermission,
-        text: format!(
-            "data_dir {} belongs to user {owner}, who could not read what another user writes there; nothing was sent: run this as that \
-             user, for instance with `sudo -u '#{owner}'`",
-            dir.display()
-        ),
-    })
 }
