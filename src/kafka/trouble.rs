@@ -11,6 +11,9 @@ use super::native::EventKind;
 /// librdkafka says nothing about a connection that ends before anything was said on it.
 const HUNG_UP: &str = "the connection is closed at once; does it want TLS (security.protocol=ssl) or a login (sasl.mechanism)?";
 
+/// What a system says of a connection that the other side ended. Whether librdkafka gets to see it depends on whether its next request was written before.
+const ENDED: [&str; 2] = ["Broken pipe", "Connection reset by peer"];
+
 /// What librdkafka calls the lines of its log about certificates that do not do.
 const CERTIFICATE: &str = "SSLCERTVRFY";
 
@@ -105,10 +108,15 @@ impl Trouble {
         self.reason.as_ref().map(|(_, reason)| reason.clone())
     }
 
-    /// The same, or what silence means.
+    /// The same where nobody ever answered: what silence means, and what it means that somebody takes the connection and ends it.
     pub fn reason(&self) -> Option<String> {
-        self.told()
-            .or_else(|| self.all_down.then(|| HUNG_UP.to_owned()))
+        match &self.reason {
+            None => self.all_down.then(|| HUNG_UP.to_owned()),
+            Some((Kind::Network, text)) if ENDED.iter().any(|ended| text.contains(ended)) => {
+                Some(format!("{text}: {HUNG_UP}"))
+            }
+            Some((_, text)) => Some(text.clone()),
+        }
     }
 }
 
@@ -223,6 +231,21 @@ mod tests {
             trouble.hear(&error(code, text));
             assert_eq!(trouble.kind(), Some(Kind::Tls));
             assert!(trouble.told().unwrap().contains("cert_file"));
+        }
+    }
+
+    #[test]
+    fn an_end_that_is_seen_while_writing_is_told_like_one_that_is_not() {
+        for ended in [
+            "Send failed: Broken pipe",
+            "Receive failed: Connection reset by peer",
+        ] {
+            let mut trouble = Trouble::default();
+            let text = format!("127.0.0.1:1/bootstrap: {ended} (after 3ms in state UP)");
+            trouble.hear(&error(RDKafkaErrorCode::BrokerTransportFailure, &text));
+            let reason = trouble.reason().unwrap();
+            assert!(reason.contains("does it want TLS"), "{reason}");
+            assert!(reason.starts_with(ended), "{reason}");
         }
     }
 
