@@ -66,6 +66,15 @@ impl Encoding {
         }
     }
 
+    /// The same text with the bytes of each unit in the other order.
+    pub fn other_order(&self) -> Option<&'static str> {
+        match self {
+            Self::Other(encoding) if *encoding == UTF_16LE => Some("utf-16be"),
+            Self::Other(encoding) if *encoding == UTF_16BE => Some("utf-16le"),
+            Self::Utf8 | Self::Latin1 | Self::Other(_) => None,
+        }
+    }
+
     /// Appends what `bytes` mean to `text`, at most three bytes for each of them.
     pub fn decode(&self, bytes: &[u8], text: &mut Vec<u8>) {
         match self {

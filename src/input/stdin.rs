@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::dress::block::Undone;
-use super::frame::framer::Framer;
+use super::frame::framer::{self, First, Framers};
 use super::frame::settings::LineSettings;
 use super::frame::{Block, Half, Rest};
 use super::outlet::{Ended, Ends, Outlet};
@@ -55,7 +55,7 @@ pub fn run(input: StdinInput) -> io::Result<Report> {
 
 /// As [`run`], from any descriptor.
 pub fn read_from(descriptor: impl AsFd, input: StdinInput) -> io::Result<Report> {
-    let framer = Framer::new(&input.lines).map_err(io::Error::other)?;
+    let framers = Framers::new(&input.lines).map_err(io::Error::other)?;
     input.ends.tracker.add(SOURCE, Position::default());
     let origin = Arc::new(Origin {
         input: input.name.into(),
@@ -63,7 +63,8 @@ pub fn read_from(descriptor: impl AsFd, input: StdinInput) -> io::Result<Report>
     });
     let mut reader = Reader {
         origin,
-        framer,
+        framers,
+        first: First::default(),
         finish: input.finish,
         outlet: Outlet::new(input.ends).reading_on_after_a_soft_stop(),
         carry: Vec::new(),
@@ -97,7 +98,9 @@ pub fn read_from(descriptor: impl AsFd, input: StdinInput) -> io::Result<Report>
 
 struct Reader {
     origin: Arc<Origin>,
-    framer: Framer,
+    framers: Framers,
+    /// What the input began with.
+    first: First,
     finish: Finish,
     outlet: Outlet,
     /// The half line that the last read ended with.
@@ -166,7 +169,7 @@ impl Reader {
 
     /// One read, at most `most` bytes: `Some(0)` at the end of the input, `None` when nothing came after all.
     fn take(&mut self, descriptor: impl AsFd, most: Option<u64>) -> Result<Option<u64>, End> {
-        let expansion = self.framer.expansion();
+        let expansion = self.framers.expected().expansion();
         let filling = self.outlet.room((self.carry.len() + READ) * expansion)?;
         let from = filling.arena.len();
         let room = filling.arena.room() / expansion;
@@ -201,7 +204,7 @@ impl Reader {
 
     /// Sends what waited long enough for more.
     fn send_overdue(&mut self) -> Result<(), End> {
-        match self.framer.patience(&self.half) {
+        match self.framers.expected().patience(&self.half) {
             Some((patience, rest)) if !self.sent && self.grown.elapsed() >= patience => {
                 self.sent = rest >= Rest::Line;
                 self.frame_carry(rest)
@@ -213,7 +216,7 @@ impl Reader {
     /// Nothing comes after what is carried, or nothing came for long.
     fn frame_carry(&mut self, rest: Rest) -> Result<(), End> {
         if !self.carry.is_empty() {
-            let wanted = self.carry.len() * self.framer.expansion();
+            let wanted = self.carry.len() * self.framers.expected().expansion();
             let filling = self.outlet.room(wanted)?;
             let from = filling.arena.len();
             if filling.arena.push(&self.carry) {
@@ -234,12 +237,16 @@ impl Reader {
             let bytes = filling.arena.filled();
             let block = Block { bytes, from, rest };
             let records = &mut filling.records;
-            let framed = self.framer.frame(block, self.at == 0, self.half, records);
+            if self.at == 0 {
+                self.first = framer::first(&bytes[from..]);
+            }
+            let framer = self.framers.of_mut(self.first);
+            let framed = framer.frame(block, self.at == 0, self.half, records);
             let aside = framed.aside.map_or(Ok(()), |aside| {
                 (self.finish.set_aside)(&LongLine {
                     path: None,
                     offset: self.at + u64::from(aside.at),
-                    value: self.framer.value(bytes, aside.value),
+                    value: framer.value(bytes, aside.value),
                 })
             });
             let mut skipped = framed.skipped;
@@ -247,7 +254,7 @@ impl Reader {
                 (Err(error), _) => Err(Undone::NotSetAside(error)),
                 (Ok(()), None) => Ok(()),
                 (Ok(()), Some(blocks)) => blocks
-                    .dress(&self.framer, filling, first, &self.origin, self.at)
+                    .dress(framer, filling, first, &self.origin, self.at)
                     .map(|refused| skipped += refused),
             };
             if let Err(undone) = dressed {
@@ -281,7 +288,7 @@ impl Reader {
                 filling.arena.truncate(from);
             } else {
                 let new = &mut filling.records[first..];
-                self.framer.settle(&mut filling.arena, from, &framed, new);
+                framer.settle(&mut filling.arena, from, &framed, new);
             }
             self.half = framed.half;
             let base = self.at;
@@ -562,6 +569,28 @@ mod tests {
         let (lines, report) = rig.end();
         assert_eq!(lines, ["grün\n at 1", "half", " and half", "last\n at 2"]);
         assert_eq!(report.bytes, 37);
+    }
+
+    #[test]
+    fn a_byte_order_mark_that_says_the_other_order_is_believed_to_the_end() {
+        let mut rig = start_with(
+            LineSettings {
+                encoding: "utf-16be".into(),
+                ..LineSettings::default()
+            },
+            16 << 20,
+        );
+        let text: Vec<u8> = ("\u{feff}eins\nzwei\n".encode_utf16())
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        rig.write(&text[..1]);
+        rig.write(&text[1..14]);
+        rig.until_lines(1);
+        rig.write(&text[14..]);
+        rig.writer = None;
+        let (lines, report) = rig.end();
+        assert_eq!(lines, ["eins", "zwei"]);
+        assert_eq!(report.bytes, text.len() as u64);
     }
 
     #[test]

@@ -227,6 +227,7 @@ const ROWS: &[(&str, &[&str])] = &[
         &[
             "lines_end_with_nul_or_with_a_text",
             "other_encodings_arrive_as_utf_8_and_positions_are_those_of_the_file",
+            "a_byte_order_mark_that_says_the_other_order_is_believed_in_its_file_also_after_a_restart",
         ],
     ),
     (

@@ -10,7 +10,7 @@ use crate::checkpoint::{Entry, FileKey, Input, Inputs};
 use crate::cli::table::{Align, Table, plain};
 use crate::input::file::seek::{Target, find};
 use crate::input::frame::LONGEST_LINE;
-use crate::input::frame::framer::Framer;
+use crate::input::frame::framer::Framers;
 use crate::input::frame::settings::LineSettings;
 use crate::plan::{Plan, SourceSettings};
 
@@ -32,7 +32,7 @@ pub(super) fn reset(args: &ResetArgs) -> Result<String, Refusal> {
 
 /// What tells where lines begin. Of an input that is not configured any more nobody knows: then they are plain ones, and the last line's
 /// beginning is looked for all the further.
-fn framer(plan: &Plan, input: &str) -> Result<Framer, Refusal> {
+fn framer(plan: &Plan, input: &str) -> Result<Framers, Refusal> {
     let from = plan.inputs.iter().find(|known| known.name == input);
     let settings = match from.map(|input| &input.from) {
         Some(SourceSettings::File(settings)) => settings.lines.clone(),
@@ -40,7 +40,7 @@ fn framer(plan: &Plan, input: &str) -> Result<Framer, Refusal> {
             LineSettings::plain(LONGEST_LINE)
         }
     };
-    Framer::new(&settings).map_err(|error| Refusal::usage(error.to_string()))
+    Framers::new(&settings).map_err(|error| Refusal::usage(error.to_string()))
 }
 
 /// The entries that are meant, by path.
@@ -70,7 +70,7 @@ fn put(
     name: &str,
     file: Option<&Path>,
     target: Target,
-    framer: &Framer,
+    framer: &Framers,
 ) -> Result<String, Refusal> {
     let input = known(inputs, name)?;
     let entries = meant(input, name, file)?;

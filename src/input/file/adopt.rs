@@ -261,9 +261,9 @@ impl Follower {
         let mut position = Position::default();
         let existed = self.first_start || self.late.remove(path);
         if existed && self.settings.start_at == StartAt::End {
-            let longest = self.framer.lookahead();
+            let longest = self.framers.expected().lookahead();
             (position.offset, position.inside_line) =
-                end_of_lines(file, look.size, longest, &self.framer)?;
+                end_of_lines(file, look.size, longest, &self.framers)?;
         }
         Ok(Some(Start {
             id: self.new_id(),

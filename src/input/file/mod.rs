@@ -51,7 +51,7 @@ use self::tail::Source;
 use self::troubles::Troubles;
 use self::unpacking::may_be_packed;
 use self::watch::Watch;
-use super::frame::framer::{Framer, LinesError};
+use super::frame::framer::{Framers, LinesError};
 use super::outlet::{Ended, Ends, Outlet};
 use super::{Finish, Report};
 use crate::checkpoint::{Entry, FileKey};
@@ -107,7 +107,7 @@ struct Follower {
     settings: FileSettings,
     once: bool,
     timing: Timing,
-    framer: Framer,
+    framers: Framers,
     finish: Finish,
     /// Why something cannot be set aside.
     not_set_aside: Option<String>,
@@ -199,7 +199,7 @@ impl Follower {
         let allowed_open = most_open(settings.max_open_files);
         Ok(Self {
             discover: Discover::new(&settings.paths, &settings.exclude)?,
-            framer: Framer::new(&settings.lines)?,
+            framers: Framers::new(&settings.lines)?,
             finish: input.finish,
             not_set_aside: None,
             refused: None,

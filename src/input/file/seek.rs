@@ -20,7 +20,7 @@ use super::tail::end_of_lines;
 use super::unpack::{Fault, MAGIC, Packing, Progress, Unpacked};
 use super::unpacking::is_same;
 use crate::checkpoint::{Entry, Print};
-use crate::input::frame::framer::Framer;
+use crate::input::frame::framer::{Framers, first};
 
 /// How far from a place that is inside a line the line's ends are looked for, in bytes.
 const SEARCH: u64 = 1 << 20;
@@ -208,18 +208,23 @@ fn read_packed(unpacked: &mut Unpacked, buf: &mut [u8], at: u64) -> io::Result<u
 }
 
 impl Sighting {
-    /// The entry of this file with its position at `target`. `framer` knows the input's lines, `now` is in milliseconds
+    /// The entry of this file with its position at `target`. `framers` know the input's lines, `now` is in milliseconds
     /// since 1970.
     ///
     /// # Errors
     /// There is no such place, it is inside a line, or the file cannot be read.
-    pub fn moved(&self, target: Target, framer: &Framer, now: i64) -> Result<Entry, Misplaced> {
+    pub fn moved(&self, target: Target, framers: &Framers, now: i64) -> Result<Entry, Misplaced> {
         let (offset, inside_line) = match target {
             Target::Beginning => (0, false),
             Target::End if self.packed.is_some() => (self.size, false),
-            Target::End => end_of_lines(&self.file, self.look.size, framer.lookahead(), framer)
-                .map_err(|source| self.unreadable(source))?,
-            Target::Offset(offset) => (offset, self.check(offset, framer)?),
+            Target::End => end_of_lines(
+                &self.file,
+                self.look.size,
+                framers.expected().lookahead(),
+                framers,
+            )
+            .map_err(|source| self.unreadable(source))?,
+            Target::Offset(offset) => (offset, self.check(offset, framers)?),
         };
         let mut bytes = [0; HEAD];
         let mut print_of = |start: u64, len: u64| {
@@ -250,7 +255,7 @@ impl Sighting {
     }
 
     /// Whether the file's end, which `offset` is, is inside a line; anywhere else a line must begin there.
-    fn check(&self, offset: u64, framer: &Framer) -> Result<bool, Misplaced> {
+    fn check(&self, offset: u64, framers: &Framers) -> Result<bool, Misplaced> {
         let (path, size) = (self.path.clone(), self.size);
         if offset > size {
             return Err(Misplaced::BeyondEnd { path, offset, size });
@@ -259,6 +264,7 @@ impl Sighting {
             return Ok(false);
         }
         let failed = |source| self.unreadable(source);
+        let framer = framers.of(first(&self.some(0, 2).map_err(failed)?));
         let from = offset.saturating_sub(SEARCH);
         let near = self.some(from, offset - from).map_err(failed)?;
         let before = framer.find_last_line_end(&near, from);
@@ -346,8 +352,8 @@ mod tests {
     }
 
     fn moved(entry: &Entry, target: Target) -> Result<Entry, Misplaced> {
-        let framer = Framer::new(&LineSettings::plain(1000)).unwrap();
-        find(entry).unwrap().unwrap().moved(target, &framer, 7)
+        let framers = Framers::new(&LineSettings::plain(1000)).unwrap();
+        find(entry).unwrap().unwrap().moved(target, &framers, 7)
     }
 
     #[test]

@@ -265,7 +265,7 @@ impl Follower {
             // Events answer for most of those that have been quiet for long.
             let is_turn = (self.sweeps + slot).is_multiple_of(LOOK);
             let is_active = !source.pace.idle && !self.is_blocked;
-            let overdue = source.overdue(&self.framer);
+            let overdue = source.overdue(self.framers.expected());
             if source.pace.idle && overdue.is_some_and(|(at, _)| at <= now) {
                 changed.push(slot);
                 continue;

@@ -27,7 +27,7 @@ use crate::flow::arena::ARENA_BYTES;
 use crate::flow::{Count, Origin, SourceId};
 use crate::input::Position;
 use crate::input::dress::block::Undone;
-use crate::input::frame::framer::Framer;
+use crate::input::frame::framer::{self, First, Framer, Framers};
 use crate::input::frame::{Block, Half, Rest, Skipped, find_line_end};
 use crate::input::outlet::Filling;
 use crate::input::{Finish, LongLine};
@@ -52,6 +52,8 @@ pub struct Source {
     pub is_given_up: bool,
     /// Its content was replaced before: it may be again, by as many bytes.
     is_rewritten: bool,
+    /// Nothing was read of its content when it was looked at last: nothing can tell whether that is what began then.
+    pub is_unproven: bool,
     pub standing: Standing,
     pub pace: Pace,
     /// It is compressed: offsets are those of its content, looks are of the file itself.
@@ -78,14 +80,14 @@ pub struct Source {
     pub sweep: u64,
     /// When that was, in nanoseconds since 1970.
     pub began: i64,
-    /// Nothing was read of its content when it was looked at last: nothing can tell whether that is what began then.
-    pub is_unproven: bool,
     head: Head,
     marks: Marks,
     /// What is remembered of it, instead of the above, while nothing of it was read.
     known: Option<Box<Trace>>,
     /// The print of the bytes before `at`, up to [`TAIL`] of them: every read brings these bytes again.
     tail: Option<Print>,
+    /// What its content begins with, once any of it was read.
+    first: First,
     /// What becomes of the rest of the next block.
     due: Rest,
     /// It was closed for a while: what stands before the position has to be proven.
@@ -160,6 +162,7 @@ impl Source {
             is_unproven: true,
             at: 0,
             half: Half::default(),
+            first: First::default(),
             due: Rest::Waits,
             grown: (look.size, now, false),
             tail: None,
@@ -203,6 +206,7 @@ impl Source {
         let first = &mut first[..usize::try_from(offset).map_or(HEAD, |offset| offset.min(HEAD))];
         read(first, 0)?;
         self.tail = print(before);
+        self.first = framer::first(first);
         self.head = Head::default();
         self.head.add(0, first);
         self.marks.clear();
@@ -534,7 +538,7 @@ impl Source {
     /// Reads on in what is unpacked. An error may be a [`Fault`](super::unpack::Fault).
     fn read_packed(
         &mut self,
-        framer: &mut Framer,
+        framers: &mut Framers,
         filling: &mut Filling,
         finish: &mut Finish,
     ) -> io::Result<Taken> {
@@ -550,7 +554,7 @@ impl Source {
         if print(before) != self.tail {
             return Ok(Taken::Rewritten);
         }
-        let room = filling.arena.room() / framer.expansion();
+        let room = filling.arena.room() / framers.expected().expansion();
         let room = packed.end.map_or(room, |end| {
             usize::try_from(end - self.at).map_or(room, |left| left.min(room))
         });
@@ -562,18 +566,18 @@ impl Source {
             _ => {}
         }
         let rest = if is_last { Rest::Last } else { Rest::Waits };
-        self.take(framer, filling, finish, before, got, rest)
+        self.take(framers, filling, finish, before, got, rest)
     }
 
     /// Reads on into `filling`, as much as it has room for.
     pub fn read(
         &mut self,
-        framer: &mut Framer,
+        framers: &mut Framers,
         filling: &mut Filling,
         finish: &mut Finish,
     ) -> io::Result<Taken> {
         if self.packed.is_some() {
-            return self.read_packed(framer, filling, finish);
+            return self.read_packed(framers, filling, finish);
         }
         let Some(file) = &self.file else {
             return Ok(Taken::Nothing);
@@ -583,7 +587,7 @@ impl Source {
         let until_end = self
             .limit(self.end.unwrap_or(u64::MAX))
             .saturating_sub(self.at);
-        let room = filling.arena.room() / framer.expansion();
+        let room = filling.arena.room() / framers.expected().expansion();
         let room = usize::try_from(until_end).map_or(room, |end| end.min(room));
         let offset = self.at - before.len() as u64;
         let got = {
@@ -606,7 +610,7 @@ impl Source {
         let until = self.at + got as u64;
         self.look.size = self.look.size.max(until);
         self.seen = self.look.size;
-        if framer.has_holes() {
+        if framers.expected().has_holes() {
             let block = &filling.arena.spare()[..got];
             let (size, is_sparse) = (self.end.unwrap_or(self.look.size), self.look.is_sparse());
             self.holes.find(file, self.at, block, size, is_sparse)?;
@@ -630,13 +634,13 @@ impl Source {
             _ => Rest::Waits,
         };
         self.grown.2 |= rest >= Rest::Line && !is_before_hole;
-        self.take(framer, filling, finish, before, got, rest)
+        self.take(framers, filling, finish, before, got, rest)
     }
 
     /// Makes records of the `got` bytes that were read behind what `filling` holds; `before` stands before them in the source.
     fn take(
         &mut self,
-        framer: &mut Framer,
+        framers: &mut Framers,
         filling: &mut Filling,
         finish: &mut Finish,
         before: &[u8],
@@ -656,6 +660,10 @@ impl Source {
             // The file may have been cut before it, and written again: nothing else tells when there is more than before.
             half.searched = 0;
         }
+        if self.at == 0 {
+            self.first = framer::first(&block.bytes[from..]);
+        }
+        let framer = framers.of_mut(self.first);
         let framed = framer.frame(block, self.at == 0, half, &mut filling.records);
         if framed.consumed == 0 {
             self.half = framed.half;
@@ -735,9 +743,12 @@ pub fn end_of_lines(
     file: &File,
     size: u64,
     longest: usize,
-    framer: &Framer,
+    framers: &Framers,
 ) -> io::Result<(u64, bool)> {
     let mut block = vec![0; ARENA_BYTES];
+    let beginning = &mut [0; 2][..usize::try_from(size).map_or(2, |size| size.min(2))];
+    file.read_exact_at(beginning, 0)?;
+    let framer = framers.of(framer::first(beginning));
     let mut end = size;
     while end > 0 && size - end < longest as u64 {
         let len = usize::try_from(end).map_or(block.len(), |end| end.min(block.len()));
@@ -891,13 +902,13 @@ mod tests {
     #[test]
     fn the_end_of_lines_is_found_from_behind() {
         let mut file = tempfile::tempfile().unwrap();
-        let framer = Framer::new(&LineSettings::default()).unwrap();
+        let framers = Framers::new(&LineSettings::default()).unwrap();
         let mut end = |text: &[u8], longest| {
             use std::io::{Seek, Write};
             file.set_len(0).unwrap();
             file.rewind().unwrap();
             file.write_all(text).unwrap();
-            end_of_lines(&file, text.len() as u64, longest, &framer).unwrap()
+            end_of_lines(&file, text.len() as u64, longest, &framers).unwrap()
         };
         assert_eq!(end(b"", 10), (0, false));
         assert_eq!(end(b"half", 10), (0, false));

@@ -82,7 +82,7 @@ impl Follower {
                 }
                 Err(error) => return self.cannot_read(slot, &error),
             }
-            let wanted = match source.wanted(&self.framer, &mut self.scratch) {
+            let wanted = match source.wanted(self.framers.expected(), &mut self.scratch) {
                 Ok(Some(wanted)) => wanted,
                 Ok(None) => break false,
                 Err(error) => return self.cannot_read(slot, &error),
@@ -95,7 +95,7 @@ impl Follower {
                 }
                 break true;
             };
-            match source.read(&mut self.framer, filling, &mut self.finish) {
+            match source.read(&mut self.framers, filling, &mut self.finish) {
                 Ok(Taken::Bytes(bytes)) => {
                     brought += bytes;
                     self.not_set_aside = None;
@@ -130,7 +130,7 @@ impl Follower {
         } else {
             source.pace.brought_nothing(now, &self.timing);
         }
-        if let Some((at, _)) = source.overdue(&self.framer) {
+        if let Some((at, _)) = source.overdue(self.framers.expected()) {
             source.pace.due(at, now, &self.timing);
         }
         // No sweep sees that a compressed file has more.
@@ -183,7 +183,7 @@ impl Follower {
         }
         source.is_doubtful = false;
         source.saw(look);
-        source.note_growth(&self.framer, now);
+        source.note_growth(self.framers.expected(), now);
         source.end = source.end.map(|end| end.min(look.size));
         Ok(true)
     }

@@ -84,7 +84,7 @@ impl Follower {
         };
         let shared: Arc<Path> = path.as_path().into();
         let mut source = Source::new(id, origin(&self.name, &shared), shared, look, now);
-        let (_, most) = Source::block_of(&self.framer);
+        let (_, most) = Source::block_of(self.framers.expected());
         // What it is is decided at its turn: what was opened before it may be followed by then, and be what it was made of.
         let is_read = known.as_ref().is_some_and(|(_, entry)| is_read(entry));
         let is_open = !is_read && !is_skipped;

@@ -1,6 +1,7 @@
 //! The way that an input's bytes go, chosen once: plain, or with everything that was asked for.
 //!
-//! A byte order mark at the very beginning of a source is no part of its first line, though of its source bytes.
+//! A byte order mark at the very beginning of a source is no part of its first line, though of its source bytes. One that says the other
+//! order than the encoding does is believed, for that source: nothing else begins so.
 
 use std::time::Duration;
 
@@ -34,6 +35,62 @@ pub struct Framer {
     group: Option<Duration>,
 }
 
+/// The first bytes of a source, as far as they are there: what a byte order mark takes.
+pub type First = [u8; 2];
+
+/// The first bytes among all that are known from the beginning on.
+pub fn first(bytes: &[u8]) -> First {
+    match bytes {
+        [one, two, ..] => [*one, *two],
+        [one] => [*one, 0],
+        [] => [0; 2],
+    }
+}
+
+/// One way for each order of the bytes that sources may be in. Both need the same room, and wait equally long.
+#[derive(Debug)]
+pub struct Framers {
+    expected: Framer,
+    other: Option<Framer>,
+}
+
+impl Framers {
+    /// # Errors
+    /// As [`Framer::new`].
+    pub fn new(settings: &LineSettings) -> Result<Self, LinesError> {
+        let expected = Framer::new(settings)?;
+        let other = match expected.general.encoding().other_order() {
+            Some(encoding) => Some(Framer::new(&LineSettings {
+                encoding: encoding.to_owned(),
+                ..settings.clone()
+            })?),
+            None => None,
+        };
+        Ok(Self { expected, other })
+    }
+
+    /// The one that the settings say.
+    pub fn expected(&self) -> &Framer {
+        &self.expected
+    }
+
+    /// The one for a source that begins with `first`.
+    pub fn of(&self, first: First) -> &Framer {
+        let other = self.other.as_ref();
+        other
+            .filter(|other| other.is_marked(first))
+            .unwrap_or(&self.expected)
+    }
+
+    /// The same, to frame with.
+    pub fn of_mut(&mut self, first: First) -> &mut Framer {
+        let other = self.other.as_mut();
+        other
+            .filter(|other| other.is_marked(first))
+            .unwrap_or(&mut self.expected)
+    }
+}
+
 impl Framer {
     /// # Errors
     /// When a setting cannot be obeyed; rules of the plan report each of them before.
@@ -61,6 +118,10 @@ impl Framer {
     /// The plain way, if that is the one.
     pub fn plain(&self) -> Option<&Lines> {
         self.plain.as_ref()
+    }
+
+    fn is_marked(&self, first: First) -> bool {
+        *self.general.encoding().bom() == first
     }
 
     /// A byte of the source needs at most so many bytes of an arena.

@@ -286,6 +286,53 @@ fn other_encodings_arrive_as_utf_8_and_positions_are_those_of_the_file() {
 }
 
 #[test]
+fn a_byte_order_mark_that_says_the_other_order_is_believed_in_its_file_also_after_a_restart() {
+    let little =
+        |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    let big = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_be_bytes).collect() };
+    let mut rig = rig(|lines| lines.encoding = "utf-16le".into());
+    let write = |rig: &Rig, name: &str, bytes: &[u8]| {
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(rig.path(name));
+        file.unwrap().write_all(bytes).unwrap();
+    };
+    // U+0A00 and U+0D0A hold the bytes of line ends, in either order.
+    write(&rig, "a.log", &big("\u{feff}grün\u{a00}\r\nha"));
+    write(&rig, "b.log", &little("ohne\u{d0a}\n"));
+    rig.start();
+    rig.until_lines(2);
+    rig.stop();
+    write(&rig, "a.log", &big("lb\n"));
+    write(&rig, "b.log", &little("mehr\n"));
+    write(&rig, "c.log", &big("\u{feff}c\n")[..1]);
+    rig.start();
+    rig.until_lines(4);
+    write(&rig, "c.log", &big("\u{feff}c\n")[1..]);
+    rig.until_lines(5);
+    rig.stop();
+    let mut lines = rig.lines();
+    lines.sort();
+    assert_eq!(lines, ["c", "grün\u{a00}", "halb", "mehr", "ohne\u{d0a}"]);
+}
+
+#[test]
+fn start_at_end_finds_the_last_line_end_in_the_order_of_the_bytes() {
+    let big = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_be_bytes).collect() };
+    let mut rig = rig(|lines| lines.encoding = "utf-16le".into());
+    rig.settings.start_at = StartAt::End;
+    fs::write(rig.path("a.log"), big("\u{feff}old\nne")).unwrap();
+    rig.start();
+    rig.until("start", |rig| rig.started);
+    let file = OpenOptions::new().append(true).open(rig.path("a.log"));
+    file.unwrap().write_all(&big("w\n")).unwrap();
+    rig.until_lines(1);
+    assert_eq!(rig.lines(), ["new"]);
+    rig.stop();
+}
+
+#[test]
 fn start_at_end_begins_after_the_last_line_end_of_the_encoding() {
     let wide = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_be_bytes).collect() };
     let mut rig = rig(|lines| lines.encoding = "utf-16be".into());
