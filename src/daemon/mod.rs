@@ -5,6 +5,7 @@
 pub mod aside;
 mod drain;
 pub mod ending;
+mod heap;
 pub mod look;
 pub mod progress;
 pub mod saver;
@@ -21,6 +22,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use self::drain::{Drain, LEAVE, Step, Why};
 pub use self::ending::Ending;
 use self::ending::StartError;
+use self::heap::Heap;
 use self::look::Look;
 use self::progress::Progress;
 use self::tasks::{Ended, Part};
@@ -187,6 +189,7 @@ impl Daemon {
         let mut outside = std::pin::pin!(outside);
         let mut outside_over = false;
         let mut tick = tokio::time::interval(TICK);
+        let mut heap = Heap::new(Instant::now());
         while !self.running.is_empty() {
             tokio::select! {
                 Some(signal) = self.signals.next() => self.signal(signal),
@@ -196,6 +199,7 @@ impl Daemon {
                         break;
                     }
                     self.progress.show(&self.wired.look);
+                    heap.look(Instant::now(), || self.wired.look.progress());
                 }
                 () = &mut outside, if !outside_over => outside_over = true,
             }

@@ -103,7 +103,10 @@ impl Follower {
         let (now, limits) = (Instant::now(), &self.settings.hold_deleted);
         let mut held = Vec::new();
         let mut given_up = Vec::new();
-        for (&slot, source) in &mut self.sources {
+        for slot in std::mem::take(&mut self.held) {
+            let Some(source) = self.sources.get_mut(&slot) else {
+                continue;
+            };
             if source.is_given_up {
                 given_up.push(slot);
             }

@@ -129,6 +129,9 @@ struct Follower {
     /// their places in memory: a sweep goes through all.
     sources: BTreeMap<u64, Box<Source>>,
     next_slot: u64,
+    /// As of the last look around: files that are [unproven](Source::is_unproven), and those that are deleted or given up.
+    unproven: Vec<u64>,
+    held: Vec<u64>,
     by_id: HashMap<(u64, u64), u64>,
     names: HashMap<Arc<Path>, Known>,
     /// What stood last at paths where no followed file stands now.
@@ -217,6 +220,8 @@ impl Follower {
             next_key: input.next_key,
             sources: BTreeMap::new(),
             next_slot: 0,
+            unproven: Vec::new(),
+            held: Vec::new(),
             by_id: HashMap::new(),
             names: HashMap::new(),
             predecessors,

@@ -157,10 +157,14 @@ impl Follower {
     /// they were, nothing else tells of the cut. They stand under rotated names, and came after the file began.
     pub(super) fn adopt_missed_copies(&mut self) -> Result<(), Ended> {
         let mut folders: HashMap<PathBuf, Vec<u64>> = HashMap::new();
-        for (slot, source) in &self.sources {
-            if source.is_unproven && source.at() > 0 && source.packed.is_none() {
+        for slot in std::mem::take(&mut self.unproven) {
+            if let Some(source) = self.sources.get(&slot)
+                && source.is_unproven
+                && source.at() > 0
+                && source.packed.is_none()
+            {
                 let folder = source.path.parent().unwrap_or(Path::new("/"));
-                folders.entry(folder.into()).or_default().push(*slot);
+                folders.entry(folder.into()).or_default().push(slot);
             }
         }
         // What waits because such a file held the same is judged anew.

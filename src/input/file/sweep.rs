@@ -257,11 +257,19 @@ impl Follower {
         let now = Instant::now();
         let (mut changed, mut astray, mut over) = (Vec::new(), Vec::new(), Vec::new());
         let (mut cut, mut gone) = (Vec::new(), Vec::new());
+        (self.unproven, self.held) = (Vec::new(), Vec::new());
         for (&slot, source) in &mut self.sources {
+            let named = source.standing == Standing::Named;
+            // Whoever wants these does not go through all files again.
+            if source.is_given_up || matches!(source.standing, Standing::Deleted { .. }) {
+                self.held.push(slot);
+            }
+            if source.is_unproven {
+                self.unproven.push(slot);
+            }
             if source.is_given_up {
                 continue;
             }
-            let named = source.standing == Standing::Named;
             // Events answer for most of those that have been quiet for long.
             let is_turn = (self.sweeps + slot).is_multiple_of(LOOK);
             let is_active = !source.pace.idle && !self.is_blocked;
