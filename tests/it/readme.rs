@@ -241,7 +241,7 @@ const ROWS: &[(&str, &[&str])] = &[
         &[
             "without_memory_senders_of_streams_are_slowed_and_nothing_is_lost",
             "what_the_kernel_dropped_is_counted",
-            "an_outage_under_load_slows_tcp_senders_and_loses_nothing",
+            "an_outage_of_twenty_seconds_under_load_slows_tcp_senders_and_loses_nothing",
         ],
     ),
     (
