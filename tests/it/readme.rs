@@ -245,6 +245,21 @@ const ROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "a syslog sender is wrong",
+        &[
+            "wrong_connections_are_closed_said_once_and_counted_and_the_others_go_on",
+            "openssl_sends_with_a_certificate_and_is_turned_away_without_one",
+            "what_speaks_tls_to_a_plain_port_is_closed_and_the_others_go_on",
+        ],
+    ),
+    (
+        "a thousand syslog senders",
+        &[
+            "a_thousand_slow_senders_of_long_frames_take_little_memory",
+            "connections_beyond_the_limit_are_closed_and_quiet_ones_after_their_time",
+        ],
+    ),
+    (
         "the daemon stops while syslog senders",
         &[
             "a_stop_delivers_what_connected_senders_have_sent",
