@@ -1,10 +1,11 @@
-//! What the fuzzers in `fuzz/` call: one function for each format that is read from disk. Each takes any bytes and panics when a promise is broken.
+//! What the fuzzers in `fuzz/` call: one function for each format that is read from disk or from a stranger. Each takes any bytes and panics when a promise is broken.
 //!
 //! `fuzz/corpus/NAME/` holds the shapes that were interesting, and the tests read all of them. A new target is a function beside the code that it is
 //! about, a line here, a file in `fuzz/fuzz_targets/`, and its corpus.
 
 pub use crate::checkpoint::fuzzing::{journal as checkpoint_journal, snapshot};
 pub use crate::input::frame::framer::reading::fuzz as frame;
+pub use crate::input::syslog::fuzzing::{frames as syslog_frames, message as syslog_message};
 pub use crate::output::file::fuzzing::journal as output_journal;
 pub use crate::spool::fuzzing::segment as spool;
 
@@ -12,12 +13,14 @@ pub use crate::spool::fuzzing::segment as spool;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 7] = [
     ("frame", frame),
     ("snapshot", snapshot),
     ("checkpoint_journal", checkpoint_journal),
     ("output_journal", output_journal),
     ("spool", spool),
+    ("syslog_frames", syslog_frames),
+    ("syslog_message", syslog_message),
 ];
 
 /// A change of up to four neighbouring bytes, as the first six bytes of a fuzzer's input say; a CRC-32 finds each of them.

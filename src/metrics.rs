@@ -127,7 +127,7 @@ pub struct TransactionsSnapshot {
 }
 
 /// What a syslog input counts besides its books.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SyslogSnapshot {
     /// Open now.
     pub connections: u64,
@@ -144,8 +144,19 @@ pub struct SyslogSnapshot {
     pub torn: u64,
     /// Event times out of `timestamp_range`.
     pub out_of_range: u64,
-    /// Datagrams that the kernel dropped.
+    /// Datagrams that the kernel dropped, of all sockets.
     pub kernel_drops: u64,
+    /// The sockets that it may drop them from.
+    pub sockets: Vec<SocketSnapshot>,
+}
+
+/// An address that datagrams come to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SocketSnapshot {
+    pub name: String,
+    pub kernel_drops: u64,
+    /// What its buffer holds, in bytes.
+    pub buffer: u64,
 }
 
 /// One output.
@@ -252,6 +263,11 @@ pub(crate) mod sample {
                         connections: 2,
                         accepted: 9,
                         kernel_drops: 4,
+                        sockets: vec![SocketSnapshot {
+                            name: "udp://0.0.0.0:514".to_owned(),
+                            kernel_drops: 4,
+                            buffer: 16 << 20,
+                        }],
                         ..SyslogSnapshot::default()
                     }),
                     spool: Some(SpoolSnapshot {

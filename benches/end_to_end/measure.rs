@@ -115,7 +115,7 @@ fn taskset(list: Option<&str>) -> Vec<String> {
         .unwrap_or_default()
 }
 
-fn pin_thread(list: Option<&str>) {
+pub fn pin_thread(list: Option<&str>) {
     let Some(list) = list else {
         return;
     };

@@ -186,7 +186,12 @@ fn syslog(from: &Fields<'_>) -> SyslogInput {
             .map_or(1, |count| count.value),
         idle_timeout: from.duration("idle_timeout"),
         receive_buffer: from.size("receive_buffer").map(|size| size.value),
+        workers: from
+            .parsed("workers")
+            .unwrap_or_else(|| Spanned::new(1, from.span())),
         mode: from.mode("mode").unwrap_or_default(),
+        owner: from.text("owner"),
+        filter_of: from.table("filter", keys::SYSLOG_FILTER).text("of"),
         spool: spool(from),
     }
 }
@@ -506,7 +511,7 @@ fn output(entry: &Entry) -> Output {
                 format: output_format(&to),
                 time_zone: to
                     .text("time_zone")
-                    .map_or_else(String::new, |zone| zone.value),
+                    .unwrap_or_else(|| Spanned::new("UTC".to_owned(), to.span())),
                 on_refused: to.word("on_refused", file_on_refused).unwrap_or_default(),
                 sync: Sync {
                     every: sync.duration("every").unwrap_or_default(),

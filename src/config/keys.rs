@@ -413,7 +413,11 @@ const INPUT_SYSLOG: &[Key] = &[
         "Of time stamps that name none: a name like Europe/Berlin, or local.",
     ),
     Key::optional("max_line", Shape::Table(MAX_LINE), "The longest message."),
-    FILTER_KEY,
+    Key::optional(
+        "filter",
+        Shape::Table(SYSLOG_FILTER),
+        "Which messages are sent. The others are counted as filtered.",
+    ),
     Key::default(
         "max_connections",
         Shape::Count {
@@ -432,19 +436,31 @@ const INPUT_SYSLOG: &[Key] = &[
         },
         "A connection on which nothing came for so long is closed. Left out: never.",
     ),
-    Key::optional(
+    Key::default_or_off(
         "receive_buffer",
         Shape::Size {
             least: 4 * KIB,
             most: GIB,
         },
-        "The kernel's buffer of each datagram socket. Left out: what the system gives.",
+        "8MiB",
+        "The kernel's buffer of each UDP socket; net.core.rmem_max has to allow it. null: what the system gives.",
+    ),
+    Key::default(
+        "workers",
+        Shape::Count { least: 1, most: 64 },
+        "1",
+        "Threads that receive. Each has its own sockets of udp://, tcp:// and tls:// (SO_REUSEPORT), among which the kernel divides the senders.",
     ),
     Key::default(
         "mode",
         Shape::Mode,
         "0660",
         "Permission bits of unix sockets, octal.",
+    ),
+    Key::optional(
+        "owner",
+        Shape::Text,
+        "Who owns unix sockets: USER, USER:GROUP or :GROUP, by name or number. Left out: the daemon's user and group.",
     ),
     SPOOL_KEY,
 ];
@@ -593,6 +609,24 @@ const FILTER_KEY: Key = Key::optional(
 );
 
 pub(super) const FILTER: &[Key] = &[
+    Key::optional(
+        "include",
+        Shape::Text,
+        "Regular expression: only what matches is sent.",
+    ),
+    Key::optional(
+        "exclude",
+        Shape::Text,
+        "Regular expression: what matches is not sent.",
+    ),
+];
+
+pub(super) const SYSLOG_FILTER: &[Key] = &[
+    Key::optional(
+        "of",
+        Shape::Text,
+        "Template of what is looked at, like {syslog.severity}. Left out: the whole message.",
+    ),
     Key::optional(
         "include",
         Shape::Text,

@@ -168,7 +168,11 @@ pub struct SyslogInput {
     pub max_connections: usize,
     pub idle_timeout: Option<Duration>,
     pub receive_buffer: Option<u64>,
+    pub workers: Spanned<usize>,
     pub mode: u32,
+    pub owner: Option<Spanned<String>>,
+    /// Template of what the filter looks at.
+    pub filter_of: Option<Spanned<String>>,
     pub spool: Option<SpoolSettings>,
 }
 
@@ -262,7 +266,7 @@ pub struct Consume {
 pub struct FileOutput {
     pub path: Option<Spanned<String>>,
     pub format: FileFormat,
-    pub time_zone: String,
+    pub time_zone: Spanned<String>,
     pub on_refused: FileOnRefused,
     pub sync: Sync,
     pub max_open_files: usize,

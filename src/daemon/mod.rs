@@ -310,10 +310,10 @@ impl Daemon {
                 None
             }
             // Its input has its own end.
-            Part::Spool(at) if ended.result.is_err() => {
+            Part::Spool(at) | Part::Worker(at, _) if ended.result.is_err() => {
                 look.inputs.get(at).map(|input| (&input.life, &input.name))
             }
-            Part::Spool(_) | Part::Saver => None,
+            Part::Spool(_) | Part::Worker(..) | Part::Saver => None,
         };
         match ended.result {
             Ok(()) => {
@@ -347,7 +347,9 @@ impl Daemon {
     /// What follows when threads have ended.
     fn go_on(&mut self) {
         let any = |running: &HashSet<Part>, which: fn(&Part) -> bool| running.iter().any(which);
-        let inputs = any(&self.running, |part| matches!(part, Part::Input(_)));
+        let inputs = any(&self.running, |part| {
+            matches!(part, Part::Input(_) | Part::Worker(..))
+        });
         let producers = any(&self.running, |part| {
             matches!(part, Part::Producer(_) | Part::Metadata(_))
         });

@@ -9,6 +9,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     Input(usize),
+    /// A further thread of an input, by its number from 1.
+    Worker(usize, usize),
     /// Sends what an input put on disk.
     Spool(usize),
     Producer(usize),

@@ -3,7 +3,7 @@
 //! A thread that waits for bytes in files, for room in a pipe, for budget and for the end of the daemon has one bell, and all of them
 //! ring it. A ring that comes while nobody waits is kept, so none is lost; several rings before a wait count as one.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Something that can be woken.
@@ -51,9 +51,28 @@ impl Ring for Bell {
     }
 }
 
+/// Bells that are rung together.
+pub struct Peal(pub Vec<Arc<dyn Ring>>);
+
+impl Ring for Peal {
+    fn ring(&self) {
+        for bell in &self.0 {
+            bell.ring();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peal_rings_all_of_its_bells() {
+        let bells = [(); 3].map(|()| Arc::new(Bell::new()));
+        let rings = bells.iter().map(|bell| bell.clone() as Arc<dyn Ring>);
+        Peal(rings.collect()).ring();
+        assert!(bells.iter().all(|bell| bell.wait(Duration::ZERO)));
+    }
 
     #[test]
     fn a_ring_before_the_wait_is_kept_and_counts_once() {

@@ -28,7 +28,7 @@ pub mod tracker;
 pub use arena::{Arena, Arenas};
 pub use backoff::Backoff;
 pub use batch::{Batch, Extras, Origin, Record, Run, Span};
-pub use bell::{Bell, Ring};
+pub use bell::{Bell, Peal, Ring};
 pub use books::{Books, Count, Entries};
 pub use budget::{Budget, Charge, Share};
 pub use call::{Call, Listener};

@@ -15,7 +15,7 @@ pub fn pipe<T>(
 ) -> (Sender<T>, Receiver<T>) {
     let state = State {
         items: VecDeque::with_capacity(capacity),
-        sender: true,
+        senders: 1,
         receiver: true,
     };
     let shared = Arc::new(Shared {
@@ -36,11 +36,11 @@ struct Shared<T> {
 
 struct State<T> {
     items: VecDeque<T>,
-    sender: bool,
+    senders: usize,
     receiver: bool,
 }
 
-/// Where items go in. Dropping it closes the pipe.
+/// Where items go in. Dropping it closes the pipe, when there is no other one.
 pub struct Sender<T>(Arc<Shared<T>>);
 
 /// Where items come out. Dropping it makes the sender see that nobody listens.
@@ -99,8 +99,22 @@ impl<T> Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        self.0.lock().sender = false;
-        self.0.to_receiver.ring();
+        let left = {
+            let mut state = self.0.lock();
+            state.senders -= 1;
+            state.senders
+        };
+        if left == 0 {
+            self.0.to_receiver.ring();
+        }
+    }
+}
+
+/// Another end for another thread. `to_sender` has to wake all of them.
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.0.lock().senders += 1;
+        Self(self.0.clone())
     }
 }
 
@@ -111,7 +125,7 @@ impl<T> Receiver<T> {
             let was_full = state.items.len() >= self.0.capacity;
             match state.items.pop_front() {
                 Some(item) => (item, was_full),
-                None if state.sender => return Received::Empty,
+                None if state.senders > 0 => return Received::Empty,
                 None => return Received::Closed,
             }
         };
@@ -166,6 +180,18 @@ mod tests {
         sender.try_send(1);
         drop(sender);
         assert!(to_receiver.wait(Duration::ZERO));
+        assert_eq!(receiver.try_recv(), Received::Item(1));
+        assert_eq!(receiver.try_recv(), Received::Closed);
+    }
+
+    #[test]
+    fn the_last_of_several_senders_closes_the_pipe() {
+        let (sender, receiver, _, _) = ends(2);
+        let other = sender.clone();
+        drop(sender);
+        assert_eq!(receiver.try_recv(), Received::Empty);
+        other.try_send(1);
+        drop(other);
         assert_eq!(receiver.try_recv(), Received::Item(1));
         assert_eq!(receiver.try_recv(), Received::Closed);
     }

@@ -8,7 +8,7 @@
 //! | `logferry_input_{dropped,lost}_{lines,bytes}_total` | input, reason | |
 //! | `logferry_input_truncated_lines_total` | input | lines of which only the beginning was kept |
 //! | `logferry_input_open_connections`, `logferry_input_{accepted,refused,timed_out,broken}_connections_total` | input | of syslog |
-//! | `logferry_input_{unparsed,torn,event_time_out_of_range}_messages_total`, `logferry_input_kernel_dropped_datagrams_total` | input | of syslog |
+//! | `logferry_input_{unparsed,torn,event_time_out_of_range}_messages_total`, `logferry_input_kernel_dropped_datagrams_total` | input | of syslog; the latter has the label socket too |
 //! | `logferry_input_spool_{size,capacity}_bytes`, `logferry_input_spool_segments`, `logferry_input_spool_oldest_seconds` | input | of inputs with a spool |
 //! | `logferry_input_spool_damaged_segments_total`, `logferry_input_spool_found_lines_total` | input | of inputs with a spool; what was found at the start is among the read |
 //! | `logferry_input_transactions_total` | input, outcome | committed, aborted; in_doubt: nobody heard how it ended until it was found out, and it counts as one of the others too |
@@ -202,7 +202,7 @@ fn inputs_of(families: &mut Families, inputs: &[InputSnapshot]) {
         syslog(|it| it.connections),
     );
     type Value = fn(&SyslogSnapshot) -> u64;
-    let counters: [(_, _, _, Value); 8] = [
+    let counters: [(_, _, _, Value); 7] = [
         ("input_accepted", "Accepted", "connections", |it| {
             it.accepted
         }),
@@ -242,16 +242,24 @@ fn inputs_of(families: &mut Families, inputs: &[InputSnapshot]) {
             "messages",
             |it| it.out_of_range,
         ),
-        (
-            "input_kernel_dropped",
-            "Dropped by the kernel, because its buffer was full",
-            "datagrams",
-            |it| it.kernel_drops,
-        ),
     ];
     for (name, help, unit, value) in counters {
         families.counter(name, help, Some(unit), syslog(value));
     }
+    let sockets = inputs.iter().flat_map(|input| {
+        let sockets = input.syslog.iter().flat_map(|syslog| &syslog.sockets);
+        sockets.map(|socket| {
+            let socket_label = ("socket", socket.name.clone());
+            let labels = vec![("input", input.name.clone()), socket_label];
+            (labels, socket.kernel_drops)
+        })
+    });
+    families.counter(
+        "input_kernel_dropped",
+        "Dropped by the kernel, because its buffer was full",
+        Some("datagrams"),
+        sockets,
+    );
     spools_of(families, inputs);
     let transactions = inputs.iter().flat_map(|input| {
         let counts = input.transactions.into_iter();

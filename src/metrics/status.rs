@@ -16,7 +16,8 @@
 //! `unconfirmed`, `dead_lettered`, `filtered`, `dropped`, `spooled`, `in_flight`, each a `C`; `lost` and `dropped` have `"by": {"REASON": C}` too.
 //!
 //! Inputs of the type `syslog` have `"syslog": {"connections": 2, "accepted": 9, "refused": 0, "timed_out": 0, "broken": 0, "unparsed": 0,
-//! "torn": 0, "out_of_range": 0, "kernel_drops": 0}` too.
+//! "torn": 0, "out_of_range": 0, "kernel_drops": 0, "sockets": [{"socket": "udp://0.0.0.0:514", "kernel_drops": 0, "receive_buffer": 16777216}]}`
+//! too. `receive_buffer` is as the kernel counts: twice what was asked for. Of unix sockets the kernel drops nothing.
 //!
 //! Inputs with a spool have `"spool": {"bytes": 0, "max_bytes": 1073741824, "segments": 1, "oldest_seconds": null, "found": C,
 //! "damaged_segments": 0, "unreadable_bytes": 0, "cut_bytes": 0}` too. `found` was there at the start, and is among the `read`.
@@ -81,6 +82,11 @@ fn input_json(input: &InputSnapshot) -> Value {
             "torn": syslog.torn,
             "out_of_range": syslog.out_of_range,
             "kernel_drops": syslog.kernel_drops,
+            "sockets": syslog.sockets.iter().map(|socket| json!({
+                "socket": socket.name,
+                "kernel_drops": socket.kernel_drops,
+                "receive_buffer": socket.buffer,
+            })).collect::<Vec<_>>(),
         });
     }
     if let Some(spool) = &input.spool {

@@ -63,7 +63,13 @@ pub struct Plan {
 impl Plan {
     /// What each pipeline is guaranteed of `buffer_memory`, in bytes: an even part of one half. The other half is the common pool.
     pub fn share(&self) -> u64 {
-        share(self.buffer_memory, self.inputs.len() + self.outputs.len())
+        share(self.buffer_memory, self.pipelines())
+    }
+
+    /// Who divides the memory: every output, and every worker of an input.
+    pub fn pipelines(&self) -> usize {
+        let workers = self.inputs.iter().map(|input| input.from.workers());
+        workers.sum::<usize>() + self.outputs.len()
     }
 }
 
@@ -93,7 +99,7 @@ pub struct InputPlan {
 pub enum SourceSettings {
     File(FileSettings),
     Stdin(StdinSettings),
-    Syslog(SyslogSettings),
+    Syslog(Box<SyslogSettings>),
 }
 
 /// `from:` with `type: stdin`.
@@ -104,6 +110,14 @@ pub struct StdinSettings {
 }
 
 impl SourceSettings {
+    /// Threads that read.
+    pub fn workers(&self) -> usize {
+        match self {
+            Self::Syslog(syslog) => syslog.workers.max(1),
+            Self::File(_) | Self::Stdin(_) => 1,
+        }
+    }
+
     /// Where what was read waits on disk, if that was asked for.
     pub fn spool(&self) -> Option<SpoolSettings> {
         match self {
@@ -228,7 +242,7 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
             spool: *spool,
         }),
         config::From::Syslog(syslog) => {
-            SourceSettings::Syslog(syslog::settings(names, input, syslog, to)?)
+            SourceSettings::Syslog(Box::new(syslog::settings(names, input, syslog, to)?))
         }
     };
     let is_syslog = matches!(from, SourceSettings::Syslog(_));
@@ -313,7 +327,7 @@ fn output_plan(names: &Names<'_>, output: &config::Output) -> Option<OutputPlan>
                     OutputFormat::Template(names.line(text).ok()?.source())
                 }
             },
-            time_zone: to.time_zone.clone(),
+            time_zone: to.time_zone.value.clone(),
             on_refused: to.on_refused,
             sync: to.sync,
             max_open_files: to.max_open_files,

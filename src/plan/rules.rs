@@ -40,7 +40,11 @@ use outputs::{
     suffixes_are_parts_of_names,
 };
 use partitions::{manual_goes_with_a_partition, partitions_can_be_numbers, places_are_templates};
-use syslog::{listeners_are_addresses, listeners_do_not_meet, tls_has_its_certificate};
+use syslog::{
+    filters_look_at_something, listeners_are_addresses, listeners_do_not_meet,
+    owners_are_users_and_groups, time_zones_are_known, tls_has_its_certificate,
+    workers_have_something_to_share,
+};
 use texts::{
     consumer_options_are_templates, groups_are_names, keys_are_templates,
     outputs_leave_positions_alone, the_id_is_a_name, topics_of_inputs_are_names,
@@ -91,6 +95,10 @@ pub(super) const RULES: &[Rule] = &[
     listeners_are_addresses,
     listeners_do_not_meet,
     tls_has_its_certificate,
+    time_zones_are_known,
+    owners_are_users_and_groups,
+    workers_have_something_to_share,
+    filters_look_at_something,
     places_are_templates,
     manual_goes_with_a_partition,
     partitions_can_be_numbers,

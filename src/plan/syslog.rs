@@ -35,7 +35,13 @@ pub(super) fn settings(
         max_connections: from.max_connections,
         idle_timeout: from.idle_timeout,
         receive_buffer: from.receive_buffer,
+        workers: from.workers.value,
         mode: from.mode,
+        owner: from
+            .owner
+            .as_ref()
+            .and_then(|owner| owner.value.parse().ok()),
+        filter_of: from.filter_of.as_ref().map(|it| it.value.clone()),
         spool: from.spool,
         dress: dress::settings(names, input, to)?,
     })

@@ -12,7 +12,7 @@ pub use duration::{parse_duration, show_duration};
 pub use percent::{Percent, parse_percent, show_percent};
 pub use secret::{Secret, SecretError, SecretSource};
 pub use size::{parse_size, show_size};
-pub use zone::zone;
+pub use zone::{zone, zones};
 
 /// A text that is not a duration, a size or a percentage, and how it should have been written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -14,3 +14,11 @@ pub fn zone(name: &str) -> Result<TimeZone, String> {
             .map_err(|error| format!("the time zone `{name}` is not known: {error}")),
     }
 }
+
+/// The names of the system's database.
+pub fn zones() -> Vec<String> {
+    jiff::tz::db()
+        .available()
+        .map(|name| name.to_string())
+        .collect()
+}

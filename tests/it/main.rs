@@ -28,6 +28,7 @@ mod groups;
 mod harness;
 mod kafka_to_file;
 mod layers;
+mod listeners;
 mod logrotate;
 mod missing_topics;
 mod once;

@@ -242,7 +242,22 @@ const ROWS: &[(&str, &[&str])] = &[
         &[
             "without_memory_senders_of_streams_are_slowed_and_nothing_is_lost",
             "what_the_kernel_dropped_is_counted",
-            "an_outage_under_load_slows_tcp_senders_and_loses_nothing",
+            "an_outage_of_twenty_seconds_under_load_slows_tcp_senders_and_loses_nothing",
+        ],
+    ),
+    (
+        "a syslog sender is wrong",
+        &[
+            "wrong_connections_are_closed_said_once_and_counted_and_the_others_go_on",
+            "openssl_sends_with_a_certificate_and_is_turned_away_without_one",
+            "what_speaks_tls_to_a_plain_port_is_closed_and_the_others_go_on",
+        ],
+    ),
+    (
+        "a thousand syslog senders",
+        &[
+            "a_thousand_slow_senders_of_long_frames_take_little_memory",
+            "connections_beyond_the_limit_are_closed_and_quiet_ones_after_their_time",
         ],
     ),
     (

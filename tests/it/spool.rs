@@ -21,7 +21,7 @@ fn yaml(scene: &Scene, brokers: &str, topic: &str, [udp, tcp]: [u16; 2], spool: 
     scene.yaml(
         brokers,
         &format!(
-            "buffer: {{ memory: 8MiB }}\nshutdown: {{ timeout: 3s }}\ninputs:\n  in:\n    from:\n      type: syslog\n      listen: [udp://127.0.0.1:{udp}, tcp://127.0.0.1:{tcp}]\n      spool: {{ {spool} }}\n    to: {{ topic: {topic} }}\n"
+            "buffer: {{ memory: 8MiB }}\nshutdown: {{ timeout: 3s }}\ninputs:\n  in:\n    from:\n      type: syslog\n      listen: [udp://127.0.0.1:{udp}, tcp://127.0.0.1:{tcp}]\n      receive_buffer: null\n      spool: {{ {spool} }}\n    to: {{ topic: {topic} }}\n"
         ),
     )
 }

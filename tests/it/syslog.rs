@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::support::daemon::Daemon;
 use crate::support::eventually::eventually;
 use crate::support::kafka::RealKafka;
 use crate::support::lines::{judge, line};
-use crate::support::scene::{LONG, Scene, books, caught_up, skip, try_status, turn};
+use crate::support::scene::{LONG, Scene, balanced, books, caught_up, skip, try_status, turn};
 use crate::support::{free_ports, on_path};
 
 /// A daemon that listens on every kind of socket; `to` is what its `to:` has.
@@ -215,7 +215,7 @@ fn what_rsyslog_forwards_arrives_in_its_order() {
     clippy::disallowed_methods,
     reason = "a test waits for its own threads"
 )]
-fn an_outage_under_load_slows_tcp_senders_and_loses_nothing() {
+fn an_outage_of_twenty_seconds_under_load_slows_tcp_senders_and_loses_nothing() {
     const LINES: u64 = 300_000;
     const LENGTH: usize = 100;
     let _turn = turn();
@@ -243,6 +243,7 @@ fn an_outage_under_load_slows_tcp_senders_and_loses_nothing() {
     });
     eventually(LONG, "lines move", || kafka.written(&topic) > 0);
     kafka.kill();
+    let begun = Instant::now();
     let (code, mut before) = (daemon.get("/live").unwrap().0, 0);
     assert_eq!(code, 200);
     eventually(LONG, "the input stands still", || {
@@ -256,6 +257,13 @@ fn an_outage_under_load_slows_tcp_senders_and_loses_nothing() {
             Err(format!("{read} lines"))
         }
     });
+    while begun.elapsed() < Duration::from_secs(20) {
+        let books = books(&daemon, "syslog").unwrap();
+        assert!(balanced(&books), "{books}");
+        assert_eq!(books["read"]["lines"], before);
+        assert!(!sender.is_finished());
+        crate::support::eventually::pause(Duration::from_millis(500));
+    }
     kafka.restart();
     sender.join().unwrap();
     acked(&daemon, LINES);

@@ -7,8 +7,8 @@ use super::{InputLook, Look, OutputLook, ProducerLook};
 use crate::flow::Count;
 use crate::kafka::producer::TransactionsView;
 use crate::metrics::{
-    self, BudgetSnapshot, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot, SpoolSnapshot,
-    SyslogSnapshot, TransactionsSnapshot,
+    self, BudgetSnapshot, InputSnapshot, OutputSnapshot, ProducerSnapshot, Snapshot,
+    SocketSnapshot, SpoolSnapshot, SyslogSnapshot, TransactionsSnapshot,
 };
 use crate::spool::View;
 
@@ -87,7 +87,16 @@ impl Look {
                 unparsed: facts.unparsed.get(),
                 torn: facts.torn.get(),
                 out_of_range: facts.out_of_range.get(),
-                kernel_drops: facts.kernel_drops.get(),
+                kernel_drops: facts.kernel_drops(),
+                sockets: facts
+                    .sockets
+                    .iter()
+                    .map(|socket| SocketSnapshot {
+                        name: socket.name.to_string(),
+                        kernel_drops: socket.kernel_drops.get(),
+                        buffer: socket.buffer as u64,
+                    })
+                    .collect(),
             }),
             spool: input.spool.as_ref().map(|facts| spooled(&facts.view())),
             oldest_unread_seconds: summary.oldest_unread.map(|age| age.as_secs_f64()),

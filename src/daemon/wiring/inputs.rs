@@ -14,7 +14,9 @@ use crate::daemon::ending::StartError;
 use crate::daemon::look::{InputLook, Life};
 use crate::daemon::saver::{Collect, SharedStore};
 use crate::daemon::tasks::Part;
-use crate::flow::{Arenas, Batch, Bell, Books, Receiver, Ring, Share, Tracker, pipe};
+use crate::flow::{
+    Arenas, Batch, Bell, Books, Peal, Receiver, Ring, Share, SourceId, Tracker, pipe,
+};
 use crate::input::dress::Here;
 use crate::input::dress::block::Blocks;
 use crate::input::file::facts::Facts;
@@ -45,21 +47,42 @@ impl Wiring<'_> {
         at: usize,
         plan: &InputPlan,
         making: &mut Making,
-        share: Share,
+        mut shares: Vec<Share>,
     ) -> Result<(InputLook, Option<Collect>), StartError> {
+        // Each worker waits by itself, with a share and a bell of its own.
+        let first = shares.remove(0);
+        let others: Vec<_> = (shares.into_iter())
+            .map(|share| (share, Arc::new(Bell::new())))
+            .collect();
+        let share = first;
         let bell = Arc::new(Bell::new());
         let to_producer: Arc<dyn Ring> = making.bell.clone();
         // With a spool it is that which sends.
         let spool = plan.from.spool().map(|it| (it, Arc::new(Bell::new())));
         let (room, most) = match &spool {
             Some((_, to_feed)) => (to_feed.clone(), SPOOLED_BATCHES),
-            None => (bell.clone(), BATCHES),
+            None => (bell.clone(), BATCHES + others.len()),
         };
-        let (sender, batches) = pipe(most, to_producer, room as Arc<dyn Ring>);
+        let mut room: Arc<dyn Ring> = room;
+        if !others.is_empty() {
+            let bells = others.iter().map(|(_, bell)| bell.clone() as Arc<dyn Ring>);
+            room = Arc::new(Peal(bells.chain([room]).collect()));
+        }
+        let (sender, batches) = pipe(most, to_producer, room);
         let books = Arc::new(Books::new());
         let tracker: Arc<Tracker<Position>> = Arc::new(Tracker::new(books.clone()));
         let arenas = Arenas::new(FREE_ARENAS);
         let hold = share.guaranteed() / 2;
+        let others: Vec<Ends> = (others.into_iter())
+            .map(|(share, bell)| Ends {
+                tracker: tracker.clone(),
+                share,
+                arenas: Arenas::new(FREE_ARENAS),
+                sender: sender.clone().into(),
+                bell,
+                stop: self.stop.clone(),
+            })
+            .collect();
         let mut spooled = None;
         let (sender, share) = match spool {
             None => (Way::from(sender), share),
@@ -127,8 +150,6 @@ impl Wiring<'_> {
                 Ok((look, None))
             }
             SourceSettings::Syslog(settings) => {
-                let facts = Arc::new(SyslogFacts::default());
-                look.syslog = Some(facts.clone());
                 let open = |error: String| format!("input {}: {error}", plan.name);
                 let sockets = self.sockets(settings).map_err(|error| {
                     let text = open(error.text);
@@ -137,25 +158,36 @@ impl Wiring<'_> {
                         false => StartError::Failed(text),
                     }
                 })?;
-                let input = SyslogInput {
-                    id: self.plan.id.clone(),
-                    host: self.host.to_owned(),
-                    name: plan.name.clone(),
-                    settings: settings.clone(),
-                    sockets,
-                    tls: (settings.tls.as_ref())
-                        .map(syslog::tls::config)
-                        .transpose()
-                        .map_err(open)?,
-                    zone: syslog::zone(&settings.time_zone).map_err(open)?,
-                    once: self.once,
-                    facts,
-                    ends,
-                    set_aside: set_aside_message(self.aside.clone(), plan.name.clone()),
-                };
-                self.tasks.start(Part::Input(at), &thread, move || {
-                    syslog::run(input).map(drop)
-                })?;
+                let facts = Arc::new(SyslogFacts::of(Sockets::facts(&sockets)));
+                look.syslog = Some(facts.clone());
+                let tls = (settings.tls.as_ref())
+                    .map(syslog::tls::config)
+                    .transpose()
+                    .map_err(open)?;
+                let zone = syslog::zone(&settings.time_zone).map_err(open)?;
+                let workers = sockets.into_iter().zip([ends].into_iter().chain(others));
+                for (worker, (sockets, ends)) in workers.enumerate() {
+                    let input = SyslogInput {
+                        worker: SourceId(worker as u64),
+                        id: self.plan.id.clone(),
+                        host: self.host.to_owned(),
+                        name: plan.name.clone(),
+                        settings: (**settings).clone(),
+                        sockets,
+                        tls: tls.clone(),
+                        zone: zone.clone(),
+                        once: self.once,
+                        facts: facts.clone(),
+                        ends,
+                        set_aside: set_aside_message(self.aside.clone(), plan.name.clone()),
+                    };
+                    let (part, thread) = match worker {
+                        0 => (Part::Input(at), thread.clone()),
+                        more => (Part::Worker(at, more), format!("in{more}-{}", plan.name)),
+                    };
+                    self.tasks
+                        .start(part, &thread, move || syslog::run(input).map(drop))?;
+                }
                 Ok((look, None))
             }
             SourceSettings::File(settings) => {
@@ -248,7 +280,7 @@ impl Wiring<'_> {
     }
 
     /// What a syslog input listens on. Those of the service manager go to the one input that asks for them.
-    fn sockets(&self, settings: &SyslogSettings) -> Result<Sockets, OpenError> {
+    fn sockets(&self, settings: &SyslogSettings) -> Result<Vec<Sockets>, OpenError> {
         let mut inherited = Vec::new();
         if settings.listen.contains(&Listen::Systemd) {
             let passed = systemd::sockets().map_err(OpenError::of_systemd)?;

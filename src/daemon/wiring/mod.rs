@@ -67,7 +67,7 @@ pub fn wire(plan: &Plan, host: &str, once: bool) -> Result<Wired, StartError> {
         tracing::warn!(path = %path.display(), "nobody sends what is in this spool: its input is gone or has no `spool` any more; give it back, or remove the folder");
     }
     let brokers = InProcess::start(plan)?;
-    let pipelines = plan.inputs.len() + plan.outputs.len();
+    let pipelines = plan.pipelines();
     let (budget, shares) = Budget::split(plan.buffer_memory, pipelines);
     let mut shares = shares.into_iter();
     let (tasks, told) = Tasks::new(pipelines * 2 + plan.producers.len() * 2 + 1);
@@ -89,9 +89,12 @@ pub fn wire(plan: &Plan, host: &str, once: bool) -> Result<Wired, StartError> {
     let mut inputs = Vec::new();
     let mut collects: Vec<Collect> = Vec::new();
     for (at, input) in plan.inputs.iter().enumerate() {
-        let Some(share) = shares.next() else { break };
+        let own: Vec<_> = shares.by_ref().take(input.from.workers()).collect();
+        if own.is_empty() {
+            break;
+        }
         let making = &mut producers[input.producer];
-        let (look, collect) = wiring.input(at, input, making, share)?;
+        let (look, collect) = wiring.input(at, input, making, own)?;
         inputs.push(look);
         collects.extend(collect);
     }

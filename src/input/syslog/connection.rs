@@ -6,9 +6,10 @@ use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::frame::Framer;
+use super::frame::{Framer, Loss};
 use super::intake::{End, Intake};
 use super::tls::TlsStream;
 
@@ -33,6 +34,8 @@ pub(super) enum Turn {
 
 pub(super) struct Connection {
     stream: Stream,
+    /// What it came to.
+    listener: Arc<str>,
     /// The address that it came from.
     peer: Option<String>,
     framer: Framer,
@@ -42,9 +45,15 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub fn new(stream: Stream, peer: Option<SocketAddr>, framer: Framer) -> Self {
+    pub fn new(
+        stream: Stream,
+        listener: Arc<str>,
+        peer: Option<SocketAddr>,
+        framer: Framer,
+    ) -> Self {
         Self {
             stream,
+            listener,
             peer: peer.map(show),
             framer,
             carry: Vec::new(),
@@ -79,8 +88,8 @@ impl Connection {
                     if let Stream::Tls(_) = self.stream
                         && kind == io::ErrorKind::InvalidData
                     {
-                        intake.facts.broken.add(1);
-                        tracing::debug!(peer = self.peer, %error, "a connection is closed: TLS failed");
+                        let why = format!("TLS failed, or nobody spoke it: {error}");
+                        intake.breaks(&self.listener, self.peer.as_deref(), &why);
                     }
                     // A reset is an end like any other: what came before it is sent.
                     self.finish(intake)?;
@@ -90,30 +99,32 @@ impl Connection {
         };
         self.heard = Instant::now();
         intake.tick();
-        let is_lost = if self.carry.is_empty() {
+        let lost = if self.carry.is_empty() {
             let bytes = &buffer[..got];
             let fed = intake.feed(&mut self.framer, bytes, self.peer.as_deref(), false)?;
-            self.carry.extend_from_slice(&bytes[fed.consumed..]);
-            fed.is_lost
+            keep(&mut self.carry, &bytes[fed.consumed..]);
+            fed.lost
         } else {
             // When it fails, what was not handed on is in the books, and is ours no more.
             let mut carry = std::mem::take(&mut self.carry);
-            carry.extend_from_slice(&buffer[..got]);
+            keep(&mut carry, &buffer[..got]);
             let fed = intake.feed(&mut self.framer, &carry, self.peer.as_deref(), false)?;
             carry.drain(..fed.consumed);
             self.carry = carry;
-            fed.is_lost
+            fed.lost
         };
         if self.carry.is_empty() && self.carry.capacity() > 4096 {
             // An idle connection costs nothing but itself.
             self.carry = Vec::new();
         }
-        if is_lost {
-            intake.facts.broken.add(1);
-            tracing::debug!(
-                peer = self.peer,
-                "a connection is closed: its frames cannot be told apart"
-            );
+        if let Some(loss) = lost {
+            let why = match loss {
+                Loss::Length => {
+                    "with `framing: octet` each message has its length before it, and here is none"
+                }
+                Loss::Tls => "it speaks TLS, and this is no `tls://`",
+            };
+            intake.breaks(&self.listener, self.peer.as_deref(), why);
             return Ok(Turn::Over);
         }
         Ok(Turn::Got(got))
@@ -148,6 +159,15 @@ impl AsFd for Connection {
             Stream::Unix(stream) => stream.as_fd(),
         }
     }
+}
+
+/// Appends what is not framed yet. Many connections can be in the middle of a long message, so little more is taken than is needed.
+fn keep(carry: &mut Vec<u8>, bytes: &[u8]) {
+    let needed = carry.len() + bytes.len();
+    if needed > carry.capacity() {
+        carry.reserve_exact(bytes.len().max(carry.len() / 4));
+    }
+    carry.extend_from_slice(bytes);
 }
 
 /// An address as it is written; one of IPv4 that came through IPv6 as one of IPv4.

@@ -46,7 +46,7 @@ impl Room {
         socket: &mut Datagrams,
         intake: &mut Intake,
     ) -> std::result::Result<Option<usize>, End> {
-        match self.receive(socket, intake) {
+        match self.receive(socket) {
             Ok(()) => {}
             Err(error) => {
                 let is_quiet = matches!(
@@ -55,7 +55,7 @@ impl Room {
                 );
                 if !is_quiet {
                     // Such as an ICMP error that a datagram of somebody else caused; the socket goes on.
-                    tracing::debug!(socket = socket.name, %error, "receiving failed");
+                    tracing::debug!(socket = %socket.name, %error, "receiving failed");
                 }
                 return Ok(None);
             }
@@ -85,7 +85,7 @@ impl Room {
         Ok(Some(sum))
     }
 
-    fn receive(&mut self, socket: &mut Datagrams, intake: &Intake) -> Result<()> {
+    fn receive(&mut self, socket: &mut Datagrams) -> Result<()> {
         self.received.clear();
         match &socket.kind {
             DatagramKind::Unix(unix) => {
@@ -117,11 +117,9 @@ impl Room {
                     };
                     for control in controls {
                         if let ControlMessageOwned::RxqOvfl(drops) = control {
-                            intake
-                                .facts
-                                .kernel_drops
-                                .add(u64::from(drops.wrapping_sub(socket.drops)));
+                            let more = u64::from(drops.wrapping_sub(socket.drops));
                             socket.drops = drops;
+                            socket.dropped.add(more);
                         }
                     }
                 }

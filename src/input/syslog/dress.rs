@@ -85,6 +85,14 @@ impl Dresser {
         self.common.topic()
     }
 
+    /// What `template` makes of a message.
+    pub fn render(&mut self, template: &Template, taken: &Taken<'_>, out: &mut Vec<u8>) {
+        let facts = MessageFacts::of(taken);
+        let subject = taken.subject(&facts);
+        self.common.begin();
+        self.common.render(template, &subject, out);
+    }
+
     /// Makes value and time. `false`: the topic cannot be one.
     pub fn dress(&mut self, taken: &Taken<'_>) -> bool {
         let facts = MessageFacts::of(taken);

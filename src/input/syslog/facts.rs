@@ -1,8 +1,9 @@
 //! What a syslog input counts besides its books.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Counted by the input's thread, read by whoever looks.
+/// Counted by the input's threads, read by whoever looks.
 #[derive(Debug, Default)]
 pub struct SyslogFacts {
     /// Connections that are open.
@@ -20,11 +21,39 @@ pub struct SyslogFacts {
     pub torn: Counter,
     /// Event times out of `timestamp_range`, for which the time of reading was taken.
     pub out_of_range: Counter,
-    /// Datagrams that the kernel dropped because its buffer was full.
-    pub kernel_drops: Counter,
+    /// The sockets of datagrams that the kernel may drop.
+    pub sockets: Vec<SocketFacts>,
+    /// A worker could not go on, so the others do not either.
+    pub has_failed: AtomicBool,
 }
 
-/// A number with one writer.
+/// What is told of one address that datagrams come to.
+#[derive(Debug, Clone)]
+pub struct SocketFacts {
+    pub name: Arc<str>,
+    /// Datagrams that the kernel dropped because the buffer was full.
+    pub kernel_drops: Arc<Counter>,
+    /// What the buffer holds at most, in bytes, as the kernel counts.
+    pub buffer: usize,
+}
+
+impl SyslogFacts {
+    /// Of an input that receives by `sockets`.
+    pub fn of(sockets: Vec<SocketFacts>) -> Self {
+        Self {
+            sockets,
+            ..Self::default()
+        }
+    }
+
+    /// What the kernel dropped, of all sockets.
+    pub fn kernel_drops(&self) -> u64 {
+        let drops = self.sockets.iter().map(|socket| socket.kernel_drops.get());
+        drops.sum()
+    }
+}
+
+/// A number.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -33,8 +62,8 @@ impl Counter {
         self.0.fetch_add(by, Ordering::Relaxed);
     }
 
-    pub fn set(&self, to: u64) {
-        self.0.store(to, Ordering::Relaxed);
+    pub fn take_back(&self, by: u64) {
+        self.0.fetch_sub(by, Ordering::Relaxed);
     }
 
     pub fn get(&self) -> u64 {

@@ -2,8 +2,9 @@
 //!
 //! Two ways are in use (RFC 6587): the message's length before it (`octet`), and a byte after it (`lf`, `nul`). With `auto` each frame is looked at
 //! by itself: one that begins with a length, a space and `<` has its length before it, any other ends with LF. So a stream whose lengths are wrong
-//! goes on at its next LF. With `octet` there is no such place: a frame without a length, with a length of zero or one of more than ten digits
-//! ends the stream, and what was not framed is counted as dropped, reason `framing`.
+//! goes on at its next LF. With `octet` there is no such place: a frame without a length, with a length of zero or one beyond 64 MiB (or
+//! `max_line.size`, if that is more) ends the stream, and what was not framed is counted as dropped, reason `framing`. So it is when a stream begins
+//! as TLS does: somebody took one port for the other.
 //!
 //! - A CR before an LF is cut, and so is a line end within a length: rsyslog's usual template has one. Empty frames are no messages; their bytes count with the message that follows.
 //! - A message longer than `max_line.size` is dealt with as `max_line.policy` says, without being kept whole: its beginning decides.
@@ -32,6 +33,10 @@ pub enum Framing {
 
 /// Digits of a length at most.
 const LONGEST_LENGTH: usize = 10;
+/// A length beyond this is none, unless messages may be longer.
+const LONGEST_FRAME: u64 = 64 << 20;
+/// What a TLS connection begins with: a handshake's record, of any version.
+const TLS_HELLO: [u8; 2] = [0x16, 3];
 
 /// Where one stream stands.
 #[derive(Debug, Clone)]
@@ -44,6 +49,8 @@ pub struct Framer {
     searched: usize,
     /// Bytes that were taken and are not counted with any message yet.
     before: usize,
+    /// Nothing came yet.
+    is_first: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +93,16 @@ pub enum What {
     /// So many bytes are in no record. Whether a message ends with them.
     Skip(Skip, usize, bool),
     /// Nothing tells where the next message begins; bytes that are dropped with it.
-    Lost(usize),
+    Lost(usize, Loss),
+}
+
+/// Why a stream cannot be told apart any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// There is no length where one has to be.
+    Length,
+    /// It begins as TLS does.
+    Tls,
 }
 
 /// A message, or a piece of one.
@@ -115,6 +131,7 @@ impl Framer {
             state: State::Begin,
             searched: 0,
             before: 0,
+            is_first: true,
         }
     }
 
@@ -145,6 +162,21 @@ impl Framer {
     }
 
     fn begin(&mut self, bytes: &[u8], last: bool) -> Step {
+        if self.is_first {
+            if bytes.starts_with(&TLS_HELLO) {
+                return Step {
+                    consumed: bytes.len(),
+                    what: What::Lost(bytes.len(), Loss::Tls),
+                };
+            }
+            if bytes == &TLS_HELLO[..1] && !last {
+                return Step {
+                    consumed: 0,
+                    what: What::More,
+                };
+            }
+            self.is_first = bytes.is_empty();
+        }
         let is_filler = |byte: &u8| match self.framing {
             Framing::Nul => *byte == 0,
             Framing::Lf | Framing::Auto | Framing::Octet => matches!(byte, b'\n' | b'\r'),
@@ -158,7 +190,8 @@ impl Framer {
                 what: What::More,
             };
         }
-        let (head, end) = match (self.framing, length(rest, self.framing, last)) {
+        let most = LONGEST_FRAME.max(self.size as u64);
+        let (head, end) = match (self.framing, length(rest, self.framing, most, last)) {
             (Framing::Lf, _) => (0, End::Byte(b'\n')),
             (Framing::Nul, _) => (0, End::Byte(0)),
             (_, Length::Is(digits, length)) => (digits + 1, End::After(length)),
@@ -175,7 +208,7 @@ impl Framer {
                 self.before = 0;
                 return Step {
                     consumed: bytes.len(),
-                    what: What::Lost(dropped),
+                    what: What::Lost(dropped, Loss::Length),
                 };
             }
         };
@@ -372,7 +405,7 @@ enum Length {
 }
 
 /// The length at the beginning of a frame.
-fn length(rest: &[u8], framing: Framing, last: bool) -> Length {
+fn length(rest: &[u8], framing: Framing, most: u64, last: bool) -> Length {
     if !matches!(rest.first(), Some(b'1'..=b'9')) {
         return Length::None;
     }
@@ -400,7 +433,10 @@ fn length(rest: &[u8], framing: Framing, last: bool) -> Length {
     let number = rest[..digits]
         .iter()
         .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
-    Length::Is(digits, number)
+    match number <= most {
+        true => Length::Is(digits, number),
+        false => Length::None,
+    }
 }
 
 #[cfg(test)]

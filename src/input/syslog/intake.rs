@@ -9,18 +9,22 @@ use regex::bytes::Regex;
 
 use super::dress::{Dresser, Taken};
 use super::facts::SyslogFacts;
-use super::frame::{Framer, Text, What};
+use super::frame::{Framer, Loss, Text, What};
 use super::parse::{Clock, Moment, ParseError, Protocol, parse};
 use super::settings::{OnRefused, SyslogSettings};
-use super::{Refused, SOURCE, SetAside};
+use super::{Refused, SetAside};
 use crate::checkpoint::Skip;
-use crate::flow::{Count, Origin, Span};
+use crate::flow::{Count, Origin, Seldom, SourceId, Span};
 use crate::input::Position;
 use crate::input::frame::Skipped;
 use crate::input::outlet::{Ended, Outlet};
+use crate::template::{Part, Template};
 
 /// How often it is tried again to set something aside.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// How often it is said that connections of one kind of fault are closed.
+const COMPLAIN: Duration = Duration::from_secs(60);
 
 /// Why the input ends before its time.
 #[derive(Debug)]
@@ -40,8 +44,8 @@ impl From<Ended> for End {
 pub(super) struct Fed {
     /// So many are dealt with; the rest waits for more.
     pub consumed: usize,
-    /// The messages cannot be told apart any more.
-    pub is_lost: bool,
+    /// Why the messages cannot be told apart any more.
+    pub lost: Option<Loss>,
 }
 
 pub(super) struct Intake {
@@ -52,7 +56,13 @@ pub(super) struct Intake {
     clock: Clock,
     include: Option<Regex>,
     exclude: Option<Regex>,
+    /// What the expressions look at, unless it is the whole message.
+    filter_of: Option<Template>,
+    looked_at: Vec<u8>,
     dresser: Dresser,
+    /// Of this worker.
+    source: SourceId,
+    complaints: Seldom,
     on_illegal_topic: OnRefused,
     set_aside: SetAside,
     /// Bytes that were taken from all sockets.
@@ -68,6 +78,7 @@ impl Intake {
         settings: &SyslogSettings,
         clock: Clock,
         names: (&str, &str, &str),
+        source: SourceId,
         set_aside: SetAside,
     ) -> Result<Self, String> {
         let regex = |text: &Option<String>| {
@@ -85,7 +96,14 @@ impl Intake {
             clock,
             include: regex(&settings.filter.include)?,
             exclude: regex(&settings.filter.exclude)?,
+            filter_of: (settings.filter_of.as_deref())
+                .map(|text| Template::parse(text, Part::SYSLOG))
+                .transpose()
+                .map_err(|error| error.to_string())?,
+            looked_at: Vec::new(),
             dresser: Dresser::new(&settings.dress, names)?,
+            source,
+            complaints: Seldom::new(COMPLAIN),
             on_illegal_topic: settings.dress.on_refused,
             set_aside,
             at: 0,
@@ -99,6 +117,14 @@ impl Intake {
         let micros = since.map_or(0, |since| since.as_micros());
         self.clock
             .set(Moment(i64::try_from(micros).unwrap_or(i64::MAX)));
+    }
+
+    /// A connection is closed because of what came, and here is why. Said at once, then once a minute: a sender that is wrong tries again.
+    pub fn breaks(&self, listener: &str, peer: Option<&str>, why: &str) {
+        self.facts.broken.add(1);
+        if let Some(held_back) = self.complaints.speak(why) {
+            tracing::warn!(input = %self.origin.input, listener, peer, held_back, "a connection is closed: {why}");
+        }
     }
 
     /// How long something has been in hand.
@@ -122,7 +148,7 @@ impl Intake {
     ) -> Result<Fed, End> {
         let mut fed = Fed {
             consumed: 0,
-            is_lost: false,
+            lost: None,
         };
         loop {
             let rest = &bytes[fed.consumed..];
@@ -146,8 +172,8 @@ impl Intake {
                     self.skip(skip, counted, ends);
                     Ok(())
                 }
-                What::Lost(counted) => {
-                    fed.is_lost = true;
+                What::Lost(counted, loss) => {
+                    fed.lost = Some(loss);
                     let unframed = count(1, counted);
                     self.skipped(
                         counted,
@@ -164,7 +190,7 @@ impl Intake {
                 return Err(end);
             }
             fed.consumed += step.consumed;
-            if fed.is_lost {
+            if fed.lost.is_some() {
                 return Ok(fed);
             }
         }
@@ -183,16 +209,8 @@ impl Intake {
         if text.is_torn {
             self.facts.torn.add(1);
         }
-        let is_out = |regex: &Option<Regex>| regex.as_ref().map(|it| it.is_match(message));
-        if is_out(&self.include) == Some(false) || is_out(&self.exclude) == Some(true) {
-            let filtered = counted;
-            self.skipped(
-                text.bytes,
-                &Skipped {
-                    filtered,
-                    ..Skipped::default()
-                },
-            );
+        if self.filter_of.is_none() && self.is_out(message) {
+            self.filtered(text.bytes, counted);
             return Ok(());
         }
         let parsed = match text.is_piece {
@@ -210,6 +228,17 @@ impl Intake {
             at: self.at,
             read_time: self.clock.now().0,
         };
+        if let Some(template) = &self.filter_of {
+            let mut looked_at = std::mem::take(&mut self.looked_at);
+            looked_at.clear();
+            self.dresser.render(template, &taken, &mut looked_at);
+            let is_out = self.is_out(&looked_at);
+            self.looked_at = looked_at;
+            if is_out {
+                self.filtered(text.bytes, counted);
+                return Ok(());
+            }
+        }
         match self.dresser.dress(&taken) {
             true => self.send(&taken, counted)?,
             false => self.refuse(message, counted, peer)?,
@@ -222,6 +251,20 @@ impl Intake {
             self.skipped(0, &cut);
         }
         Ok(())
+    }
+
+    /// Whether the expressions sort out what says this.
+    fn is_out(&self, text: &[u8]) -> bool {
+        let matches = |regex: &Option<Regex>| regex.as_ref().map(|it| it.is_match(text));
+        matches(&self.include) == Some(false) || matches(&self.exclude) == Some(true)
+    }
+
+    fn filtered(&mut self, bytes: usize, filtered: Count) {
+        let skipped = Skipped {
+            filtered,
+            ..Skipped::default()
+        };
+        self.skipped(bytes, &skipped);
     }
 
     fn send(&mut self, taken: &Taken<'_>, counted: Count) -> Result<(), End> {
@@ -246,7 +289,7 @@ impl Intake {
         if dresser.out_of_range {
             self.facts.out_of_range.add(1);
         }
-        filling.add_record(&self.origin, SOURCE, value, (self.at, counted));
+        filling.add_record(&self.origin, self.source, value, (self.at, counted));
         self.at += counted.bytes;
         self.since.get_or_insert_with(Instant::now);
         Ok(())
@@ -329,7 +372,7 @@ impl Intake {
                 ..Position::default()
             };
             if let Some(filling) = self.outlet.hand() {
-                filling.skip(SOURCE, skipped, end);
+                filling.skip(self.source, skipped, end);
             }
         } else {
             let outcome = skipped.outcome();

@@ -2,22 +2,33 @@
 //!
 //! A unix socket is made under another name, gets its permissions, and is then renamed to its own: nobody ever finds it with the wrong ones. What lies
 //! there before is replaced when it is a socket that nobody listens on, and left alone otherwise. At the end the path is removed if it is still ours.
+//!
+//! With several workers each has a socket of its own for every address of IP, all bound with SO_REUSEPORT: the kernel gives each sender to one of
+//! them. What cannot be had twice (unix sockets, and those of the service manager) is the first worker's.
 
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{TcpListener, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::sys::socket::{setsockopt, sockopt};
+use nix::unistd::{Group, User};
 use rustix::net::sockopt::{
-    set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, socket_recv_buffer_size,
+    set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, set_socket_reuseaddr,
+    set_socket_reuseport, socket_recv_buffer_size,
 };
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-use super::settings::{Listen, SyslogSettings};
+use super::facts::{Counter, SocketFacts};
+use super::settings::{Id, Listen, SyslogSettings};
+
+/// Connections that wait to be accepted, as many as the system allows at most.
+const BACKLOG: i32 = 4096;
 
 /// Everything that an input listens on.
 #[derive(Debug, Default)]
@@ -38,7 +49,7 @@ pub enum Inherited {
 /// Where connections come from.
 #[derive(Debug)]
 pub(super) struct Listener {
-    pub name: String,
+    pub name: Arc<str>,
     pub kind: ListenerKind,
     _path: Option<OwnPath>,
 }
@@ -53,12 +64,14 @@ pub(super) enum ListenerKind {
 /// Where datagrams come from.
 #[derive(Debug)]
 pub(super) struct Datagrams {
-    pub name: String,
+    pub name: Arc<str>,
     pub kind: DatagramKind,
     /// What its buffer holds at most, in bytes.
     pub buffer: usize,
     /// How many the kernel said that it dropped, modulo 2^32.
     pub drops: u32,
+    /// The same since the start, of all sockets of this address.
+    pub dropped: Arc<Counter>,
     _path: Option<OwnPath>,
 }
 
@@ -111,54 +124,48 @@ impl Drop for OwnPath {
 }
 
 impl Sockets {
-    /// Opens all of `listen`. `inherited` are those of the service manager.
+    /// Opens all of `listen` for each worker. `inherited` are those of the service manager.
     ///
     /// # Errors
     /// The first that cannot be opened; those before are closed again.
-    pub fn open(settings: &SyslogSettings, inherited: Vec<Inherited>) -> Result<Self, OpenError> {
-        let mut sockets = Self::default();
+    pub fn open(
+        settings: &SyslogSettings,
+        inherited: Vec<Inherited>,
+    ) -> Result<Vec<Self>, OpenError> {
+        let rights = Rights::of(settings)?;
+        let workers = settings.workers.max(1);
+        let mut all: Vec<Self> = (0..workers).map(|_| Self::default()).collect();
         for listen in &settings.listen {
-            sockets
-                .open_one(listen, settings)
+            open_one(&mut all, listen, settings, rights)
                 .map_err(|error| explain(listen, &error))?;
         }
         for socket in inherited {
-            sockets
+            all[0]
                 .adopt(socket, settings)
                 .map_err(|error| explain(&Listen::Systemd, &error))?;
         }
-        Ok(sockets)
+        Ok(all)
     }
 
-    fn open_one(&mut self, listen: &Listen, settings: &SyslogSettings) -> io::Result<()> {
-        let name = listen.to_string();
-        match listen {
-            Listen::Udp(address) => {
-                let socket = UdpSocket::bind(address)?;
-                self.add_datagrams(name, DatagramKind::Udp(socket), None, settings)
+    /// What is counted of the sockets of all workers, an address at a time.
+    pub fn facts(all: &[Self]) -> Vec<SocketFacts> {
+        let mut facts: Vec<SocketFacts> = Vec::new();
+        for socket in all.iter().flat_map(|sockets| &sockets.datagrams) {
+            let is_known = |it: &SocketFacts| Arc::ptr_eq(&it.kernel_drops, &socket.dropped);
+            // Senders to unix sockets wait.
+            if matches!(socket.kind, DatagramKind::Udp(_)) && !facts.iter().any(is_known) {
+                facts.push(SocketFacts {
+                    name: socket.name.clone(),
+                    kernel_drops: socket.dropped.clone(),
+                    buffer: socket.buffer,
+                });
             }
-            Listen::Tcp(address) => {
-                let socket = TcpListener::bind(address)?;
-                self.add_listener(name, ListenerKind::Tcp(socket), None)
-            }
-            Listen::Tls(address) => {
-                let socket = TcpListener::bind(address)?;
-                self.add_listener(name, ListenerKind::Tls(socket), None)
-            }
-            Listen::UnixStream(path) => {
-                let (socket, path) = take_path(path, settings.mode, |at| UnixListener::bind(at))?;
-                self.add_listener(name, ListenerKind::Unix(socket), Some(path))
-            }
-            Listen::UnixDatagram(path) => {
-                let (socket, path) = take_path(path, settings.mode, |at| UnixDatagram::bind(at))?;
-                self.add_datagrams(name, DatagramKind::Unix(socket), Some(path), settings)
-            }
-            Listen::Systemd => Ok(()),
         }
+        facts
     }
 
     fn adopt(&mut self, socket: Inherited, settings: &SyslogSettings) -> io::Result<()> {
-        let name = |address: &dyn fmt::Display| format!("systemd {address}");
+        let name = |address: &dyn fmt::Display| Arc::<str>::from(format!("systemd {address}"));
         let path = |address: io::Result<std::os::unix::net::SocketAddr>| {
             let address = address.ok();
             let path = address.as_ref().and_then(|address| address.as_pathname());
@@ -175,18 +182,30 @@ impl Sockets {
             }
             Inherited::Udp(socket) => {
                 let name = name(&socket.local_addr()?);
-                self.add_datagrams(name, DatagramKind::Udp(socket), None, settings)
+                self.add_datagrams(
+                    name,
+                    DatagramKind::Udp(socket),
+                    None,
+                    Arc::default(),
+                    settings,
+                )
             }
             Inherited::UnixDatagram(socket) => {
                 let name = path(socket.local_addr());
-                self.add_datagrams(name, DatagramKind::Unix(socket), None, settings)
+                self.add_datagrams(
+                    name,
+                    DatagramKind::Unix(socket),
+                    None,
+                    Arc::default(),
+                    settings,
+                )
             }
         }
     }
 
     fn add_listener(
         &mut self,
-        name: String,
+        name: Arc<str>,
         kind: ListenerKind,
         path: Option<OwnPath>,
     ) -> io::Result<()> {
@@ -204,9 +223,10 @@ impl Sockets {
 
     fn add_datagrams(
         &mut self,
-        name: String,
+        name: Arc<str>,
         kind: DatagramKind,
         path: Option<OwnPath>,
+        dropped: Arc<Counter>,
         settings: &SyslogSettings,
     ) -> io::Result<()> {
         match &kind {
@@ -221,9 +241,10 @@ impl Sockets {
             kind,
             buffer: 0,
             drops: 0,
+            dropped,
             _path: path,
         };
-        if let Some(bytes) = settings.receive_buffer {
+        if let (DatagramKind::Udp(_), Some(bytes)) = (&datagrams.kind, settings.receive_buffer) {
             let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             if set_socket_recv_buffer_size_force(&datagrams, bytes).is_err() {
                 set_socket_recv_buffer_size(&datagrams, bytes)?;
@@ -232,10 +253,10 @@ impl Sockets {
             let got = socket_recv_buffer_size(&datagrams)? / 2;
             if got < bytes {
                 tracing::warn!(
-                    socket = datagrams.name,
+                    socket = %datagrams.name,
                     asked = bytes,
                     got,
-                    "the receive buffer is smaller than `receive_buffer`; raise net.core.rmem_max"
+                    "the receive buffer is smaller than `receive_buffer`, so that bursts of datagrams are dropped sooner: `sysctl -w net.core.rmem_max={bytes}`, or ask for less"
                 );
             }
         }
@@ -269,10 +290,150 @@ impl AsRawFd for Datagrams {
     }
 }
 
+/// Opens `listen` for those workers that can have it.
+fn open_one(
+    all: &mut [Sockets],
+    listen: &Listen,
+    settings: &SyslogSettings,
+    rights: Rights,
+) -> io::Result<()> {
+    let name: Arc<str> = listen.to_string().into();
+    let is_shared = all.len() > 1;
+    let [first, rest @ ..] = all else {
+        return Ok(());
+    };
+    match listen {
+        Listen::Udp(address) => {
+            let dropped: Arc<Counter> = Arc::default();
+            let socket = udp(*address, is_shared)?;
+            // With port 0 it is the kernel that says which.
+            let address = socket.local_addr()?;
+            let add = |sockets: &mut Sockets, socket| {
+                let (name, kind) = (name.clone(), DatagramKind::Udp(socket));
+                sockets.add_datagrams(name, kind, None, dropped.clone(), settings)
+            };
+            add(first, socket)?;
+            for sockets in rest {
+                add(sockets, udp(address, true)?)?;
+            }
+            Ok(())
+        }
+        Listen::Tcp(address) | Listen::Tls(address) => {
+            let socket = tcp(*address, is_shared)?;
+            let address = socket.local_addr()?;
+            let add = |sockets: &mut Sockets, socket| {
+                let kind = match listen {
+                    Listen::Tls(_) => ListenerKind::Tls(socket),
+                    _ => ListenerKind::Tcp(socket),
+                };
+                sockets.add_listener(name.clone(), kind, None)
+            };
+            add(first, socket)?;
+            for sockets in rest {
+                add(sockets, tcp(address, true)?)?;
+            }
+            Ok(())
+        }
+        Listen::UnixStream(path) => {
+            let (socket, path) = take_path(path, rights, |at| UnixListener::bind(at))?;
+            first.add_listener(name, ListenerKind::Unix(socket), Some(path))
+        }
+        Listen::UnixDatagram(path) => {
+            let (socket, path) = take_path(path, rights, |at| UnixDatagram::bind(at))?;
+            let kind = DatagramKind::Unix(socket);
+            first.add_datagrams(name, kind, Some(path), Arc::default(), settings)
+        }
+        Listen::Systemd => Ok(()),
+    }
+}
+
+fn udp(address: SocketAddr, is_shared: bool) -> io::Result<UdpSocket> {
+    match is_shared {
+        false => UdpSocket::bind(address),
+        true => Ok(shared(address, SocketType::DGRAM)?.into()),
+    }
+}
+
+fn tcp(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
+    if !is_shared {
+        return TcpListener::bind(address);
+    }
+    let socket = shared(address, SocketType::STREAM)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A socket that others can be bound beside.
+fn shared(address: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    set_socket_reuseport(&socket, true)?;
+    if kind == SocketType::STREAM {
+        set_socket_reuseaddr(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    Ok(socket)
+}
+
+/// Who may use unix sockets.
+#[derive(Debug, Clone, Copy)]
+struct Rights {
+    mode: u32,
+    user: Option<u32>,
+    group: Option<u32>,
+}
+
+impl Rights {
+    /// # Errors
+    /// A user or a group that this system does not have.
+    fn of(settings: &SyslogSettings) -> Result<Self, OpenError> {
+        let owner = settings.owner.as_ref();
+        let unknown = |what: &str, name: &str| OpenError {
+            text: format!("`owner`: this system has no {what} `{name}`"),
+            is_permission: false,
+        };
+        let user = match owner.and_then(|owner| owner.user.as_ref()) {
+            None => None,
+            Some(Id::Number(number)) => Some(*number),
+            Some(Id::Name(name)) => {
+                let found = User::from_name(name).ok().flatten();
+                Some(found.ok_or_else(|| unknown("user", name))?.uid.as_raw())
+            }
+        };
+        let group = match owner.and_then(|owner| owner.group.as_ref()) {
+            None => None,
+            Some(Id::Number(number)) => Some(*number),
+            Some(Id::Name(name)) => {
+                let found = Group::from_name(name).ok().flatten();
+                Some(found.ok_or_else(|| unknown("group", name))?.gid.as_raw())
+            }
+        };
+        Ok(Self {
+            mode: settings.mode,
+            user,
+            group,
+        })
+    }
+
+    /// The owner first: giving a file away takes bits from its mode.
+    fn give(self, path: &Path) -> io::Result<()> {
+        if self.user.is_some() || self.group.is_some() {
+            lchown(path, self.user, self.group).map_err(|error| {
+                let who = "only root, or a member of the group, may give sockets that `owner`";
+                io::Error::new(error.kind(), format!("{error} ({who})"))
+            })?;
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(self.mode))
+    }
+}
+
 /// Binds a unix socket and puts it at `path`.
 fn take_path<S>(
     path: &Path,
-    mode: u32,
+    rights: Rights,
     bind: impl FnOnce(&Path) -> io::Result<S>,
 ) -> io::Result<(S, OwnPath)> {
     if let Ok(found) = fs::symlink_metadata(path) {
@@ -295,7 +456,8 @@ fn take_path<S>(
     // A process of this id that died between bind and rename.
     let _ = fs::remove_file(&temporary);
     let socket = bind(&temporary)?;
-    let put = fs::set_permissions(&temporary, fs::Permissions::from_mode(mode))
+    let put = rights
+        .give(&temporary)
         .and_then(|()| fs::rename(&temporary, path))
         .and_then(|()| fs::symlink_metadata(path));
     match put {
@@ -359,8 +521,14 @@ mod tests {
     use super::*;
 
     fn bind(path: &Path) -> io::Result<(UnixListener, OwnPath)> {
-        take_path(path, 0o600, |at| UnixListener::bind(at))
+        take_path(path, RIGHTS, |at| UnixListener::bind(at))
     }
+
+    const RIGHTS: Rights = Rights {
+        mode: 0o600,
+        user: None,
+        group: None,
+    };
 
     #[test]
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
@@ -374,11 +542,74 @@ mod tests {
         );
         assert!(UnixStream::connect(&path).is_ok());
         assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        let as_datagrams = take_path(&path, 0o600, |at| UnixDatagram::bind(at));
+        let as_datagrams = take_path(&path, RIGHTS, |at| UnixDatagram::bind(at));
         assert_eq!(as_datagrams.unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop((socket, own));
         assert!(!path.exists());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_socket_is_given_to_its_owner_before_anybody_finds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let own = fs::metadata(folder.path()).unwrap();
+        // Root may give it to anybody, others to themselves.
+        let (user, group) = match own.uid() {
+            0 => (12_345, 54_321),
+            user => (user, own.gid()),
+        };
+        let rights = Rights {
+            mode: 0o660,
+            user: Some(user),
+            group: Some(group),
+        };
+        let _taken = take_path(&path, rights, |at| UnixListener::bind(at)).unwrap();
+        let found = fs::metadata(&path).unwrap();
+        let mode = found.mode() & 0o7777;
+        assert_eq!((found.uid(), found.gid(), mode), (user, group, 0o660));
+    }
+
+    #[test]
+    fn workers_divide_the_senders_among_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let any: SocketAddr = "[::1]:0".parse().unwrap();
+        let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let settings = SyslogSettings {
+            listen: vec![
+                Listen::Udp(local),
+                Listen::Tcp(any),
+                Listen::UnixStream(path),
+            ],
+            workers: 3,
+            receive_buffer: Some(64 << 10),
+            ..super::super::tests::settings()
+        };
+        let all = Sockets::open(&settings, vec![]).unwrap();
+        let listeners: Vec<_> = all.iter().map(|it| it.listeners.len()).collect();
+        assert_eq!(listeners, [2, 1, 1]);
+        let facts = Sockets::facts(&all);
+        assert_eq!(facts.len(), 1);
+        assert!(facts[0].buffer >= 128 << 10);
+        let udp: Vec<_> = (all.iter())
+            .map(|it| match &it.datagrams[0].kind {
+                DatagramKind::Udp(socket) => socket,
+                DatagramKind::Unix(_) => panic!("a unix socket"),
+            })
+            .collect();
+        for _ in 0..64 {
+            let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let to = udp[0].local_addr().unwrap();
+            sender.send_to(b"x", to).unwrap();
+        }
+        let got = udp.iter().map(|socket| {
+            let mut room = [0; 8];
+            std::iter::from_fn(|| socket.recv(&mut room).ok()).count()
+        });
+        let got: Vec<usize> = got.collect();
+        assert_eq!(got.iter().sum::<usize>(), 64);
+        assert!(got.iter().all(|got| *got > 0), "{got:?}");
     }
 
     #[test]

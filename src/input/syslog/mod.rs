@@ -1,6 +1,6 @@
 //! The input `syslog`: messages from sockets.
 //!
-//! One thread looks after all sockets of an input. It waits for them together, reads a bounded piece of each in turn, and hands on what is in it;
+//! A worker is a thread that looks after its own sockets; an input has one, or several that divide the senders among them. It waits for them together, reads a bounded piece of each in turn, and hands on what is in it;
 //! where there is no budget it waits for that and reads nothing, so senders of streams are slowed, and datagrams pile up in the kernel, whose drops
 //! are counted.
 //!
@@ -14,6 +14,8 @@ mod datagrams;
 mod dress;
 pub mod facts;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod intake;
 mod json;
 pub mod listen;
@@ -23,6 +25,7 @@ pub mod tls;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
@@ -44,8 +47,6 @@ use super::{Position, Report};
 use crate::flow::SourceId;
 pub use crate::value::zone;
 
-/// The only source of this input.
-pub const SOURCE: SourceId = SourceId(0);
 /// How long a record waits in hand for others.
 const GATHER: Duration = Duration::from_millis(2);
 /// For how long quiet sockets are waited for at a time; a stop is noticed after this at the latest.
@@ -78,8 +79,10 @@ pub struct Refused<'a> {
 /// Sets a message aside; it is durable when this returns `Ok`. Else the input waits and tries again.
 pub type SetAside = Box<dyn FnMut(&Refused<'_>) -> Result<(), String> + Send>;
 
-/// What a syslog input needs to run.
+/// What a worker of a syslog input needs to run.
 pub struct SyslogInput {
+    /// Which of the input's workers it is: each is a source of its own.
+    pub worker: SourceId,
     pub id: String,
     pub host: String,
     pub name: String,
@@ -100,12 +103,20 @@ pub struct SyslogInput {
 /// # Errors
 /// When sockets cannot be waited for, or a message's topic cannot be one and that stops the input.
 pub fn run(input: SyslogInput) -> Result<Report, String> {
-    input.ends.tracker.add(SOURCE, Position::default());
+    input.ends.tracker.add(input.worker, Position::default());
     let outlet = Outlet::new(input.ends).reading_on_after_a_soft_stop();
     let names = (&*input.id, &*input.host, &*input.name);
     let clock = Clock::new(input.zone, Moment(0));
     let (settings, set_aside) = (&input.settings, input.set_aside);
-    let intake = Intake::new(outlet, input.facts, settings, clock, names, set_aside)?;
+    let intake = Intake::new(
+        outlet,
+        input.facts,
+        settings,
+        clock,
+        names,
+        input.worker,
+        set_aside,
+    )?;
     let waited = |error: Errno| format!("sockets cannot be waited for: {error}");
     let room = Room::new(input.settings.max_line);
     let mut server = Server {
@@ -137,7 +148,11 @@ pub fn run(input: SyslogInput) -> Result<Report, String> {
         server.intake.give_up(left);
     }
     let sent = server.intake.outlet.sent();
-    server.intake.facts.connections.set(0);
+    let facts = &server.intake.facts;
+    facts.connections.take_back(server.open() as u64);
+    if let Err(End::Failed(_)) = served {
+        facts.has_failed.store(true, Ordering::Relaxed);
+    }
     match served {
         Ok(()) | Err(End::Outlet) => Ok(Report {
             lines: sent.lines,
@@ -186,6 +201,10 @@ impl Server {
         }
         let mut events = Vec::with_capacity(EVENTS);
         while !self.intake.outlet.stop().is_soft() {
+            if self.intake.facts.has_failed.load(Ordering::Relaxed) {
+                // Another worker said why; what came here is delivered.
+                return Ok(());
+            }
             let patience = match self.intake.held() {
                 Some(held) => GATHER.saturating_sub(held),
                 None => PATIENCE,
@@ -271,7 +290,10 @@ impl Server {
                 }),
             };
             match accepted {
-                Ok((Ok(stream), peer)) => self.connect(stream, peer)?,
+                Ok((Ok(stream), peer)) => {
+                    let listener = listener.name.clone();
+                    self.connect(stream, listener, peer)?;
+                }
                 Ok((Err(error), _)) => {
                     tracing::warn!(input = self.name, %error, "a connection cannot be used");
                 }
@@ -280,9 +302,8 @@ impl Server {
                     // The sender went away before it was its turn.
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
                     _ => {
-                        let socket = &listener.name;
                         tracing::error!(
-                            input = self.name, socket, %error,
+                            input = self.name, socket = %listener.name, %error,
                             "connections cannot be accepted; trying again in a second (LimitNOFILE=?)"
                         );
                         let _ = epoll::delete(&self.epoll, listener);
@@ -295,10 +316,15 @@ impl Server {
         Ok(())
     }
 
-    fn connect(&mut self, stream: Stream, peer: Option<std::net::SocketAddr>) -> Result<(), End> {
+    fn connect(
+        &mut self,
+        stream: Stream,
+        listener: Arc<str>,
+        peer: Option<std::net::SocketAddr>,
+    ) -> Result<(), End> {
         let facts = self.intake.facts.clone();
-        let open = self.connections.len() - self.free.len();
-        if open >= self.settings.max_connections {
+        let open = facts.connections.get();
+        if open >= self.settings.max_connections as u64 {
             facts.refused.add(1);
             if !self.said_full {
                 tracing::warn!(
@@ -311,7 +337,7 @@ impl Server {
             return Ok(());
         }
         let framer = Framer::new(self.settings.framing, self.settings.max_line);
-        let connection = Connection::new(stream, peer, framer);
+        let connection = Connection::new(stream, listener, peer, framer);
         let at = self.free.pop().unwrap_or(self.connections.len());
         let number = self.sockets.listeners.len() + self.sockets.datagrams.len() + at;
         let watched = watch(&self.epoll, &connection, number);
@@ -320,8 +346,13 @@ impl Server {
         }
         self.connections[at] = Some(connection);
         facts.accepted.add(1);
-        facts.connections.set(open as u64 + 1);
+        facts.connections.add(1);
         watched
+    }
+
+    /// How many connections this worker has.
+    fn open(&self) -> usize {
+        self.connections.len() - self.free.len()
     }
 
     /// One turn of a connection.
@@ -339,9 +370,8 @@ impl Server {
     fn close(&mut self, at: usize) {
         self.connections[at] = None;
         self.free.push(at);
-        let open = self.connections.len() - self.free.len();
-        self.intake.facts.connections.set(open as u64);
-        if open < self.settings.max_connections {
+        self.intake.facts.connections.take_back(1);
+        if self.open() < self.settings.max_connections {
             self.said_full = false;
         }
     }
@@ -400,8 +430,10 @@ impl Server {
                 return Err(end);
             }
         }
+        let open = self.open();
         self.connections.clear();
-        self.intake.facts.connections.set(0);
+        self.free.clear();
+        self.intake.facts.connections.take_back(open as u64);
         self.intake.flush()
     }
 

@@ -26,10 +26,16 @@ pub struct SyslogSettings {
     pub max_connections: usize,
     /// A connection on which nothing came for so long is closed.
     pub idle_timeout: Option<Duration>,
-    /// The kernel's buffer of each datagram socket, in bytes. Absent: what the system gives.
+    /// The kernel's buffer of each UDP socket, in bytes. Absent: what the system gives.
     pub receive_buffer: Option<u64>,
+    /// Threads that receive.
+    pub workers: usize,
     /// Permission bits of unix sockets.
     pub mode: u32,
+    /// Who owns unix sockets. Absent: who runs the daemon.
+    pub owner: Option<Owner>,
+    /// Template of what the filter looks at. Absent: the whole message.
+    pub filter_of: Option<String>,
     /// Where what was read waits on disk.
     pub spool: Option<SpoolSettings>,
     pub dress: DressSettings,
@@ -41,6 +47,47 @@ pub struct ServerTls {
     pub cert_file: PathBuf,
     pub key_file: PathBuf,
     pub client_ca_file: Option<PathBuf>,
+}
+
+/// `USER`, `USER:GROUP` or `:GROUP`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    pub user: Option<Id>,
+    pub group: Option<Id>,
+}
+
+/// A user or a group, as the configuration names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Id {
+    Name(String),
+    Number(u32),
+}
+
+impl FromStr for Owner {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (user, group) = match text.split_once(':') {
+            Some((user, group)) => (user, Some(group)),
+            None => (text, None),
+        };
+        let id = |text: &str| match text.parse() {
+            Ok(number) => Id::Number(number),
+            Err(_) => Id::Name(text.to_owned()),
+        };
+        let is_name = |text: &str| !text.contains([':', '/', '\0']) && text.trim() == text;
+        let group_is_there = group.is_none_or(|group| !group.is_empty());
+        if text == ":" || text.is_empty() || !group_is_there || !is_name(user) {
+            return Err("write USER, USER:GROUP or :GROUP, like `root:adm`");
+        }
+        if !group.is_none_or(is_name) {
+            return Err("write USER, USER:GROUP or :GROUP, like `root:adm`");
+        }
+        Ok(Self {
+            user: (!user.is_empty()).then(|| id(user)),
+            group: group.map(id),
+        })
+    }
 }
 
 /// One entry of `listen:`.
@@ -100,6 +147,22 @@ impl std::fmt::Display for Listen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_owner_is_a_user_a_group_or_both() {
+        let name = |text: &str| Some(Id::Name(text.into()));
+        for (text, user, group) in [
+            ("root", name("root"), None),
+            ("root:adm", name("root"), name("adm")),
+            (":adm", None, name("adm")),
+            ("0:4", Some(Id::Number(0)), Some(Id::Number(4))),
+        ] {
+            assert_eq!(text.parse::<Owner>(), Ok(Owner { user, group }), "{text}");
+        }
+        for wrong in ["", ":", "root:", "a:b:c", " root", "/root"] {
+            assert!(wrong.parse::<Owner>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn what_is_listened_on_is_read_and_written_alike() {

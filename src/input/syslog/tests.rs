@@ -47,7 +47,7 @@ struct Rig {
     sent: Vec<Sent>,
 }
 
-fn settings() -> SyslogSettings {
+pub(super) fn settings() -> SyslogSettings {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     SyslogSettings {
         listen: vec![Listen::Udp(any), Listen::Tcp(any)],
@@ -63,6 +63,9 @@ fn settings() -> SyslogSettings {
         max_connections: 2000,
         idle_timeout: None,
         receive_buffer: None,
+        workers: 1,
+        owner: None,
+        filter_of: None,
         spool: None,
         mode: 0o600,
         dress: DressSettings {
@@ -92,7 +95,9 @@ impl Rig {
         settings
             .listen
             .push(Listen::UnixDatagram(folder.path().join("dgram")));
-        let sockets = Sockets::open(&settings, vec![]).unwrap();
+        let mut sockets = Sockets::open(&settings, vec![]).unwrap();
+        let facts = Arc::new(SyslogFacts::of(Sockets::facts(&sockets)));
+        let sockets = sockets.remove(0);
         let address = |is_tls: bool| {
             sockets.listeners.iter().find_map(|it| match &it.kind {
                 ListenerKind::Tcp(socket) if !is_tls => socket.local_addr().ok(),
@@ -109,12 +114,12 @@ impl Rig {
         let (sender, receiver) = pipe(2, bell.clone(), ring.clone());
         let books = Arc::new(Books::new());
         let stop = Stop::new();
-        let facts = Arc::new(SyslogFacts::default());
         let aside: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
         let input = SyslogInput {
             id: "ferry".into(),
             host: "web-1".into(),
             name: "syslog".into(),
+            worker: crate::flow::SourceId(0),
             tls: settings.tls.as_ref().map(|it| tls::config(it).unwrap()),
             zone: zone(&settings.time_zone).unwrap(),
             once: false,
@@ -396,6 +401,24 @@ fn filters_look_at_the_whole_message() {
 }
 
 #[test]
+fn a_filter_can_look_at_a_part_of_the_message() {
+    let mut filtered = settings();
+    filtered.filter_of = Some("{syslog.facility}.{syslog.severity}".into());
+    filtered.filter.include = Some("^auth".into());
+    filtered.filter.exclude = Some("debug$".into());
+    let mut rig = Rig::start(filtered);
+    let mut stream = TcpStream::connect(rig.tcp).unwrap();
+    // kern.alert with `auth` in its text, auth.debug, auth.crit, and one without a priority.
+    stream
+        .write_all(b"<1>auth\n<39>no\n<34>yes\nauth\n")
+        .unwrap();
+    assert_eq!(rig.values(1), ["<34>yes"]);
+    rig.finish();
+    assert_eq!(rig.sent.len(), 1);
+    assert_eq!(rig.books.entries().filtered.lines, 3);
+}
+
+#[test]
 fn without_memory_senders_of_streams_are_slowed_and_nothing_is_lost() {
     let mut rig = Rig::with_memory(settings(), 600 << 10);
     let stream = TcpStream::connect(rig.tcp).unwrap();
@@ -490,7 +513,7 @@ fn what_the_kernel_dropped_is_counted() {
     }
     // The kernel tells with a datagram that comes after those that it dropped.
     let deadline = Instant::now() + LIMIT;
-    while rig.books.entries().acked.lines + rig.facts.kernel_drops.get() < sent {
+    while rig.books.entries().acked.lines + rig.facts.kernel_drops() < sent {
         assert!(
             Instant::now() < deadline,
             "{} of {sent}",
@@ -501,11 +524,29 @@ fn what_the_kernel_dropped_is_counted() {
             rig.bell.wait(Duration::from_millis(20));
         }
     }
-    assert!(rig.facts.kernel_drops.get() > 0);
+    assert!(rig.facts.kernel_drops() > 0);
     assert_eq!(
-        rig.books.entries().acked.lines + rig.facts.kernel_drops.get(),
+        rig.books.entries().acked.lines + rig.facts.kernel_drops(),
         sent
     );
+}
+
+#[test]
+fn what_speaks_tls_to_a_plain_port_is_closed_and_the_others_go_on() {
+    let mut rig = Rig::start(settings());
+    let mut other = TcpStream::connect(rig.tcp).unwrap();
+    other.write_all(b"<1>a\n<1>b").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let client = certificates(folder.path()).client;
+    // It is closed, so the handshake fails.
+    assert!(send_tls(rig.tcp, client, b"<13>secret\n").is_err());
+    rig.until(|rig| rig.facts.broken.get() == 1 && rig.facts.connections.get() == 1);
+    other.write_all(b"c\n").unwrap();
+    assert_eq!(rig.values(2), ["<1>a", "<1>bc"]);
+    rig.finish();
+    let entries = rig.books.entries();
+    assert_eq!(entries.dropped["framing"].lines, 1);
+    assert!(entries.balanced());
 }
 
 struct Certificates {

@@ -200,7 +200,11 @@ pub(super) fn batches_fit(names: &Names<'_>, problems: &mut Vec<Problem>) {
 }
 
 fn pipelines(names: &Names<'_>) -> usize {
-    names.config.inputs.len() + names.config.outputs.len()
+    let more = names.config.inputs.iter().map(|input| match &input.from {
+        Some(From::Syslog(syslog)) => syslog.workers.value.saturating_sub(1),
+        _ => 0,
+    });
+    names.config.inputs.len() + more.sum::<usize>() + names.config.outputs.len()
 }
 
 fn half_share(names: &Names<'_>) -> u64 {

@@ -1,69 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::input::syslog::fuzzing::framed;
 
 fn max(size: u64, policy: LongLine) -> MaxLine {
     MaxLine { size, policy }
-}
-
-/// What a stream comes to when it arrives in these pieces: a word for each step that is not `More`, skipped bytes of one message together.
-fn framed(mut framer: Framer, pieces: &[&[u8]]) -> (Vec<String>, usize) {
-    let (mut told, mut counted) = (Vec::new(), 0);
-    let mut carry = Vec::new();
-    let mut skipped = 0;
-    for (at, piece) in pieces.iter().enumerate() {
-        carry.extend_from_slice(piece);
-        let last = at + 1 == pieces.len();
-        loop {
-            let step = framer.next(&carry, last);
-            let text =
-                |range: &Range<usize>| String::from_utf8_lossy(&carry[range.clone()]).into_owned();
-            let mut is_over = step.consumed == 0;
-            match &step.what {
-                What::More => is_over = step.consumed == 0 || carry.len() == step.consumed,
-                What::Text(it) => {
-                    let marks = [
-                        (it.is_piece, '+'),
-                        (!it.ends, '~'),
-                        (it.is_cut, '/'),
-                        (it.is_torn, '!'),
-                    ];
-                    let marks: String = marks
-                        .iter()
-                        .filter(|mark| mark.0)
-                        .map(|mark| mark.1)
-                        .collect();
-                    told.push(format!("{}{marks}", text(&it.at)));
-                    counted += it.bytes;
-                }
-                What::Aside(range, bytes) => {
-                    told.push(format!("aside {}", text(range)));
-                    counted += bytes;
-                }
-                What::Skip(skip, bytes, ends) => {
-                    counted += bytes;
-                    skipped += bytes;
-                    if *ends {
-                        told.push(format!("{skip:?} {skipped}"));
-                        skipped = 0;
-                    }
-                }
-                What::Lost(bytes) => {
-                    told.push("lost".into());
-                    return (told, counted + bytes);
-                }
-            }
-            carry.drain(..step.consumed);
-            assert!(
-                carry.len() < framer.lookahead() || !is_over,
-                "it would wait for more than it needs"
-            );
-            if is_over || (carry.is_empty() && framer.is_between()) || carry.is_empty() && !last {
-                break;
-            }
-        }
-    }
-    (told, counted)
 }
 
 fn all(framing: Framing, stream: &str) -> Vec<String> {
@@ -99,13 +40,34 @@ fn each_framing_takes_its_own_ends_only() {
 
 #[test]
 fn lengths_that_cannot_be_end_a_stream_of_lengths() {
-    for wrong in ["0 <1>a", "<1>a\n", "x", "12345678901 a", "3a", "03 abc"] {
+    for wrong in [
+        "0 <1>a",
+        "<1>a\n",
+        "x",
+        "12345678901 a",
+        "9999999999 a",
+        "67108865 a",
+        "3a",
+        "03 abc",
+    ] {
         assert_eq!(
             all(Framing::Octet, &format!("3 abc{wrong}")),
             ["abc", "lost"],
             "{wrong}"
         );
     }
+}
+
+#[test]
+fn a_stream_that_begins_as_tls_does_is_none_of_messages() {
+    for framing in [Framing::Auto, Framing::Octet, Framing::Lf, Framing::Nul] {
+        assert_eq!(all(framing, "\x16\x03\x01\n<1>a\n"), ["lost"]);
+    }
+    assert_eq!(
+        all(Framing::Auto, "\x16\n\x16\x03\n\x16"),
+        ["\x16", "\x16\x03", "\x16"]
+    );
+    assert_eq!(all(Framing::Auto, "\x16"), ["\x16"]);
 }
 
 #[test]
@@ -179,7 +141,7 @@ fn an_endless_frame_needs_no_more_memory_than_a_long_message() {
         LongLine::Drop,
         LongLine::DeadLetter,
     ] {
-        for head in ["<1>", "9999999999 <1>"] {
+        for head in ["<1>", "67108864 <1>"] {
             let mut framer = Framer::new(Framing::Auto, max(100, policy));
             let mut carry = head.as_bytes().to_vec();
             for _ in 0..1000 {
@@ -226,6 +188,9 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
         b"\0",
         b"abc",
         b"99999999999 ",
+        b"99999999 <",
+        b"\x16",
+        b"\x03",
         b"abcdefghijklmnop",
     ];
     let scrap = proptest::sample::select(scraps);

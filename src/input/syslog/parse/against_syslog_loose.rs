@@ -2,6 +2,7 @@
 
 use chrono::Utc;
 use jiff::tz::TimeZone;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -126,5 +127,64 @@ fn every_known_difference_is_still_one() {
             theirs(message),
             "no longer a difference: {message} ({reason})"
         );
+    }
+}
+
+fn word(letters: &'static str) -> impl Strategy<Value = String> {
+    proptest::string::string_regex(letters).unwrap()
+}
+
+/// A part of a header: often absent.
+fn part() -> impl Strategy<Value = String> {
+    prop_oneof![Just("-".to_owned()), word("[a-z][a-z0-9.]{0,10}")]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    // Of what is in `DIFFERENT` none is made here.
+    #[test]
+    fn both_parsers_read_messages_of_rfc_5424_alike(
+        priority in 0u16..192,
+        time in proptest::option::of((0i64..4_000_000_000, 0u32..1_000_000)),
+        (host, app, msg) in (part(), part(), part()),
+        pid in prop_oneof![Just("-".to_owned()), word("[1-9][0-9]{0,4}"), word("[a-z]{1,8}")],
+        elements in proptest::collection::btree_map(
+            word("[a-z]{1,8}@[0-9]{1,5}"),
+            proptest::collection::vec((word("[a-z]{1,8}"), word("([a-zA-Z0-9 .:=\\[-]|\\\\[\"\\\\\\]]){0,12}")), 0..4),
+            0..3,
+        ),
+        text in word("[a-zA-Z0-9][a-zA-Z0-9 ]{0,20}[a-z]"),
+    ) {
+        let stamp = time.map_or("-".into(), |(second, micros)| {
+            let time = jiff::Timestamp::from_microsecond(second * 1_000_000 + i64::from(micros)).unwrap();
+            format!("{time:.6}")
+        });
+        let mut data = String::new();
+        for (id, params) in &elements {
+            data += &format!("[{id}");
+            for (name, value) in params {
+                data += &format!(" {name}=\"{value}\"");
+            }
+            data += "]";
+        }
+        let data = if data.is_empty() { "-".to_owned() } else { data };
+        let message = format!("<{priority}>1 {stamp} {host} {app} {pid} {msg} {data} {text}");
+        prop_assert_eq!(ours(&message), theirs(&message), "{}", message);
+    }
+
+    #[test]
+    fn both_parsers_read_messages_of_rfc_3164_alike(
+        priority in 0u16..192,
+        (month, day, hour) in (0usize..12, 1u8..29, 0u8..24),
+        host in word("[a-z]{1,8}(\\.[a-z]{1,5})?"),
+        tag in word("[a-z]{2,8}"),
+        pid in proptest::option::of(1u32..99_999),
+        text in word("[a-z]{2,8}( [a-z0-9]{1,8}){0,4}"),
+    ) {
+        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let tag = pid.map_or(tag.clone(), |pid| format!("{tag}[{pid}]"));
+        let message = format!("<{priority}>{} {day:2} 2026 {hour:02}:07:09 {host} {tag}: {text}", months[month]);
+        prop_assert_eq!(ours(&message), theirs(&message), "{}", message);
     }
 }
