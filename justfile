@@ -25,6 +25,15 @@ unit *ARGS:
 layers:
     cargo test --test it layers::
 
+# Completions and manual anew, as packages ship them
+shipped:
+    cargo build
+    mkdir -p packaging/completions packaging/man
+    target/debug/logferry completions bash > packaging/completions/logferry.bash
+    target/debug/logferry completions zsh > packaging/completions/_logferry
+    target/debug/logferry completions fish > packaging/completions/logferry.fish
+    target/debug/logferry man > packaging/man/logferry.1
+
 # The long tests, which CI leaves out: kills, outages and rotations for as long as they like
 soak:
     LOGFERRY_REQUIRE_KAFKA=1 cargo test --release --test it -- --ignored --nocapture --test-threads 1

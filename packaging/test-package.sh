@@ -83,6 +83,8 @@ fi
 [ -x /usr/bin/logferry ] || fail 'no /usr/bin/logferry'
 [ -f /usr/lib/systemd/system/logferry.service ] || [ -f /lib/systemd/system/logferry.service ] || fail 'no unit'
 [ "$(stat -c '%U:%G %a' "$config")" = 'root:logferry 640' ] || fail "rights of $config: $(stat -c '%U:%G %a' "$config")"
+[ -f /usr/share/bash-completion/completions/logferry ] || fail 'no completions for bash'
+[ -e /usr/share/man/man1/logferry.1.gz ] || grep -qs '^path-exclude=.*/man/' /etc/dpkg/dpkg.cfg.d/* || fail 'no manual'
 getent passwd logferry >/dev/null || fail 'no user logferry'
 [ -z "$(pgrep -f '^/usr/bin/logferry' || true)" ] || fail 'something was started before it was configured'
 logferry --version

@@ -2,7 +2,7 @@
 //!
 //! | column | is |
 //! |---|---|
-//! | `LINES/S` | lines read or records written a second since the last look, with `--watch` |
+//! | `LINES/S` | lines read or records written a second, in the tenth of a second before; with `--watch` since the last look |
 //! | `READ`, `ACKED`, `IN FLIGHT` | lines: read, confirmed by the broker, on their way |
 //! | `ASTRAY` | lines set aside, dropped or unconfirmed |
 //! | `UNREAD BYTES`, `LOST BYTES` | what is in the files and was not read, and what was gone before they could be |
@@ -32,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LARGEST: u64 = 64 << 20;
 /// Between two looks of `--watch`.
 const EVERY: Duration = Duration::from_secs(1);
+/// Between a look that is not shown and the first one that is: rates need two.
+const BEFORE: Duration = Duration::from_millis(100);
 /// Moves a terminal's cursor home and clears from there on.
 const CLEAR: &str = "\x1b[H\x1b[J";
 
@@ -52,6 +54,7 @@ pub(super) fn status(args: &StatusArgs) -> ExitCode {
     };
     let address = reachable(address);
     let mut before: Option<(Instant, Value)> = None;
+    let mut first = true;
     let (_never, pause): (SyncSender<()>, _) = sync_channel(0);
     loop {
         let text = match ask(address) {
@@ -82,6 +85,12 @@ pub(super) fn status(args: &StatusArgs) -> ExitCode {
                 }
             }
         };
+        let is_first = std::mem::take(&mut first);
+        if is_first && !args.json {
+            // Nobody ever sends, as below.
+            let _ = pause.recv_timeout(BEFORE);
+            continue;
+        }
         if !args.watch {
             return print(shown.as_bytes());
         }

@@ -296,7 +296,7 @@ fn a_group_goes_on_behind_what_was_printed() {
     assert_eq!(kafka.committed(&group, &topic), [(0, 3)].into());
     let ended = print(&["--until", "end", "-v"]);
     assert!(
-        ended.stderr.contains("1 partitions come"),
+        ended.stderr.contains("1 partition come"),
         "{}",
         ended.stderr
     );

@@ -317,3 +317,29 @@ fn the_time_of_what_was_committed_last_is_told() {
     let document = groups(kafka, &format!("describe {group} --json")).json();
     assert_eq!(document["partitions"][0].get("time"), None);
 }
+
+#[test]
+fn the_time_is_told_where_a_transaction_ended_before_the_committed_offset() {
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let (topic, group) = (kafka.topic("marks", 1), unique("marks"));
+    kafka.produce_at(&topic, 0, &[1_000]);
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", kafka.brokers())
+        .set("transactional.id", &group)
+        .create()
+        .unwrap();
+    producer.init_transactions(LONG).unwrap();
+    producer.begin_transaction().unwrap();
+    let record = BaseRecord::<[u8], [u8]>::to(&topic).payload(b"x");
+    let record = record.timestamp(2_000);
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer.commit_transaction(LONG).unwrap();
+    // Offset 2 is the mark of its end.
+    kafka.commit(&group, &topic, &[(0, 3)]);
+    let document = groups(kafka, &format!("describe {group} --times --json")).json();
+    assert_eq!(document["total_lag"], 0);
+    let time = &document["partitions"][0]["time"];
+    assert_eq!(time, "1970-01-01T00:00:02.000Z");
+}

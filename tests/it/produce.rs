@@ -397,7 +397,7 @@ fn interrupted_it_delivers_what_it_read() {
         let ended = console.ends();
         assert_eq!(ended.code, code, "{}", ended.stderr);
         assert!(
-            ended.stderr.contains(&format!("{lines} records delivered")),
+            ended.stderr.contains(&format!("{lines} record")),
             "{}",
             ended.stderr
         );
@@ -445,12 +445,12 @@ fn when_kafka_hangs_every_line_is_counted() {
     let left = patient.ends();
     kafka.cont_process();
     assert_eq!(left.code, 130);
-    let told = format!("1 records delivered to {topic}, 2 NOT delivered");
+    let told = format!("1 record delivered to {topic}, 2 NOT delivered");
     assert!(left.stderr.contains(&told), "{}", left.stderr);
     assert!(left.stderr.contains("line 3: "), "{}", left.stderr);
     assert_eq!(ended.code, 1);
     let said = &ended.stderr;
-    let told = format!("1 records delivered to {topic}, 50 NOT delivered");
+    let told = format!("1 record delivered to {topic}, 50 NOT delivered");
     assert!(said.contains(&told), "{said}");
     assert!(
         said.contains("line 2: not delivered: no acknowledgement for 3s"),

@@ -13,14 +13,14 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use regex::bytes::Regex;
 
 pub(in crate::cli) use self::args::ConsumeArgs;
 use self::args::Print;
 use self::out::{Closed, Out};
 use super::exit::ExitStatus;
-use super::kafka::Refusal;
+use super::kafka::{Refusal, count};
 use super::{complain, console};
 use crate::control::interrupts::{Interrupts, Second};
 use crate::envelope::consumed::push_record;
@@ -48,6 +48,7 @@ fn run(args: &ConsumeArgs) -> Result<ExitStatus, Refusal> {
         text: format!("cannot catch signals: {error}"),
     })?;
     let watched = io::stderr().is_terminal() && !io::stdout().is_terminal() && !args.verbose;
+    let bar = watched.then(|| bar(&reader));
     let mut consuming = Consuming {
         reader,
         interrupts,
@@ -58,7 +59,7 @@ fn run(args: &ConsumeArgs) -> Result<ExitStatus, Refusal> {
         in_group: args.group.is_some(),
         verbose: args.verbose,
         printed: 0,
-        bar: watched.then(bar),
+        bar,
     };
     let end = consuming.run(deadline);
     let flushed = consuming.out.flush();
@@ -70,8 +71,8 @@ fn run(args: &ConsumeArgs) -> Result<ExitStatus, Refusal> {
         bar.finish_and_clear();
     }
     if args.verbose {
-        let printed = consuming.printed;
-        complain(&format!("{printed} records"));
+        let printed = usize::try_from(consuming.printed).unwrap_or(usize::MAX);
+        complain(&count(printed, "record"));
     }
     match (end, flushed) {
         (Err(why), _) | (Ok(()), Err(Closed::Failed(why))) => Err(Refusal::failed(why)),
@@ -79,11 +80,20 @@ fn run(args: &ConsumeArgs) -> Result<ExitStatus, Refusal> {
     }
 }
 
-/// Counts records; how many there will be is not known.
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{human_pos} records {per_sec}") {
-        bar.set_style(style);
+/// Counts what is read, of how much there is where that is known.
+fn bar(reader: &Reader) -> ProgressBar {
+    let total = reader.progress().map(|(_, total)| total);
+    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+    let template = match total {
+        Some(_) => "{bar:30} {human_pos}/{human_len} records {rate}/s",
+        None => "{human_pos} records {rate}/s",
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        // Its own rate has digits behind the point.
+        let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = write!(out, "{}", HumanCount(state.per_sec() as u64));
+        };
+        bar.set_style(style.with_key("rate", rate));
     }
     bar
 }
@@ -147,9 +157,6 @@ impl Consuming {
             at += 1;
         }
         self.printed += before - self.left;
-        if let Some(bar) = &self.bar {
-            bar.inc(before - self.left);
-        }
         if self.in_group {
             // What a pattern left out was read all the same.
             self.out.flush()?;
@@ -182,6 +189,16 @@ impl Consuming {
 
     /// News on standard error.
     fn tell(&mut self) {
+        if let Some(bar) = &self.bar {
+            match self.reader.progress() {
+                // Of a group: partitions come and go.
+                Some((done, total)) if bar.length().is_some() => {
+                    bar.set_length(total);
+                    bar.set_position(done);
+                }
+                _ => bar.set_position(self.printed),
+            }
+        }
         for note in self.reader.take_notes() {
             let text = match note {
                 Note::Warning(text) => text,

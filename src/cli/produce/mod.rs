@@ -21,7 +21,7 @@ pub(in crate::cli) use self::args::ProduceArgs;
 use self::lines::{Got, Lines};
 use self::source::Source;
 use super::exit::ExitStatus;
-use super::kafka::Refusal;
+use super::kafka::{Refusal, count};
 use super::load::host;
 use super::{complain, console};
 use crate::control::interrupts::{Interrupts, Second};
@@ -125,6 +125,10 @@ impl Producing {
         let stopped = loop {
             let asked = self.interrupts.count();
             if asked > 0 && !self.ended {
+                if std::mem::take(&mut prompted) {
+                    // Ctrl-C leaves the cursor behind the prompt.
+                    complain("");
+                }
                 self.stop_reading();
             }
             if asked > 1 {
@@ -404,12 +408,13 @@ impl Tally {
         } else {
             "sent, unconfirmed"
         };
+        let records = count(usize::try_from(*delivered).unwrap_or(usize::MAX), "record");
         if *undelivered > 0 {
             complain(&format!(
-                "logferry: {delivered} records {what} to {topic}, {undelivered} NOT delivered"
+                "logferry: {records} {what} to {topic}, {undelivered} NOT delivered"
             ));
         } else if !self.quiet {
-            complain(&format!("{delivered} records {what} to {topic}"));
+            complain(&format!("{records} {what} to {topic}"));
         }
         *undelivered
     }

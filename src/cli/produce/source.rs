@@ -64,9 +64,10 @@ impl Source {
         }
     }
 
-    /// Whether a person types the lines.
+    /// Whether a person types the lines: no file is named.
     pub fn is_terminal(&self) -> bool {
-        self.open.is_none() && self.stdin.is_terminal()
+        let has_files = !self.begun.is_empty() || !self.files.as_slice().is_empty();
+        !has_files && self.stdin.is_terminal()
     }
 
     /// Where a line stands, in words.

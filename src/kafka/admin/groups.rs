@@ -28,6 +28,9 @@ const EVERYBODY: Duration = Duration::from_secs(3);
 /// How long a group's coordinator may take.
 const COORDINATOR: Duration = Duration::from_secs(5);
 
+/// How many offsets before a committed one are looked at for a record.
+const FURTHEST: i64 = 1024;
+
 /// Where Kafka keeps groups: the leader of a partition of it is the coordinator of the groups in it.
 const OFFSETS: &str = "__consumer_offsets";
 
@@ -73,6 +76,13 @@ pub struct Standing {
     pub end: Option<i64>,
 }
 
+/// A partition whose last record before a committed offset is looked for.
+struct Looked {
+    place: Place,
+    committed: i64,
+    beginning: i64,
+}
+
 impl GroupView {
     /// Those that are known.
     pub fn members(&self) -> &[MemberView] {
@@ -95,7 +105,7 @@ impl Standing {
 pub fn list(cluster: &ClusterSettings) -> Result<(Vec<GroupView>, bool), AdminError> {
     let native = Native::new(&short_lived(cluster)?, Kind::Producer).map_err(AdminError::Config)?;
     let address = addresses(cluster);
-    let metadata = reach(&native, &address, FIRST_ANSWER)?;
+    let metadata = reach(&native, None, &address, FIRST_ANSWER)?;
     let coordinators = brokers(&metadata);
     let (found, mut whole) = match asked(&native, None) {
         Ok(found) => found,
@@ -271,7 +281,7 @@ impl Group {
         let ring = bell.clone() as Arc<dyn Ring>;
         let member = Member::new(&config, &ring).map_err(AdminError::Config)?;
         let address = addresses(cluster);
-        let metadata = reach(member.native(), &address, FIRST_ANSWER)?;
+        let metadata = reach(member.native(), None, &address, FIRST_ANSWER)?;
         Ok(Self {
             name: name.to_owned(),
             address,
@@ -463,29 +473,58 @@ impl Group {
             .collect())
     }
 
-    /// When the record before each offset was written, in milliseconds since 1970. One that is not there any more is left out.
+    /// When the last record before each committed offset was written, in milliseconds since 1970. One that is not there any more is left out.
+    ///
+    /// The place before an offset can be the mark of a transaction, or have been compacted away: then it is looked further back, twice as far
+    /// each time.
     ///
     /// # Errors
     /// When librdkafka does not take the partitions.
-    pub fn times(&mut self, offsets: &[(Place, i64)]) -> Result<BTreeMap<Place, i64>, AdminError> {
-        let mut open: BTreeMap<Place, i64> = offsets
+    pub fn times(&mut self, standings: &[Standing]) -> Result<BTreeMap<Place, i64>, AdminError> {
+        let mut open: Vec<Looked> = standings
             .iter()
-            .filter(|(_, offset)| *offset > 0)
-            .cloned()
-            .collect();
-        let from: Vec<PartitionOffset> = open
-            .iter()
-            .map(|((topic, partition), offset)| PartitionOffset {
-                offset: Some(offset - 1),
-                ..PartitionOffset::bare(topic, *partition)
+            .filter_map(|one| {
+                let (committed, beginning) = (one.committed?, one.beginning?);
+                (committed > beginning).then(|| Looked {
+                    place: (one.topic.clone(), one.partition),
+                    committed,
+                    beginning,
+                })
             })
             .collect();
         let mut found = BTreeMap::new();
-        if from.is_empty() {
-            return Ok(found);
-        }
-        self.member.assign(&from).map_err(AdminError::Failed)?;
         let deadline = Instant::now() + PATIENCE;
+        let mut back = 1;
+        while !open.is_empty() && back <= FURTHEST && Instant::now() < deadline {
+            self.look_back(&open, back, deadline, &mut found)?;
+            open.retain(|one| {
+                !found.contains_key(&one.place) && one.committed - back > one.beginning
+            });
+            back *= 2;
+        }
+        Ok(found)
+    }
+
+    /// Reads the last `back` offsets before each committed one, and notes the time of the last record in them.
+    fn look_back(
+        &mut self,
+        looked: &[Looked],
+        back: i64,
+        deadline: Instant,
+        found: &mut BTreeMap<Place, i64>,
+    ) -> Result<(), AdminError> {
+        let from: Vec<PartitionOffset> = looked
+            .iter()
+            .map(|one| PartitionOffset {
+                offset: Some((one.committed - back).max(one.beginning)),
+                ..PartitionOffset::bare(&one.place.0, one.place.1)
+            })
+            .collect();
+        let mut open: BTreeMap<&Place, i64> = looked
+            .iter()
+            .map(|one| (&one.place, one.committed))
+            .collect();
+        self.member.assign(&from).map_err(AdminError::Failed)?;
         while !open.is_empty() && Instant::now() < deadline {
             let Some(batch) = self.member.take() else {
                 while self.member.event().is_some() {}
@@ -494,16 +533,21 @@ impl Group {
             };
             for message in (0..batch.len()).map(|at| batch.get(at)) {
                 let place = (message.topic().to_owned(), message.partition());
-                let Some(committed) = open.remove(&place) else {
+                let Some(committed) = open.get(&place).copied() else {
                     continue;
                 };
                 let (time, _) = message.timestamp();
-                if message.error().is_none() && message.offset() < committed && time >= 0 {
-                    found.insert(place, time);
+                // An error is the news that this is the end, too.
+                let is_before = message.error().is_none() && message.offset() < committed;
+                if is_before && time >= 0 {
+                    found.insert(place.clone(), time);
+                }
+                if !is_before || message.offset() + 1 == committed {
+                    open.remove(&place);
                 }
             }
         }
-        Ok(found)
+        self.member.unassign(&from).map_err(AdminError::Failed)
     }
 
     /// Commits `offsets` for the group, and gives the partitions for which it failed, with the reason.

@@ -1,6 +1,6 @@
 //! Whether anybody answers, and if nobody does, why: what librdkafka says while it tries.
 //!
-//! Invariant: asking costs one request, and naming no topic makes none.
+//! Invariant: asking costs one request, and none about a topic that was not named.
 
 use std::time::{Duration, Instant};
 
@@ -48,17 +48,23 @@ impl Trouble {
     }
 }
 
-/// Waits until somebody answers, at most `patience`, and gives what the cluster consists of.
+/// Waits until somebody answers, at most `patience`, and gives what the cluster consists of: of topics only the one that is named, or all.
+/// A broker that makes topics makes the one that is named.
 ///
 /// # Errors
 /// [`AdminError::Unreachable`] with `address` and the reason: refused, unknown name, TLS, login, silence.
-pub fn reach(native: &Native, address: &str, patience: Duration) -> Result<Metadata, AdminError> {
+pub fn reach(
+    native: &Native,
+    topic: Option<&str>,
+    address: &str,
+    patience: Duration,
+) -> Result<Metadata, AdminError> {
     let begun = Instant::now();
     let mut wait = FIRST_WAIT;
     let mut trouble = Trouble::default();
     loop {
         let left = patience.saturating_sub(begun.elapsed());
-        let error = match native.client().fetch_metadata(None, wait.min(left)) {
+        let error = match native.client().fetch_metadata(topic, wait.min(left)) {
             Ok(metadata) => return Ok(metadata),
             Err(error) => error,
         };

@@ -188,7 +188,7 @@ impl Topics {
         let native =
             Native::new(&short_lived(cluster)?, Kind::Producer).map_err(AdminError::Config)?;
         let address = addresses(cluster);
-        let metadata = reach(&native, &address, FIRST_ANSWER)?;
+        let metadata = reach(&native, None, &address, FIRST_ANSWER)?;
         Ok(Self {
             all: of_metadata(&metadata),
             native,

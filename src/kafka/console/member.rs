@@ -95,11 +95,15 @@ impl Reader {
             let names = names.map(|it| format!("{}[{}]", it.topic, it.partition));
             names.collect::<Vec<_>>().join(" ")
         };
+        let count = || match partitions.len() {
+            1 => "1 partition".to_owned(),
+            more => format!("{more} partitions"),
+        };
         if code == RDKafkaErrorCode::AssignPartitions {
             let group = self.settings.group.as_deref().unwrap_or_default();
             self.notes.push(Note::Detail(format!(
-                "group {group}: {} partitions come: {}",
-                partitions.len(),
+                "group {group}: {} come: {}",
+                count(),
                 names()
             )));
             let committed = if partitions.is_empty() {
@@ -111,11 +115,8 @@ impl Reader {
             self.group.is_given = true;
             return self.member.assign(&list);
         }
-        self.notes.push(Note::Detail(format!(
-            "{} partitions go: {}",
-            partitions.len(),
-            names()
-        )));
+        self.notes
+            .push(Note::Detail(format!("{} go: {}", count(), names())));
         if !self.member.is_lost() {
             self.commit(true);
             self.await_commits();

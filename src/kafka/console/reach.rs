@@ -1,16 +1,14 @@
-//! Whether Kafka answers, and if not why: the first thing that a command asks.
-//!
-//! librdkafka tries for ever and tells its troubles as events. A person who waits wants the address and the reason after a few seconds.
+//! The topics that a command reads or writes: the first thing that it asks, and so whether Kafka answers.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode;
 
-use crate::kafka::native::{EventKind, Native};
+use crate::kafka::admin::AdminError;
+use crate::kafka::admin::reach::{FIRST_ANSWER, reach};
+use crate::kafka::native::Native;
 
-/// How long nobody may answer, in all.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a topic that was just made may have no leader.
 const SETTLING: Duration = Duration::from_secs(5);
 
@@ -18,7 +16,7 @@ const SETTLING: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreached {
     /// No broker answers; the text has addresses and reasons.
-    #[error("Kafka cannot be reached: {0}")]
+    #[error("{0}")]
     Nobody(String),
     /// A broker answers, and does not do what is asked.
     #[error("{0}")]
@@ -26,6 +24,16 @@ pub enum Unreached {
     /// The client cannot be made.
     #[error("librdkafka refuses the settings: {0}")]
     Settings(String),
+}
+
+impl From<AdminError> for Unreached {
+    fn from(error: AdminError) -> Self {
+        match error {
+            AdminError::Config(why) => Self::Settings(why),
+            AdminError::Unreachable(why) => Self::Nobody(why),
+            AdminError::Failed(why) => Self::Refused(why),
+        }
+    }
 }
 
 /// The topics that there are, with their numbers of partitions. `topic`: only this one.
@@ -39,15 +47,7 @@ pub fn topics(
 ) -> Result<BTreeMap<String, u32>, Unreached> {
     let begun = Instant::now();
     loop {
-        let metadata = match native.client().fetch_metadata(topic, PATIENCE) {
-            Ok(metadata) => metadata,
-            Err(error) => {
-                let error = error
-                    .rdkafka_error_code()
-                    .map_or(error.to_string(), |code| code.to_string());
-                return Err(Unreached::Nobody(troubles(native, brokers, &error)));
-            }
-        };
+        let metadata = reach(native, topic, brokers, FIRST_ANSWER)?;
         let mut found = BTreeMap::new();
         let mut refused = None;
         for known in metadata.topics() {
@@ -90,25 +90,6 @@ pub fn words(topic: &str, code: Option<RDKafkaErrorCode>) -> String {
             format!("topic {topic}: no permission; grant it to this user")
         }
         Some(code) => format!("topic {topic}: {code}"),
-    }
-}
-
-/// What the client has met so far, each trouble once: librdkafka names address and reason. `otherwise` when it said nothing.
-fn troubles(native: &Native, brokers: &str, otherwise: &str) -> String {
-    let mut said: Vec<String> = Vec::new();
-    while let Some(event) = native.poll(Duration::ZERO) {
-        if let EventKind::Error { code, text, .. } = event.kind() {
-            let text = text.split(" (after ").next().unwrap_or_default();
-            let text = text.replacen("/bootstrap: ", ": ", 1);
-            if code != RDKafkaErrorCode::AllBrokersDown && !said.contains(&text) {
-                said.push(text);
-            }
-        }
-    }
-    if said.is_empty() {
-        format!("{brokers}: {otherwise}")
-    } else {
-        said.join("; ")
     }
 }
 

@@ -48,6 +48,8 @@ pub struct ReaderSettings {
 pub(super) struct Held {
     pub topic: Arc<str>,
     pub partition: i32,
+    /// Where it was begun.
+    pub first: i64,
     /// The offset after the last record that was given out.
     pub next: i64,
     /// Nothing from here on is given out.
@@ -289,6 +291,7 @@ impl Reader {
             self.held.push(Held {
                 topic: place.topic.as_str().into(),
                 partition: place.partition,
+                first: next,
                 next,
                 stop: stops.as_ref().map(|stops| stops[at]),
                 printed: None,
@@ -299,6 +302,18 @@ impl Reader {
             });
         }
         Ok(list)
+    }
+
+    /// How many offsets were read, and how many there are to read, of the partitions that are held; absent where no end is known.
+    pub fn progress(&self) -> Option<(u64, u64)> {
+        self.settings.until?;
+        let held = self.held.iter().map(|held| {
+            let (all, done) = (held.stop? - held.first, held.next - held.first);
+            let all = u64::try_from(all).unwrap_or(0);
+            Some((u64::try_from(done).unwrap_or(0).min(all), all))
+        });
+        let sums = held.collect::<Option<Vec<_>>>()?.into_iter();
+        Some(sums.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1)))
     }
 
     /// News for people, since it was asked last.

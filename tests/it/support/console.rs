@@ -64,6 +64,27 @@ pub fn spawn_into(arguments: &[&str], stdout: Stdio) -> Console {
     spawn_to(arguments, Stdio::null(), stdout, temp_dir())
 }
 
+/// Starts a line of a shell on a terminal of 100 columns, where `logferry` stands for the program. What is written to its standard input is typed;
+/// its standard output is everything that the terminal shows, with the control characters.
+pub fn type_on_terminal(line: &str) -> Console {
+    let folder = temp_dir();
+    let line = line.replacen("logferry", env!("CARGO_BIN_EXE_logferry"), 1);
+    let file = |name: &str| File::create(folder.path().join(name)).expect("a file");
+    let child = Command::new("script")
+        .args(["--quiet", "--flush", "--return", "--command"])
+        .arg(format!("stty cols 100; exec {line}"))
+        .arg("/dev/null")
+        .current_dir(folder.path())
+        .env_remove("LOGFERRY_BROKERS")
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(file("stdout"))
+        .stderr(file("stderr"))
+        .spawn()
+        .expect("util-linux's script");
+    Console { child, folder }
+}
+
 fn spawn_to(arguments: &[&str], stdin: Stdio, stdout: Stdio, folder: TempDir) -> Console {
     let stderr = File::create(folder.path().join("stderr")).expect("a file for what it says");
     let child = Command::new(env!("CARGO_BIN_EXE_logferry"))

@@ -12,6 +12,7 @@ mod single;
 pub mod three;
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -521,9 +522,14 @@ impl RealKafka {
         assert_eq!(producer.context().0.load(Ordering::Relaxed), 0, "{topic}");
     }
 
+    /// The folder with Kafka's jars. `None`: there is none, which has been noted.
+    pub fn jars() -> Option<PathBuf> {
+        jars::bring().map_err(|why| missing::skip(&why)).ok()
+    }
+
     /// What a tool of Kafka's own prints: `class` with `--bootstrap-server` and `args`. `None`: its jars are not there, which has been noted.
     pub fn tool(&self, class: &str, args: &[&str]) -> Option<String> {
-        let libs = jars::bring().map_err(|why| missing::skip(&why)).ok()?;
+        let libs = Self::jars()?;
         let said = Command::new("java")
             .args(["-Xmx200m", "-Xshare:auto", "-cp"])
             .arg(libs.join("*"))

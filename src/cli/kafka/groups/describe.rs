@@ -44,14 +44,7 @@ pub(super) fn describe(args: &DescribeArgs) -> Result<String, Refusal> {
     let places: Vec<Place> = places.into_iter().collect();
     let standings = client.standings(&places)?;
     let times = match args.times {
-        true => {
-            let offsets: Vec<(Place, i64)> = standings
-                .iter()
-                .filter(|one| one.end.is_some())
-                .filter_map(|one| Some(((one.topic.clone(), one.partition), one.committed?)))
-                .collect();
-            Some(client.times(&offsets)?)
-        }
+        true => Some(client.times(&standings)?),
         false => None,
     };
     let picture = Picture {
