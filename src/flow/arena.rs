@@ -91,6 +91,18 @@ impl Arena {
         }
     }
 
+    /// An empty one of at least `capacity` bytes, of the same pool.
+    pub fn another(&self, capacity: usize) -> Self {
+        match self.pool.upgrade() {
+            Some(pool) => Arenas(pool).take(capacity),
+            None => Self {
+                bytes: vec![0; capacity],
+                len: 0,
+                pool: Weak::new(),
+            },
+        }
+    }
+
     /// The bytes in use.
     pub fn filled(&self) -> &[u8] {
         &self.bytes[..self.len]

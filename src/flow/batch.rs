@@ -145,6 +145,29 @@ impl Batch {
         &self.arena.filled()[self.records[record].value.range()]
     }
 
+    /// Lays the values out in another order, records keep their numbers: those that are sent together then stand together. `order` has
+    /// the number of each record once; else nothing happens.
+    pub fn lay_out(&mut self, order: &[u32]) {
+        const NOWHERE: u32 = u32::MAX;
+        let bytes = (self.records.iter()).map(|record| record.value.len as usize);
+        let mut arena = self.arena.another(bytes.sum());
+        let mut starts = vec![NOWHERE; self.records.len()];
+        for &record in order {
+            let (record, start) = (record as usize, arena.len() as u32);
+            if starts.get(record) != Some(&NOWHERE) || !arena.push(self.value(record)) {
+                return;
+            }
+            starts[record] = start;
+        }
+        if starts.contains(&NOWHERE) {
+            return;
+        }
+        for (record, start) in self.records.iter_mut().zip(starts) {
+            record.value.start = start;
+        }
+        self.arena = arena;
+    }
+
     /// The run that a record belongs to.
     pub fn run_of(&self, record: usize) -> &Run {
         let at = self
@@ -185,4 +208,73 @@ pub fn count(records: &[Record]) -> Count {
         sum += record.count();
     }
     sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::arena::Arenas;
+    use crate::flow::{Budget, Tracker};
+    use proptest::prelude::*;
+
+    fn batch(values: &[String]) -> Batch {
+        let (_, share) = Budget::split(1 << 20, 1);
+        let mut arena = Arenas::new(2).take(0);
+        let mut records = Vec::new();
+        for value in values {
+            let start = arena.len() as u32;
+            assert!(arena.push(value.as_bytes()) && arena.push(b"\n"));
+            let len = value.len() as u32;
+            records.push(Record {
+                value: Span { start, len },
+                at: start,
+                bytes: len + 1,
+                lines: 1,
+            });
+        }
+        Batch {
+            arena,
+            records,
+            runs: Vec::new(),
+            extras: Extras::default(),
+            receipt: Receipt::new(Arc::new(Tracker::<u64>::new(Arc::default())), Vec::new()),
+            charge: share[0].try_take(1).unwrap(),
+        }
+    }
+
+    fn values(batch: &Batch) -> Vec<String> {
+        let values = (0..batch.records.len()).map(|at| batch.value(at));
+        values
+            .map(|value| String::from_utf8_lossy(value).into_owned())
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn in_whatever_order_values_are_laid_out_each_record_keeps_its_own(
+            (given, order) in proptest::collection::vec(".{0,9}", 0..30).prop_flat_map(|given| {
+                let order: Vec<u32> = (0..given.len() as u32).collect();
+                (Just(given), Just(order).prop_shuffle())
+            })
+        ) {
+            let mut batch = batch(&given);
+            let counted = batch.count();
+            batch.lay_out(&order);
+            prop_assert_eq!(values(&batch), &given[..]);
+            prop_assert_eq!(batch.count(), counted);
+            let starts: Vec<u32> = order.iter().map(|at| batch.records[*at as usize].value.start).collect();
+            prop_assert!(starts.is_sorted());
+        }
+    }
+
+    #[test]
+    fn an_order_that_is_none_changes_nothing() {
+        let given = ["one", "two", "three"].map(String::from);
+        for order in [&[0, 1][..], &[0, 1, 1], &[0, 1, 3], &[0, 1, 2, 2]] {
+            let mut batch = batch(&given);
+            batch.lay_out(order);
+            assert_eq!(values(&batch), given);
+            assert_eq!(batch.records[2].value.start, 8);
+        }
+    }
 }

@@ -59,6 +59,16 @@ impl Outgoing {
         }
     }
 
+    /// Lays out what is sent by where it goes: lines of one partition that lie among those of others are each fetched into the processor's
+    /// caches by themselves when they are sent, which costs more than to copy them while they are there. `order` as for
+    /// [`Batch::lay_out`].
+    pub fn lay_out(&mut self, order: &[u32]) {
+        self.batch.lay_out(order);
+        if let Some(keys) = self.keys.as_mut().filter(|keys| !keys.are_alike) {
+            keys.lay_out(order);
+        }
+    }
+
     /// Bytes that keys and places need, for the budget.
     fn text_bytes(&self) -> u64 {
         let texts = self.keys.iter().chain(&self.places);
@@ -91,6 +101,27 @@ impl Outgoing {
             outcome.unconfirmed += rest;
         }
         outcome
+    }
+}
+
+impl Texts {
+    fn lay_out(&mut self, order: &[u32]) {
+        if order.len() != self.spans.len() {
+            return;
+        }
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        let mut spans = self.spans.clone();
+        for record in order {
+            let (Some(was), Some(is)) = (
+                self.spans.get(*record as usize),
+                spans.get_mut(*record as usize),
+            ) else {
+                return;
+            };
+            is.start = bytes.len() as u32;
+            bytes.extend_from_slice(&self.bytes[was.range()]);
+        }
+        (self.bytes, self.spans) = (bytes, spans);
     }
 }
 

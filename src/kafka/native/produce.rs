@@ -182,6 +182,15 @@ impl Flight {
             .map(|slot| &slot.load)
     }
 
+    /// Lays a slot's load out as its [`Outgoing::lay_out`] says. Not while librdkafka holds a message of it.
+    pub fn lay_out(&mut self, slot: u32, order: &[u32]) {
+        if let Some(Some(slot)) = self.slots.get_mut(slot as usize)
+            && slot.outstanding == 0
+        {
+            slot.load.lay_out(order);
+        }
+    }
+
     /// What became of a slot's records so far, to be changed.
     pub fn progress_mut(&mut self, slot: u32) -> Option<&mut Progress> {
         self.slots
@@ -271,7 +280,7 @@ impl Flight {
         }
         let count = i32::try_from(self.scratch.len()).unwrap_or(i32::MAX);
         // SAFETY: client and topic are alive. The payloads and keys lie in loads that this value holds: `release` gives none back
-        // while a message of it is outstanding, nothing changes a held load, and on drop the client goes first. Without F_COPY and
+        // while a message of it is outstanding, nothing changes a load then, and on drop the client goes first. Without F_COPY and
         // F_FREE librdkafka only reads them. The scratch is not kept by librdkafka.
         let taken = unsafe {
             rdsys::rd_kafka_produce_batch(

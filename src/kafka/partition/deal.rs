@@ -67,6 +67,8 @@ pub struct Dealer {
     /// For each partition where its records begin in the list, and their bytes.
     starts: Vec<(usize, usize)>,
     list: Vec<u32>,
+    /// What was dealt last goes to several partitions, as the list says.
+    is_spread: bool,
     /// Partitions with a leader.
     led: Vec<u32>,
 }
@@ -90,6 +92,7 @@ impl Dealer {
     ) {
         self.groups.clear();
         self.refused.clear();
+        self.is_spread = false;
         let Some(first) = records.iter().next() else {
             return;
         };
@@ -104,14 +107,21 @@ impl Dealer {
                 self.choose(rule, records, of, seats);
                 self.settle(records, of, stick);
                 self.sort(records, of);
+                self.is_spread = self.groups.len() > 1;
             }
         }
+    }
+
+    /// The records by partition, where what was dealt last goes to several.
+    pub fn order(&self) -> Option<&[u32]> {
+        self.is_spread.then_some(&self.list)
     }
 
     /// As [`Dealer::deal`], with all records for one partition.
     pub fn give_all(&mut self, partition: u32, records: &Hand, of: &impl Records) {
         self.groups.clear();
         self.refused.clear();
+        self.is_spread = false;
         self.all(partition, weigh(records, of));
     }
 
@@ -256,6 +266,11 @@ impl Listed {
     /// A piece of a list.
     pub fn piece(of: &Arc<[u32]>, at: Range<usize>) -> Self {
         Self { of: of.clone(), at }
+    }
+
+    /// The list that it is a piece of.
+    pub fn whole(&self) -> &[u32] {
+        &self.of
     }
 
     pub fn numbers(&self) -> &[u32] {

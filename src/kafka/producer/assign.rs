@@ -67,6 +67,9 @@ impl Running {
             return;
         }
         let by_topic = by_topic(&load.batch, &mut way.pipeline.route);
+        if let [(_, Hand::List(first)), _, ..] = &by_topic[..] {
+            load.lay_out(first.whole());
+        }
         let slot = match self.flight.hold(load) {
             Ok(slot) => slot,
             Err(load) => {
@@ -130,5 +133,8 @@ impl Running {
         }
         let at = (topic, load.pipeline);
         self.unassigned.add(at, slot, &dealer.refused, now);
+        if let Some(order) = dealer.order() {
+            self.flight.lay_out(slot, order);
+        }
     }
 }
