@@ -158,6 +158,12 @@ fn when_nobody_answers_it_is_said_soon_where_and_why() {
         "groups list",
         "groups describe g",
         "groups reset g --to latest",
+        "topics describe t",
+        "topics create t --partitions 1",
+        "topics delete t --yes",
+        "produce -t t",
+        "consume -t t",
+        "consume -t ^t -g g",
     ] {
         let said = logferry(&format!("{command} -b 127.0.0.1:{closed}"));
         assert_eq!(said.code, Some(69), "{command}: {}", said.err);
@@ -170,10 +176,12 @@ fn when_nobody_answers_it_is_said_soon_where_and_why() {
         ("-b nohost.invalid:9092".to_owned(), "nohost.invalid"),
         (format!("-b {silent}"), "no broker answers at"),
     ] {
-        let said = logferry(&format!("topics list {flags}"));
-        assert_eq!(said.code, Some(69), "{flags}: {}", said.err);
-        assert!(said.err.contains(words), "{}", said.err);
-        assert!(said.took < FEW_SECONDS, "{:?}", said.took);
+        for command in ["topics list", "produce -t t", "consume -t t"] {
+            let said = logferry(&format!("{command} {flags}"));
+            assert_eq!(said.code, Some(69), "{command} {flags}: {}", said.err);
+            assert!(said.err.contains(words), "{command}: {}", said.err);
+            assert!(said.took < FEW_SECONDS, "{command}: {:?}", said.took);
+        }
     }
 }
 
@@ -183,9 +191,11 @@ fn tls_to_a_plain_listener_is_told_as_such() {
         return;
     };
     let flags = format!("-b {} -X security.protocol=ssl", kafka.brokers());
-    let said = logferry(&format!("topics list {flags}"));
-    assert_eq!(said.code, Some(69), "{}", said.err);
-    assert!(said.err.contains("SSL"), "{}", said.err);
+    for command in ["topics list", "produce -t t", "consume -t t"] {
+        let said = logferry(&format!("{command} {flags}"));
+        assert_eq!(said.code, Some(69), "{command}: {}", said.err);
+        assert!(said.err.contains("SSL"), "{command}: {}", said.err);
+    }
 }
 
 #[test]
@@ -205,12 +215,15 @@ fn a_login_needs_no_secret_on_the_command_line_and_a_refused_one_is_told() {
     let said = logferry_with(&line, &[("LOGFERRY_X_SASL_PASSWORD", "secret")]);
     assert_eq!(said.code, Some(0), "{}", said.err);
 
-    let said = logferry(&format!("{line} -X sasl.password=wr0ng"));
-    assert_eq!(said.code, Some(69), "{}", said.err);
-    let expected = format!("no broker answers at {brokers}: the login is refused: ");
-    assert!(said.err.contains(&expected), "{}", said.err);
-    assert!(!said.err.contains("wr0ng"), "{}", said.err);
-    assert!(said.took < FEW_SECONDS, "{:?}", said.took);
+    for command in ["topics list", "produce -t t", "consume -t t"] {
+        let line = line.replace("topics list", command);
+        let said = logferry(&format!("{line} -X sasl.password=wr0ng"));
+        assert_eq!(said.code, Some(69), "{command}: {}", said.err);
+        let expected = format!("no broker answers at {brokers}: the login is refused: ");
+        assert!(said.err.contains(&expected), "{command}: {}", said.err);
+        assert!(!said.err.contains("wr0ng"), "{}", said.err);
+        assert!(said.took < FEW_SECONDS, "{:?}", said.took);
+    }
     let said = logferry(&format!("topics list -b {brokers}"));
     assert_eq!(said.code, Some(69), "{}", said.err);
     assert!(said.err.contains("does it want TLS"), "{}", said.err);
