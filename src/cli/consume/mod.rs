@@ -63,9 +63,8 @@ fn run(args: &ConsumeArgs) -> Result<ExitStatus, Refusal> {
     };
     let end = consuming.run(deadline);
     let flushed = consuming.out.flush();
-    if flushed.is_ok() {
-        consuming.reader.leave();
-    }
+    // Also when the reader has gone: what is not written is not known as printed, and other members need not wait for this one.
+    consuming.reader.leave();
     consuming.tell();
     if let Some(bar) = consuming.bar.take() {
         bar.finish_and_clear();
