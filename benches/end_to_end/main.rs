@@ -23,7 +23,10 @@
 //! | start | from exec to ready and to the first line, 10,000 known files | 1 s |
 //! | idle | 10,000 idle files and 10 active ones, by `watch` | 1 % of a processor, 40 MB |
 //! | notice | from an append to an idle file to a consumer, by `watch` | p99 250 ms with events, 1 s without |
+//! | ask | commands that ask one question, from exec to their end | 150 ms |
 //! | shared | consume with all processors for all | |
+//! | console-produce | the command `produce < file` beside kcat, with all processors for all | half of kcat's processor time, its wall clock |
+//! | console-consume | the command `consume > file` beside kcat, with all processors for all | 70 % of kcat's processor time, a third of its wall clock |
 //!
 //! Contenders run in turn, and each figure is the median of its runs: one run differs from the next by more than the
 //! contenders do. Every run is judged by the broker: one that did not deliver every line has no figures. Clients run on one half of
@@ -36,6 +39,8 @@
     reason = "a benchmark that cannot go on stops by panicking"
 )]
 
+mod ask;
+mod console;
 mod contenders;
 mod crowd;
 mod follow;
@@ -78,7 +83,7 @@ const DELAY: Duration = Duration::from_millis(10);
 type Row = (&'static str, fn(&Bench));
 
 /// The rows that measure the daemon alone.
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 9] = [
     ("rate", rate::row),
     ("follow", follow::row),
     ("made", made::row),
@@ -87,6 +92,7 @@ const ROWS: [Row; 8] = [
     ("start", start::row),
     ("idle", idle::row),
     ("notice", notice::row),
+    ("ask", ask::row),
 ];
 
 struct Options {
@@ -150,7 +156,7 @@ fn main() {
         std::fs::remove_file(file).expect("to remove the lines");
     }
     if bench.options.wants_row("consume") {
-        bench.consume("Kafka -> file");
+        bench.consume("Kafka -> file", CONSUMERS);
     }
     for (name, row) in ROWS {
         if bench.options.wants_row(name) {
@@ -158,9 +164,27 @@ fn main() {
         }
     }
     // Last, because the processors stay shared.
-    if bench.options.wants_row("shared") {
+    let wants = |row| bench.options.wants_row(row);
+    let (shared, produces, consumes) = (
+        wants("shared"),
+        wants("console-produce"),
+        wants("console-consume"),
+    );
+    if shared || produces || consumes {
         bench.processors = Processors::shared(bench.kafka.pid());
-        bench.consume("Kafka -> file, processors shared with the broker");
+    }
+    if shared {
+        bench.consume(
+            "Kafka -> file, processors shared with the broker",
+            CONSUMERS,
+        );
+    }
+    if produces {
+        let file = bench.file_of_lines(folder.path());
+        console::produce_row(&bench, &file);
+    }
+    if consumes {
+        console::consume_row(&bench);
     }
 }
 
@@ -237,7 +261,7 @@ impl Bench {
         topic
     }
 
-    fn produce(&self, title: &str, contenders: &[Contender], file: &Path, brokers: &str) {
+    fn produce(&self, title: &str, contenders: &[Contender], file: &Path, brokers: &str) -> Table {
         let present = self.options.present(contenders);
         let mut table = Table::new(title, present.iter().map(|contender| contender.name));
         for _ in 0..self.options.runs {
@@ -252,9 +276,10 @@ impl Bench {
             }
         }
         println!("{}", table.markdown(self.options.lines));
+        table
     }
 
-    fn consume(&self, title: &str) {
+    fn consume(&self, title: &str, contenders: &[Contender]) -> Table {
         let topic = self.topic();
         let mut line = Vec::new();
         self.kafka.produce(&topic, self.options.lines, |number| {
@@ -262,7 +287,7 @@ impl Bench {
             support::lines::line(&mut line, "bench", number, LINE - 1);
             (None, line[..LINE - 1].to_vec())
         });
-        let present = self.options.present(CONSUMERS);
+        let present = self.options.present(contenders);
         let mut table = Table::new(title, present.iter().map(|contender| contender.name));
         for _ in 0..self.options.runs {
             for contender in &present {
@@ -278,6 +303,7 @@ impl Bench {
         }
         self.kafka.delete_topic(&topic);
         println!("{}", table.markdown(self.options.lines));
+        table
     }
 
     /// One run of one contender, in a folder of its own. The error says why it does not count.
