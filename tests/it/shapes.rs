@@ -16,7 +16,7 @@ use crate::support::kafka::RealKafka;
 use crate::support::scene::{LONG, Scene, nowhere, turn};
 
 /// What differs from run to run, as something of the same width where it stands in a table.
-const FILTERS: [(&str, &str); 4] = [
+const FILTERS: [(&str, &str); 7] = [
     (r"127\.0\.0\.1:\d{5}", "127.0.0.1:PORT_"),
     (
         r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
@@ -24,6 +24,10 @@ const FILTERS: [(&str, &str); 4] = [
     ),
     (r"\b1[78]\d{11}\b", "NOW"),
     (r"topic page-[\d-]+", "topic TOPIC"),
+    // How much it is on disk depends on how records came together.
+    (r"[\d.]+ ([KMG]i)?B\b", "SIZE"),
+    (r" +SIZE\b", " SIZE"),
+    (r#""size": \d+"#, r#""size": N"#),
 ];
 
 /// Exit code, standard output, standard error.
