@@ -422,7 +422,7 @@ fn until_a_time_that_lies_ahead_it_reads_what_comes_until_then() {
     };
     let topic = seconds(kafka, "consume-ahead", 1, 2);
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
-    let until = format!("@{}", now + 8_000);
+    let until = format!("@{}", now + 15_000);
     let arguments = [
         "consume",
         "-b",
