@@ -34,19 +34,24 @@ impl Out {
         }
     }
 
-    /// Writes when there is enough.
+    /// Writes when there is enough, in whole pieces.
     pub fn spill(&mut self) -> Result<(), Closed> {
-        if self.buffer.len() < FULL {
-            return Ok(());
+        match self.buffer.len() / FULL {
+            0 => Ok(()),
+            pieces => self.write(pieces * FULL),
         }
-        self.flush()
     }
 
     /// Writes what there is.
     pub fn flush(&mut self) -> Result<(), Closed> {
-        let mut rest = self.buffer.as_slice();
+        self.write(self.buffer.len())
+    }
+
+    /// Writes the buffer up to `end`; the rest stays in it.
+    fn write(&mut self, end: usize) -> Result<(), Closed> {
+        let mut rest = &self.buffer[..end];
         while !rest.is_empty() {
-            match rustix::io::write(&self.stdout, rest) {
+            match rustix::io::write(&self.stdout, &rest[..rest.len().min(FULL)]) {
                 Ok(written) => rest = &rest[written..],
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => self.wait(),
@@ -59,7 +64,7 @@ impl Out {
                 }
             }
         }
-        self.buffer.clear();
+        self.buffer.drain(..end);
         Ok(())
     }
 
