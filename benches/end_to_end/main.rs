@@ -26,7 +26,10 @@
 //! | syslog_udp | 50,000 datagrams/s -> Kafka, beside rsyslog | a third of its CPU per message, none dropped |
 //! | syslog_tcp | 1,000 connections -> Kafka, JSON, beside rsyslog | a third of its CPU per message |
 //! | syslog_spool | 8 connections -> Kafka with a spool, without fsync, beside none | 1.3 times the CPU |
+//! | ask | commands that ask one question, from exec to their end | 150 ms |
 //! | shared | consume with all processors for all | |
+//! | console-produce | the command `produce < file` beside kcat, with all processors for all | half of kcat's processor time, its wall clock |
+//! | console-consume | the command `consume > file` beside kcat, with all processors for all | 70 % of kcat's processor time, a third of its wall clock |
 //!
 //! Contenders run in turn, and each figure is the median of its runs: one run differs from the next by more than the
 //! contenders do. Every run is judged by the broker: one that did not deliver every line has no figures. Clients run on one half of
@@ -39,6 +42,8 @@
     reason = "a benchmark that cannot go on stops by panicking"
 )]
 
+mod ask;
+mod console;
 mod contenders;
 mod crowd;
 mod follow;
@@ -82,7 +87,7 @@ const DELAY: Duration = Duration::from_millis(10);
 type Row = (&'static str, fn(&Bench));
 
 /// The rows that are made in a file of their own.
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 12] = [
     ("rate", rate::row),
     ("follow", follow::row),
     ("made", made::row),
@@ -94,6 +99,7 @@ const ROWS: [Row; 11] = [
     ("syslog_udp", syslog::udp),
     ("syslog_tcp", syslog::tcp),
     ("syslog_spool", syslog::spool),
+    ("ask", ask::row),
 ];
 
 struct Options {
@@ -157,7 +163,7 @@ fn main() {
         std::fs::remove_file(file).expect("to remove the lines");
     }
     if bench.options.wants_row("consume") {
-        bench.consume("Kafka -> file");
+        bench.consume("Kafka -> file", CONSUMERS);
     }
     for (name, row) in ROWS {
         if bench.options.wants_row(name) {
@@ -165,9 +171,27 @@ fn main() {
         }
     }
     // Last, because the processors stay shared.
-    if bench.options.wants_row("shared") {
+    let wants = |row| bench.options.wants_row(row);
+    let (shared, produces, consumes) = (
+        wants("shared"),
+        wants("console-produce"),
+        wants("console-consume"),
+    );
+    if shared || produces || consumes {
         bench.processors = Processors::shared(bench.kafka.pid());
-        bench.consume("Kafka -> file, processors shared with the broker");
+    }
+    if shared {
+        bench.consume(
+            "Kafka -> file, processors shared with the broker",
+            CONSUMERS,
+        );
+    }
+    if produces {
+        let file = bench.file_of_lines(folder.path());
+        console::produce_row(&bench, &file);
+    }
+    if consumes {
+        console::consume_row(&bench);
     }
 }
 
@@ -244,7 +268,7 @@ impl Bench {
         topic
     }
 
-    fn produce(&self, title: &str, contenders: &[Contender], file: &Path, brokers: &str) {
+    fn produce(&self, title: &str, contenders: &[Contender], file: &Path, brokers: &str) -> Table {
         let present = self.options.present(contenders);
         let mut table = Table::new(title, present.iter().map(|contender| contender.name));
         for _ in 0..self.options.runs {
@@ -259,9 +283,10 @@ impl Bench {
             }
         }
         println!("{}", table.markdown(self.options.lines));
+        table
     }
 
-    fn consume(&self, title: &str) {
+    fn consume(&self, title: &str, contenders: &[Contender]) -> Table {
         let topic = self.topic();
         let mut line = Vec::new();
         self.kafka.produce(&topic, self.options.lines, |number| {
@@ -269,7 +294,7 @@ impl Bench {
             support::lines::line(&mut line, "bench", number, LINE - 1);
             (None, line[..LINE - 1].to_vec())
         });
-        let present = self.options.present(CONSUMERS);
+        let present = self.options.present(contenders);
         let mut table = Table::new(title, present.iter().map(|contender| contender.name));
         for _ in 0..self.options.runs {
             for contender in &present {
@@ -285,6 +310,7 @@ impl Bench {
         }
         self.kafka.delete_topic(&topic);
         println!("{}", table.markdown(self.options.lines));
+        table
     }
 
     /// One run of one contender, in a folder of its own. The error says why it does not count.

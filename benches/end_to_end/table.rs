@@ -10,6 +10,12 @@ pub struct Table {
     rows: Vec<Row>,
 }
 
+/// In seconds.
+pub struct Medians {
+    pub wall: f64,
+    pub cpu: f64,
+}
+
 struct Row {
     name: String,
     runs: Vec<Figures>,
@@ -57,6 +63,20 @@ impl Table {
                 row.failed = why.lines().next().map(str::to_owned);
             }
         }
+    }
+
+    /// The medians of a row that has figures.
+    pub fn medians(&self, name: &str) -> Option<Medians> {
+        let row = self.rows.iter().find(|row| row.name == name)?;
+        if row.failed.is_some() {
+            return None;
+        }
+        let figure =
+            |of: fn(&Figures) -> f64| median(&mut row.runs.iter().map(of).collect::<Vec<_>>());
+        Some(Medians {
+            wall: figure(|run| run.wall.as_secs_f64())?,
+            cpu: figure(|run| run.cpu.as_secs_f64())?,
+        })
     }
 
     pub fn markdown(&self, lines: u64) -> String {

@@ -363,6 +363,111 @@ fn members_of_a_group_share_its_partitions_and_lose_nothing() {
 }
 
 #[test]
+fn a_group_whose_member_is_killed_prints_everything_at_least_once() {
+    const RECORDS: u64 = 300_000;
+    let _turn = turn();
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let (topic, group) = (kafka.topic("consume-kill", 1), unique("group"));
+    kafka.produce(&topic, RECORDS, |number| {
+        let mut bytes = Vec::new();
+        line(&mut bytes, "p", number, 100);
+        bytes.pop();
+        (None, bytes)
+    });
+    let arguments = [
+        "consume",
+        "-b",
+        kafka.brokers(),
+        "-t",
+        &topic,
+        "-g",
+        &group,
+        // Nobody waits long for who was killed.
+        "-X",
+        "session.timeout.ms=6000",
+    ];
+    let mut printed = Vec::new();
+    for kills in 1.. {
+        let mut member = spawn(&arguments, Stdio::null());
+        // The last one is left alone; the others are killed somewhere on their way.
+        let most = if kills < 3 { 1_000 } else { usize::MAX };
+        eventually(LONG, "it has printed some, or all is committed", || {
+            let count = member.stdout().len() / 100;
+            match count >= most || kafka.group_lag(&group, &topic) == 0 {
+                true => Ok(()),
+                false => Err(member.stderr()),
+            }
+        });
+        member.signal(Signal::KILL);
+        let ended = member.ends();
+        assert_eq!(ended.code, 137, "{}", ended.stderr);
+        let whole = ended.stdout.rsplitn(2, |byte| *byte == b'\n').nth(1);
+        printed.extend_from_slice(whole.unwrap_or_default());
+        printed.push(b'\n');
+        if kafka.group_lag(&group, &topic) == 0 {
+            break;
+        }
+    }
+    let lines = printed.split(|byte| *byte == b'\n');
+    let findings = judge(lines.filter(|line| !line.is_empty()), "p", 100, 0..RECORDS);
+    assert!(findings.is_at_least_once(), "{findings}");
+}
+
+#[test]
+fn until_a_time_that_lies_ahead_it_reads_what_comes_until_then() {
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let topic = seconds(kafka, "consume-ahead", 1, 2);
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
+    let until = format!("@{}", now + 15_000);
+    let arguments = [
+        "consume",
+        "-b",
+        kafka.brokers(),
+        "-t",
+        &topic,
+        "--until",
+        &until,
+    ];
+    let mut console = spawn(&arguments, Stdio::null());
+    eventually(LONG, "both are printed", || console.stdout() == b"0\n1\n");
+    kafka.produce_at(&topic, 0, &[now, now + 60_000]);
+    let ended = console.ends();
+    assert_eq!((ended.code, ended.text()), (0, "0\n1\nx\n".to_owned()));
+}
+
+#[test]
+fn the_first_of_many_records_is_enough_for_head() {
+    const RECORDS: u64 = 200_000;
+    let Some(kafka) = RealKafka::shared() else {
+        return;
+    };
+    let topic = kafka.topic("consume-head", 1);
+    kafka.produce(&topic, RECORDS, |number| {
+        (None, format!("value {number}").into_bytes())
+    });
+    let logferry = env!("CARGO_BIN_EXE_logferry");
+    for more in ["", "--until end", "--json", "-g head"] {
+        let line = format!(
+            "{logferry} consume -b {} -t {topic} {more} | head -1; echo ${{PIPESTATUS[0]}}",
+            kafka.brokers()
+        );
+        let said = std::process::Command::new("bash")
+            .args(["-c", &line])
+            .output()
+            .unwrap();
+        let out = String::from_utf8(said.stdout).unwrap();
+        let lines: Vec<&str> = out.lines().collect();
+        assert!(lines[0].contains("value 0"), "{more}: {out}");
+        assert_eq!(lines[1..], ["0"], "{more}: {out}");
+        assert!(said.stderr.is_empty(), "{more}");
+    }
+}
+
+#[test]
 fn when_the_reader_of_the_pipe_goes_it_ends_well() {
     let Some(kafka) = RealKafka::shared() else {
         return;

@@ -20,9 +20,10 @@ use crate::support::scene::{LONG, turn};
 use crate::support::{on_path, temp_dir};
 
 /// Kafka's scripts, and what they run.
-const SCRIPTS: [(&str, &str); 6] = [
+const SCRIPTS: [(&str, &str); 7] = [
     ("kafka-topics", "org.apache.kafka.tools.TopicCommand"),
     ("kafka-configs", "kafka.admin.ConfigCommand"),
+    ("kafka-log-dirs", "org.apache.kafka.tools.LogDirsCommand"),
     ("kafka-get-offsets", "org.apache.kafka.tools.GetOffsetShell"),
     (
         "kafka-consumer-groups",

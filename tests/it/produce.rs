@@ -12,6 +12,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use rdkafka::{Offset, TopicPartitionList};
 use rustix::process::Signal;
 
+use crate::support::command::logferry;
 use crate::support::console::{Ended, run, spawn};
 use crate::support::eventually::eventually;
 use crate::support::kafka::{RealKafka, Record};
@@ -240,6 +241,22 @@ fn keyed_records_go_where_other_clients_would_put_them() {
         placed.sort();
         placed
     };
+    let names = keys.join(" ");
+    let told: Vec<serde_json::Value> =
+        logferry(&format!("partition-of -n {PARTITIONS} --json {names}"))
+            .out
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+    let told = |hash: &str| {
+        let partitions = told.iter().map(|one| one["partitions"][hash].as_i64());
+        let partitions = partitions.map(|partition| partition.unwrap() as i32);
+        let mut told: Vec<_> = (keys.iter().map(|key| key.clone().into_bytes()))
+            .zip(partitions)
+            .collect();
+        told.sort();
+        told
+    };
     for ours in [
         "murmur2_random",
         "murmur2",
@@ -247,10 +264,17 @@ fn keyed_records_go_where_other_clients_would_put_them() {
         "consistent",
         "fnv1a_random",
         "fnv1a",
+        "sarama_reference",
     ] {
         let topic = kafka.topic("ours", PARTITIONS);
         let arguments = ["-K:", "--partitioner", ours];
         assert_eq!(produce(kafka, &topic, &arguments, text.as_bytes()).code, 0);
+        let hash = ours.trim_end_matches("_random");
+        assert_eq!(placed(&topic), told(hash), "{ours} and partition-of");
+        if ours == "sarama_reference" {
+            // librdkafka does not know it.
+            continue;
+        }
         let other = kafka.topic("theirs", PARTITIONS);
         let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
             .set("bootstrap.servers", kafka.brokers())

@@ -1,11 +1,13 @@
 //! The shapes of what the operator's commands print, for people and for programs, held as snapshots in `snapshots/`: what changes here changes
 //! somebody's scripts. `INSTA_UPDATE=always cargo test --test it shapes` takes new ones; keys of JSON are only ever added.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
 use insta::assert_snapshot;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use serde_json::Value;
 
 use crate::support::command::logferry;
 use crate::support::console::run;
@@ -14,7 +16,7 @@ use crate::support::kafka::RealKafka;
 use crate::support::scene::{LONG, Scene, nowhere, turn};
 
 /// What differs from run to run, as something of the same width where it stands in a table.
-const FILTERS: [(&str, &str); 4] = [
+const FILTERS: [(&str, &str); 7] = [
     (r"127\.0\.0\.1:\d{5}", "127.0.0.1:PORT_"),
     (
         r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
@@ -22,6 +24,10 @@ const FILTERS: [(&str, &str); 4] = [
     ),
     (r"\b1[78]\d{11}\b", "NOW"),
     (r"topic page-[\d-]+", "topic TOPIC"),
+    // How much it is on disk depends on how records came together.
+    (r"[\d.]+ ([KMG]i)?B\b", "SIZE"),
+    (r" +SIZE\b", " SIZE"),
+    (r#""size": \d+"#, r#""size": N"#),
 ];
 
 /// Exit code, standard output, standard error.
@@ -54,6 +60,37 @@ fn joined(kafka: &RealKafka, group: &str, topic: &str, partitions: usize) -> Bas
         member.assignment().unwrap().count() == partitions
     });
     member
+}
+
+/// Every key of a document, but names of pipelines and reasons.
+fn keys(document: &Value, into: &mut BTreeSet<String>) {
+    match document {
+        Value::Object(object) => {
+            for (key, value) in object {
+                into.insert(key.clone());
+                let is_named = ["inputs", "outputs", "by"].contains(&key.as_str());
+                match value.as_object().filter(|_| is_named) {
+                    Some(named) => named.values().for_each(|value| keys(value, into)),
+                    None => keys(value, into),
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| keys(value, into)),
+        _ => {}
+    }
+}
+
+/// README says what every key is called.
+fn is_documented(document: &Value) {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let mut found = BTreeSet::new();
+    keys(document, &mut found);
+    assert!(!found.is_empty());
+    for key in found {
+        let named = [format!("`{key}`"), format!("`{key}["), format!("`{key}.")];
+        let is_named = named.iter().any(|named| readme.contains(named.as_str()));
+        assert!(is_named, "README does not name the key {key}");
+    }
 }
 
 #[test]
@@ -114,6 +151,15 @@ fn what_topics_and_groups_print_keeps_its_shape() {
         ])
     );
     let member = joined(&kafka, "archive", "web", 2);
+    for line in [
+        "topics list",
+        "topics describe web",
+        "groups list",
+        "groups describe archive --times",
+        "groups reset archive --to latest",
+    ] {
+        is_documented(&logferry(&format!("{line} --json -b {brokers}")).json());
+    }
     held!(
         "groups_with_a_member",
         all(&[
@@ -174,7 +220,11 @@ fn what_produce_and_consume_print_keeps_its_shape() {
     let mut text = consumed(&[]);
     text += &consumed(&["-Z", "-K", "="]);
     text += &consumed(&["-f", r"%t %p %o %k %s %S %K %h\n"]);
-    text += &consumed(&["--json"]);
+    let json = consumed(&["--json"]);
+    for line in json.lines().filter(|line| line.starts_with('{')) {
+        is_documented(&serde_json::from_str(line).unwrap());
+    }
+    text += &json;
     text += &consumed(&["-v", "--grep", "v|t"]);
     held!("consume", text);
 }
@@ -204,6 +254,7 @@ fn what_partition_of_and_status_print_keeps_its_shape() {
     let config = scene.path("logferry.yaml").display().to_string();
     let shown = logferry(&format!("status -c {config}")).out;
     let document = logferry(&format!("status -c {config} --json")).json();
+    is_documented(&document);
     // Of the document the kinds of its values count.
     let mut document = format!("{document:#}");
     for (pattern, kind) in [

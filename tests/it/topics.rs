@@ -33,10 +33,24 @@ fn a_topic_is_made_described_listed_and_deleted() {
     assert_eq!(shown["records"], 3);
     let node = &shown["partitions"][0]["leader"];
     assert!(node.is_i64(), "{shown}");
+    let size = |partition: usize| shown["partitions"][partition]["size"].as_u64().unwrap();
     assert_eq!(
         shown["partitions"][1],
-        json!({"partition": 1, "leader": node, "replicas": [node], "isr": [node], "beginning": 0, "end": 3})
+        json!({"partition": 1, "leader": node, "replicas": [node], "isr": [node], "beginning": 0, "end": 3, "size": size(1)})
     );
+    assert!(size(1) > 0, "{shown}");
+    assert_eq!(shown["size"], size(0) + size(1) + size(2));
+    let tool = "org.apache.kafka.tools.LogDirsCommand";
+    if let Some(told) = kafka.tool(tool, &["--describe", "--topic-list", &topic]) {
+        let told = told.lines().find(|line| line.starts_with('{')).unwrap();
+        let told: Value = serde_json::from_str(told).unwrap();
+        let folders = &told["brokers"][0]["logDirs"];
+        for one in folders[0]["partitions"].as_array().unwrap() {
+            let name = one["partition"].as_str().unwrap();
+            let number: usize = name.rsplit('-').next().unwrap().parse().unwrap();
+            assert_eq!(one["size"], size(number), "{name}: {told}");
+        }
+    }
     assert_eq!(shown["partitions"].as_array().unwrap().len(), 3);
     let set: Vec<&Value> = shown["config"]
         .as_array()
@@ -54,12 +68,12 @@ fn a_topic_is_made_described_listed_and_deleted() {
 
     let said = logferry(&format!("topics describe {topic} -b {brokers}"));
     let rows = said.rows();
-    assert_eq!(rows[0], [&format!("{topic}:"), "3", "records"]);
+    assert_eq!(rows[0][..3], [&format!("{topic}:"), "3", "records,"]);
     assert_eq!(
         rows[2].join(" "),
-        "PARTITION LEADER REPLICAS ISR BEGINNING END RECORDS"
+        "PARTITION LEADER REPLICAS ISR BEGINNING END RECORDS SIZE"
     );
-    assert_eq!(rows[4][4..], ["0", "3", "3"]);
+    assert_eq!(rows[4][4..7], ["0", "3", "3"]);
     assert!(!said.out.contains('\x1b'), "{}", said.out);
 
     let listed = |flags: &str| {
@@ -158,6 +172,12 @@ fn when_nobody_answers_it_is_said_soon_where_and_why() {
         "groups list",
         "groups describe g",
         "groups reset g --to latest",
+        "topics describe t",
+        "topics create t --partitions 1",
+        "topics delete t --yes",
+        "produce -t t",
+        "consume -t t",
+        "consume -t ^t -g g",
     ] {
         let said = logferry(&format!("{command} -b 127.0.0.1:{closed}"));
         assert_eq!(said.code, Some(69), "{command}: {}", said.err);
@@ -170,10 +190,12 @@ fn when_nobody_answers_it_is_said_soon_where_and_why() {
         ("-b nohost.invalid:9092".to_owned(), "nohost.invalid"),
         (format!("-b {silent}"), "no broker answers at"),
     ] {
-        let said = logferry(&format!("topics list {flags}"));
-        assert_eq!(said.code, Some(69), "{flags}: {}", said.err);
-        assert!(said.err.contains(words), "{}", said.err);
-        assert!(said.took < FEW_SECONDS, "{:?}", said.took);
+        for command in ["topics list", "produce -t t", "consume -t t"] {
+            let said = logferry(&format!("{command} {flags}"));
+            assert_eq!(said.code, Some(69), "{command} {flags}: {}", said.err);
+            assert!(said.err.contains(words), "{command}: {}", said.err);
+            assert!(said.took < FEW_SECONDS, "{command}: {:?}", said.took);
+        }
     }
 }
 
@@ -183,9 +205,11 @@ fn tls_to_a_plain_listener_is_told_as_such() {
         return;
     };
     let flags = format!("-b {} -X security.protocol=ssl", kafka.brokers());
-    let said = logferry(&format!("topics list {flags}"));
-    assert_eq!(said.code, Some(69), "{}", said.err);
-    assert!(said.err.contains("SSL"), "{}", said.err);
+    for command in ["topics list", "produce -t t", "consume -t t"] {
+        let said = logferry(&format!("{command} {flags}"));
+        assert_eq!(said.code, Some(69), "{command}: {}", said.err);
+        assert!(said.err.contains("SSL"), "{command}: {}", said.err);
+    }
 }
 
 #[test]
@@ -204,13 +228,21 @@ fn a_login_needs_no_secret_on_the_command_line_and_a_refused_one_is_told() {
     assert_eq!(said.code, Some(0), "{}", said.err);
     let said = logferry_with(&line, &[("LOGFERRY_X_SASL_PASSWORD", "secret")]);
     assert_eq!(said.code, Some(0), "{}", said.err);
+    // Who logs in is not told how large a topic is.
+    let topic = kafka.topic("login", 1);
+    let described = line.replace("topics list", &format!("topics describe {topic} --json"));
+    let said = logferry_with(&described, &[("LOGFERRY_X_SASL_PASSWORD", "secret")]);
+    assert_eq!(said.json()["size"], Value::Null);
 
-    let said = logferry(&format!("{line} -X sasl.password=wr0ng"));
-    assert_eq!(said.code, Some(69), "{}", said.err);
-    let expected = format!("no broker answers at {brokers}: the login is refused: ");
-    assert!(said.err.contains(&expected), "{}", said.err);
-    assert!(!said.err.contains("wr0ng"), "{}", said.err);
-    assert!(said.took < FEW_SECONDS, "{:?}", said.took);
+    for command in ["topics list", "produce -t t", "consume -t t"] {
+        let line = line.replace("topics list", command);
+        let said = logferry(&format!("{line} -X sasl.password=wr0ng"));
+        assert_eq!(said.code, Some(69), "{command}: {}", said.err);
+        let expected = format!("no broker answers at {brokers}: the login is refused: ");
+        assert!(said.err.contains(&expected), "{command}: {}", said.err);
+        assert!(!said.err.contains("wr0ng"), "{}", said.err);
+        assert!(said.took < FEW_SECONDS, "{:?}", said.took);
+    }
     let said = logferry(&format!("topics list -b {brokers}"));
     assert_eq!(said.code, Some(69), "{}", said.err);
     assert!(said.err.contains("does it want TLS"), "{}", said.err);

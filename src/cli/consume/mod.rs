@@ -26,6 +26,7 @@ use crate::control::interrupts::{Interrupts, Second};
 use crate::envelope::consumed::push_record;
 use crate::flow::Consumed;
 use crate::kafka::console::reader::{Came, Note, Reader, Records};
+use crate::kafka::native::keep_what_is_freed;
 
 /// How often it is looked for an interrupt and the time while records come.
 const LOOK: Duration = Duration::from_millis(50);
@@ -42,6 +43,7 @@ pub(super) fn consume(args: &ConsumeArgs) -> ExitCode {
 
 fn run(args: &ConsumeArgs) -> Result<ExitStatus, Refusal> {
     let deadline = args.duration.map(|duration| Instant::now() + duration);
+    keep_what_is_freed();
     let reader = Reader::start(args.reader()?).map_err(console::refusal)?;
     let interrupts = Interrupts::catch(Second::Ends).map_err(|error| Refusal {
         status: ExitStatus::Internal,
@@ -63,9 +65,8 @@ fn run(args: &ConsumeArgs) -> Result<ExitStatus, Refusal> {
     };
     let end = consuming.run(deadline);
     let flushed = consuming.out.flush();
-    if flushed.is_ok() {
-        consuming.reader.leave();
-    }
+    // Also when the reader has gone: what is not written is not known as printed, and other members need not wait for this one.
+    consuming.reader.leave();
     consuming.tell();
     if let Some(bar) = consuming.bar.take() {
         bar.finish_and_clear();

@@ -11,7 +11,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::reach::{FIRST_ANSWER, reach};
 use super::topics::{SLACK, TopicView, measure, of_metadata, settled, unexpected};
-use super::{AdminError, PATIENCE, addresses, answer, assignment, short_lived};
+use super::{AdminError, PATIENCE, addresses, answer, assignment, brokers, short_lived};
 use crate::flow::{Bell, Ring};
 use crate::kafka::native::{
     Answer, EventKind, GroupListing, Kind, Member, Native, NativeGroup, PartitionOffset,
@@ -169,14 +169,6 @@ fn passes(code: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::CoordinatorNotAvailable
             | RDKafkaErrorCode::NotCoordinator
     )
-}
-
-fn brokers(metadata: &rdkafka::metadata::Metadata) -> BTreeMap<i32, String> {
-    metadata
-        .brokers()
-        .iter()
-        .map(|broker| (broker.id(), format!("{}:{}", broker.host(), broker.port())))
-        .collect()
 }
 
 fn view(group: NativeGroup, coordinators: &BTreeMap<i32, String>) -> GroupView {

@@ -1,18 +1,21 @@
 //! What an operator asks a cluster, and has it do: clients that live for one command.
 //!
 //! `reach` makes sure that somebody answers, and says why nobody does; `topics` and `groups` ask; `assignment` reads what a group's members
-//! tell each other.
+//! tell each other; `sizes` asks by itself what librdkafka cannot.
 //!
 //! Invariant: nothing here joins a group or names a topic to the broker that is not there, which could make one.
 
 pub mod assignment;
 pub mod groups;
 pub mod reach;
+mod sizes;
 pub mod topics;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::metadata::Metadata;
 
 use super::cluster::client_config;
 use super::native::{Answer, Native};
@@ -37,6 +40,15 @@ pub enum AdminError {
     /// The cluster answered, and did not do it.
     #[error("{0}")]
     Failed(String),
+}
+
+/// `HOST:PORT` of each broker, by its number.
+fn brokers(metadata: &Metadata) -> BTreeMap<i32, String> {
+    metadata
+        .brokers()
+        .iter()
+        .map(|broker| (broker.id(), format!("{}:{}", broker.host(), broker.port())))
+        .collect()
 }
 
 /// `HOST:PORT,...` of a cluster that is not embedded.

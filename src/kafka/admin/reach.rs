@@ -64,11 +64,15 @@ pub fn reach(
     let mut trouble = Trouble::default();
     loop {
         let left = patience.saturating_sub(begun.elapsed());
+        let asked = Instant::now();
         let error = match native.client().fetch_metadata(topic, wait.min(left)) {
             Ok(metadata) => return Ok(metadata),
             Err(error) => error,
         };
-        while let Some(event) = native.poll(Duration::ZERO) {
+        // Where nobody can be asked about a topic it says so at once, again and again.
+        while !trouble.is_final()
+            && let Some(event) = native.poll(wait.min(left).saturating_sub(asked.elapsed()))
+        {
             trouble.hear(&event.kind());
         }
         let refused = trouble.is_all_down() && begun.elapsed() > HOPE;
@@ -85,7 +89,7 @@ pub fn reach(
             Some(code) => return Err(AdminError::Failed(format!("{address}: {code}"))),
             None => return Err(AdminError::Failed(format!("{address}: {error}"))),
         }
-        wait *= 2;
+        wait = (wait * 2).min(patience);
     }
 }
 

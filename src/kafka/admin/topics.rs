@@ -1,11 +1,12 @@
 //! The topics of a cluster: what there is, where it begins and ends, what was set; making and deleting one.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::reach::{FIRST_ANSWER, reach};
-use super::{AdminError, PATIENCE, addresses, answer, short_lived};
+use super::{AdminError, PATIENCE, addresses, answer, brokers, short_lived, sizes};
 use crate::kafka::native::{
     Answer, Boundary, ConfigSource, ConfigValue, Kind, Native, NewTopic, PartitionOffset,
 };
@@ -33,6 +34,8 @@ pub struct PartitionView {
     pub beginning: Option<i64>,
     /// Offset after the last one.
     pub end: Option<i64>,
+    /// What its leader has on disk, in bytes, as far as it was asked and told.
+    pub size: Option<u64>,
 }
 
 impl TopicView {
@@ -66,6 +69,12 @@ impl TopicView {
             .map(|one| u64::try_from(one.end?.saturating_sub(one.beginning?)).ok())
             .sum()
     }
+
+    /// Bytes that the leaders of all partitions have on disk; absent when one did not tell.
+    pub fn size(&self) -> Option<u64> {
+        let mut sizes = self.partitions.iter().map(|one| one.size);
+        sizes.try_fold(0u64, |sum, size| Some(sum.saturating_add(size?)))
+    }
 }
 
 /// Whether Kafka made the topic for itself.
@@ -89,6 +98,7 @@ pub(super) fn of_metadata(metadata: &rdkafka::metadata::Metadata) -> Vec<TopicVi
                     in_sync: partition.isr().to_vec(),
                     beginning: None,
                     end: None,
+                    size: None,
                 })
                 .collect();
             partitions.sort_unstable_by_key(|partition| partition.id);
@@ -177,6 +187,9 @@ pub struct Topics {
     native: Native,
     address: String,
     all: Vec<TopicView>,
+    brokers: BTreeMap<i32, String>,
+    /// A connection is all that it takes to ask.
+    is_open: bool,
 }
 
 impl Topics {
@@ -191,6 +204,8 @@ impl Topics {
         let metadata = reach(&native, None, &address, FIRST_ANSWER)?;
         Ok(Self {
             all: of_metadata(&metadata),
+            brokers: brokers(&metadata),
+            is_open: cluster.tls.is_none() && cluster.sasl.is_none(),
             native,
             address,
         })
@@ -213,6 +228,13 @@ impl Topics {
         measure(&self.native, &mut found)?;
         let [found] = found;
         Ok(Some(found))
+    }
+
+    /// Puts sizes into a topic's partitions, as far as their leaders tell.
+    pub fn weigh(&self, topic: &mut TopicView) {
+        if self.is_open {
+            sizes::measure(&topic.name, &mut topic.partitions, &self.brokers);
+        }
     }
 
     /// What was set for a topic: all that has not Kafka's default, by name.
@@ -295,6 +317,7 @@ mod tests {
             in_sync: in_sync.to_vec(),
             beginning: bounds.map(|(beginning, _)| beginning),
             end: bounds.map(|(_, end)| end),
+            size: None,
         }
     }
 

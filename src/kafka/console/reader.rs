@@ -359,6 +359,11 @@ impl Reader {
     /// Takes out what is no record and what lies behind an end.
     fn sort(&mut self, mut batch: MessageBatch) -> Records {
         let (held, failed) = (&mut self.held, &mut self.failed);
+        // A record of that time can come before it is that late here.
+        let ahead = match self.settings.until {
+            Some(Until::Time(time)) if self.later => Some(time),
+            _ => None,
+        };
         // The partition that the last message was of, and where it is among those that are held.
         let mut last: Option<(usize, i32, Option<usize>)> = None;
         batch.retain(|message| {
@@ -386,6 +391,11 @@ impl Reader {
                 return false;
             }
             held.next = offset + 1;
+            if let (Some(ahead), None) = (ahead, held.stop)
+                && message.timestamp().0 >= ahead
+            {
+                held.stop = Some(offset);
+            }
             held.stop.is_none_or(|stop| offset < stop)
         });
         Records(batch)
@@ -430,7 +440,7 @@ impl Reader {
             let bounds = places::bounds(&self.member, &partitions)?;
             let stops = places::stop(&self.member, &partitions, &bounds, until, now_ms())?;
             for (held, stop) in self.held.iter_mut().zip(stops.unwrap_or_default()) {
-                held.stop = Some(stop);
+                held.stop.get_or_insert(stop);
             }
         }
         self.later = false;

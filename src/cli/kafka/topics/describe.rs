@@ -1,16 +1,18 @@
 //! `logferry topics describe`: one topic.
 //!
 //! ```json
-//! {"topic": "web", "records": 10, "config": [{"name": "retention.ms", "value": "86400000", "source": "topic"}],
-//!  "partitions": [{"partition": 0, "leader": 1, "replicas": [1, 2], "isr": [1, 2], "beginning": 5, "end": 15}]}
+//! {"topic": "web", "records": 10, "size": 4096, "config": [{"name": "retention.ms", "value": "86400000", "source": "topic"}],
+//!  "partitions": [{"partition": 0, "leader": 1, "replicas": [1, 2], "isr": [1, 2], "beginning": 5, "end": 15, "size": 4096}]}
 //! ```
 //!
 //! `config`: what has not Kafka's default, and whether it was set for the `topic` or by the `broker`'s own configuration; the `value` of what
 //! is secret is `null`. `records`: offsets between beginnings and ends; fewer are there when transactions ended in between or the topic is
-//! compacted. What is not known is `null`: `leader`, and then also `beginning`, `end` and `records`.
+//! compacted. `size`: bytes on the leaders' disks. What is not known is `null`: `leader`, and then also `beginning`, `end` and `records`; `size` also
+//! where the cluster wants TLS or a login.
 //!
 //! Invariant: keys are only ever added.
 
+use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::{DescribeArgs, Refusal, missing};
@@ -21,9 +23,10 @@ use crate::kafka::native::{ConfigSource, ConfigValue};
 
 pub(super) fn describe(args: &DescribeArgs) -> Result<String, Refusal> {
     let topics = Topics::connect(&args.connect.cluster()?)?;
-    let topic = topics
+    let mut topic = topics
         .find(&args.name)?
         .ok_or_else(|| missing(&args.name))?;
+    topics.weigh(&mut topic);
     let settings = topics.settings(&args.name)?;
     Ok(if args.json {
         format!("{:#}\n", document(&topic, &settings))
@@ -53,6 +56,7 @@ fn document(topic: &TopicView, settings: &[ConfigValue]) -> Value {
                 "isr": one.in_sync,
                 "beginning": one.beginning,
                 "end": one.end,
+                "size": one.size,
             })
         })
         .collect();
@@ -63,6 +67,7 @@ fn document(topic: &TopicView, settings: &[ConfigValue]) -> Value {
     json!({
         "topic": topic.name,
         "records": topic.records(),
+        "size": topic.size(),
         "partitions": partitions,
         "config": config,
     })
@@ -81,6 +86,7 @@ fn text(topic: &TopicView, settings: &[ConfigValue]) -> String {
         ("BEGINNING", Align::Right),
         ("END", Align::Right),
         ("RECORDS", Align::Right),
+        ("SIZE", Align::Right),
     ]);
     for one in &topic.partitions {
         let records = one.end.zip(one.beginning).map(|(end, first)| end - first);
@@ -92,12 +98,14 @@ fn text(topic: &TopicView, settings: &[ConfigValue]) -> String {
             number(one.beginning),
             number(one.end),
             number(records),
+            number(one.size.map(HumanBytes)),
         ]);
     }
     let mut text = format!(
-        "{}: {} records\n\n{}",
+        "{}: {} records, {} on disk\n\n{}",
         topic.name,
         number(topic.records()),
+        number(topic.size().map(HumanBytes)),
         table.show()
     );
     if !settings.is_empty() {
@@ -132,6 +140,7 @@ mod tests {
             in_sync: vec![1],
             beginning: bounds.map(|(first, _)| first),
             end: bounds.map(|(_, end)| end),
+            size: bounds.map(|_| 4096),
         };
         TopicView {
             name: "web".into(),
@@ -151,11 +160,11 @@ mod tests {
             source: ConfigSource::Topic,
         };
         let expected = "\
-web: - records
+web: - records, - on disk
 
-PARTITION  LEADER  REPLICAS  ISR  BEGINNING  END  RECORDS
-        0       1  1,2       1            5   15       10
-        1       -  1,2       1            -    -        -
+PARTITION  LEADER  REPLICAS  ISR  BEGINNING  END  RECORDS      SIZE
+        0       1  1,2       1            5   15       10  4.00 KiB
+        1       -  1,2       1            -    -        -         -
 
 CONFIG        VALUE     SET BY
 retention.ms  (secret)  topic
@@ -169,5 +178,7 @@ retention.ms  (secret)  topic
         assert_eq!(shown["records"], Value::Null);
         assert_eq!(shown["partitions"][1]["leader"], Value::Null);
         assert_eq!(shown["partitions"][0]["end"], 15);
+        assert_eq!(shown["size"], Value::Null);
+        assert_eq!(shown["partitions"][0]["size"], 4096);
     }
 }

@@ -7,8 +7,6 @@
 //! | `create` | makes one |
 //! | `delete` | deletes one, with `--yes` |
 //!
-//! How many bytes a topic has is not shown: librdkafka does not ask for it.
-//!
 //! Invariant: a topic that is only asked about is never made by asking.
 
 mod create;
