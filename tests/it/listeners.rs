@@ -10,7 +10,7 @@ use crate::support::eventually::eventually;
 use crate::support::kafka::RealKafka;
 use crate::support::lines::{judge, line};
 use crate::support::scene::{
-    LONG, Scene, balanced, books, caught_up, nowhere, said, skip, try_status,
+    LONG, Scene, balanced, books, caught_up, nowhere, powerless, said, skip, try_status,
 };
 use crate::support::{free_ports, on_path};
 
@@ -175,6 +175,27 @@ fn openssl_sends_with_a_certificate_and_is_turned_away_without_one() {
     read_lines(&daemon, 2);
     let status = try_status(&daemon).unwrap()["inputs"]["syslog"].clone();
     assert_eq!(status["syslog"]["broken"], 1, "{status}");
+}
+
+#[test]
+fn a_receive_buffer_that_the_kernel_does_not_give_is_told_once() {
+    let Some(before) = powerless() else {
+        return skip("listeners", "root cannot give up its powers here");
+    };
+    let scene = Scene::new();
+    let [udp, other] = free_ports();
+    let from = format!(
+        "listen: [\"udp://127.0.0.1:{udp}\", \"udp://127.0.0.1:{other}\"], receive_buffer: 1GiB, workers: 2"
+    );
+    let yaml = yaml(&scene, &nowhere(), &from, "topic: t");
+    let daemon = scene.launch(&yaml).under(&before).start();
+    eventually(LONG, "it listens", || try_status(&daemon).map(drop));
+    let said: Vec<_> = said(&daemon)
+        .into_iter()
+        .filter(|said| said.message.contains("net.core.rmem_max=1073741824"))
+        .collect();
+    assert_eq!(said.len(), 1, "{}", daemon.stderr());
+    assert_eq!(said[0].level, "warn");
 }
 
 /// How many threads the daemon's input has.

@@ -144,6 +144,7 @@ impl Sockets {
                 .adopt(socket, settings)
                 .map_err(|error| explain(&Listen::Systemd, &error))?;
         }
+        say_small(&all, settings);
         Ok(all)
     }
 
@@ -249,16 +250,6 @@ impl Sockets {
             if set_socket_recv_buffer_size_force(&datagrams, bytes).is_err() {
                 set_socket_recv_buffer_size(&datagrams, bytes)?;
             }
-            // The kernel doubles what it was asked for, for its own needs.
-            let got = socket_recv_buffer_size(&datagrams)? / 2;
-            if got < bytes {
-                tracing::warn!(
-                    socket = %datagrams.name,
-                    asked = bytes,
-                    got,
-                    "the receive buffer is smaller than `receive_buffer`, so that bursts of datagrams are dropped sooner: `sysctl -w net.core.rmem_max={bytes}`, or ask for less"
-                );
-            }
         }
         datagrams.buffer = socket_recv_buffer_size(&datagrams)?;
         self.datagrams.push(datagrams);
@@ -344,6 +335,24 @@ fn open_one(
             first.add_datagrams(name, kind, Some(path), Arc::default(), settings)
         }
         Listen::Systemd => Ok(()),
+    }
+}
+
+/// Says once when the kernel gave less than was asked for.
+fn say_small(all: &[Sockets], settings: &SyslogSettings) {
+    let facts = Sockets::facts(all);
+    let Some(asked) = settings.receive_buffer else {
+        return;
+    };
+    // The kernel doubles what it was asked for, for its own needs.
+    let small = facts.iter().filter(|it| (it.buffer as u64) / 2 < asked);
+    if let Some(least) = small.min_by_key(|it| it.buffer) {
+        tracing::warn!(
+            socket = %least.name,
+            asked,
+            got = least.buffer / 2,
+            "the receive buffer is smaller than `receive_buffer`, so that bursts of datagrams are dropped sooner: `sysctl -w net.core.rmem_max={asked}`, or ask for less"
+        );
     }
 }
 
