@@ -4,6 +4,9 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use crate::support::daemon::Daemon;
 use crate::support::eventually::eventually;
@@ -69,6 +72,28 @@ fn a_thousand_slow_senders_of_long_frames_take_little_memory() {
     let most = (SENDERS * PIECE * 5 / 4) as u64 / 1024 + 32 * 1024;
     let grown = daemon.rss_kib().peak - before;
     assert!(grown < most, "{grown} KiB of {most}");
+}
+
+#[test]
+fn a_thousand_senders_that_come_at_once_find_room() {
+    const SENDERS: usize = 1000;
+    let scene = Scene::new();
+    let [port] = free_ports();
+    let from = format!("listen: [\"tcp://127.0.0.1:{port}\"]");
+    let daemon = scene
+        .launch(&yaml(&scene, &nowhere(), &from, "topic: t"))
+        .start();
+    drop(connect(port));
+    // It does not accept meanwhile. One that finds no room would wait for a second and more, again and again.
+    daemon.signal(Signal::STOP);
+    let begun = Instant::now();
+    let mut senders: Vec<TcpStream> = (0..SENDERS).map(|_| connect(port)).collect();
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    daemon.signal(Signal::CONT);
+    for sender in &mut senders {
+        sender.write_all(b"<13>x\n").unwrap();
+    }
+    read_lines(&daemon, SENDERS as u64);
 }
 
 #[test]

@@ -27,7 +27,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use super::facts::{Counter, SocketFacts};
 use super::settings::{Id, Listen, SyslogSettings};
 
-/// Connections that wait to be accepted, as many as the system allows at most.
+/// Connections that wait to be accepted, as many as the system allows (net.core.somaxconn) at most: after a restart all senders come at once, and one
+/// that finds no room tries again a second later.
 const BACKLOG: i32 = 4096;
 
 /// Everything that an input listens on.
@@ -327,6 +328,7 @@ fn open_one(
         }
         Listen::UnixStream(path) => {
             let (socket, path) = take_path(path, rights, |at| UnixListener::bind(at))?;
+            rustix::net::listen(&socket, BACKLOG)?;
             first.add_listener(name, ListenerKind::Unix(socket), Some(path))
         }
         Listen::UnixDatagram(path) => {
@@ -364,10 +366,11 @@ fn udp(address: SocketAddr, is_shared: bool) -> io::Result<UdpSocket> {
 }
 
 fn tcp(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
-    if !is_shared {
-        return TcpListener::bind(address);
-    }
-    let socket = shared(address, SocketType::STREAM)?;
+    let socket = match is_shared {
+        false => TcpListener::bind(address)?.into(),
+        true => shared(address, SocketType::STREAM)?,
+    };
+    // Also where it listens already: then only the number changes.
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket.into())
 }

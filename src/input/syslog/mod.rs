@@ -313,6 +313,8 @@ impl Server {
                 Ok((Ok(stream), peer)) => {
                     let listener = listener.name.clone();
                     self.connect(stream, listener, peer)?;
+                    // Where one comes, more do.
+                    self.has_more = true;
                 }
                 Ok((Err(error), _)) => {
                     tracing::warn!(input = self.name, %error, "a connection cannot be used");
