@@ -35,20 +35,19 @@ impl Envelope {
         envelope
     }
 
-    /// Appends the object's beginning, up to `fields`. Times are in microseconds since 1970.
-    pub fn begin(
-        &self,
-        message: &[u8],
-        event_time: Option<i64>,
-        read_time: i64,
-        out: &mut Vec<u8>,
-    ) {
+    /// Appends the object's beginning, up to `fields`. Times are in microseconds since 1970. `rest` is what [`Envelope::rest`] made.
+    pub fn begin(message: &[u8], event_time: Option<i64>, rest: &[u8], out: &mut Vec<u8>) {
         out.push(b'{');
         push_bytes("message", Some(message), true, out);
         if let Some(time) = event_time {
             out.extend_from_slice(b",\"event_time\":");
             push_time(time, out);
         }
+        out.extend_from_slice(rest);
+    }
+
+    /// Appends what follows the message, up to `fields`: the same for all that were read at the same time.
+    pub fn rest(&self, read_time: i64, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"read_time\":");
         push_time(read_time, out);
         out.extend_from_slice(&self.place);
@@ -106,28 +105,25 @@ pub fn push_time(micros: i64, out: &mut Vec<u8>) {
     let (seconds, fraction) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
     let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day) = date(days);
+    let mut text = *b"\"0000-00-00T00:00:00.000000Z\"";
     let parts = [
-        (year, 4, b'-'),
-        (month, 2, b'-'),
-        (day, 2, b'T'),
-        (of_day / 3600, 2, b':'),
-        (of_day / 60 % 60, 2, b':'),
-        (of_day % 60, 2, b'.'),
-        (fraction, 6, b'Z'),
+        (1, year / 100),
+        (3, year % 100),
+        (6, month),
+        (9, day),
+        (12, of_day / 3600),
+        (15, of_day / 60 % 60),
+        (18, of_day % 60),
+        (21, fraction / 10_000),
+        (23, fraction / 100 % 100),
+        (25, fraction % 100),
     ];
-    out.push(b'"');
-    for (number, digits, after) in parts {
-        let mut rest = number;
-        let start = out.len();
-        for _ in 0..digits {
-            // A remainder by ten is a digit.
-            out.push(b'0' + (rest.rem_euclid(10)) as u8);
-            rest = rest.div_euclid(10);
-        }
-        out[start..].reverse();
-        out.push(after);
+    for (at, number) in parts {
+        // Two digits each: a remainder by ten is one.
+        text[at] = b'0' + (number.div_euclid(10).rem_euclid(10)) as u8;
+        text[at + 1] = b'0' + (number.rem_euclid(10)) as u8;
     }
-    out.push(b'"');
+    out.extend_from_slice(&text);
 }
 
 /// The date that is so many days after 1970-01-01. The year is taken to begin in March, so that the leap day is its last.
@@ -156,13 +152,9 @@ mod tests {
     fn the_parts_stand_in_the_documented_order() {
         let fields = [("env".to_owned(), "prod".to_owned())];
         let envelope = Envelope::new("web-1", "nginx", &fields);
-        let mut out = Vec::new();
-        envelope.begin(
-            b"text",
-            Some(1_795_244_400_123_456),
-            1_795_244_400_200_000,
-            &mut out,
-        );
+        let (mut rest, mut out) = (Vec::new(), Vec::new());
+        envelope.rest(1_795_244_400_200_000, &mut rest);
+        Envelope::begin(b"text", Some(1_795_244_400_123_456), &rest, &mut out);
         Envelope::end(&mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),

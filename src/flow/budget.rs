@@ -157,6 +157,10 @@ impl Charge {
 
     /// Gives back `bytes`, at most all.
     fn give_back(&mut self, bytes: u64) {
+        if bytes == 0 {
+            // Nobody can do anything with it, and who rings himself awake with it never rests.
+            return;
+        }
         self.bytes -= bytes;
         let bells: Vec<Arc<dyn Ring>> = {
             let mut guard = self.share.budget.lock();
@@ -216,6 +220,15 @@ mod tests {
         assert!(shares[0].try_take(1).is_none());
         drop(big);
         assert!(shares[0].try_take(1).is_some());
+    }
+
+    #[test]
+    fn a_charge_of_nothing_rings_nobody_when_it_goes() {
+        let (_, shares) = Budget::split(100, 1);
+        let bell = Arc::new(Bell::new());
+        shares[0].rings(bell.clone());
+        drop(shares[0].try_take(0).unwrap());
+        assert!(!bell.wait(Duration::ZERO));
     }
 
     #[test]

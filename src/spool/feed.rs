@@ -56,7 +56,13 @@ pub fn run(mut feed: Feed) -> Result<(), String> {
     let mut hard: Option<Instant> = None;
     loop {
         let is_hard = feed.stop.is_hard();
-        while !is_hard && feed.feed() && feed.tidied.elapsed() < TIDY {}
+        let mut has_more = !is_hard;
+        while has_more {
+            has_more = feed.feed();
+            if feed.tidied.elapsed() >= TIDY {
+                break;
+            }
+        }
         feed.tidy();
         let shared = feed.shared.clone();
         let mut state = shared.lock();
@@ -75,6 +81,10 @@ pub fn run(mut feed: Feed) -> Result<(), String> {
         let acks = &shared.acks;
         if is_sent && (acks.under_way() == 0 || acks.is_given_up()) {
             break;
+        }
+        if has_more {
+            // It was only time to tidy.
+            continue;
         }
         let is_busy = state.cursor.is_some() || state.unsynced.since.is_some();
         let is_behind = acks.under_way() > 0 || acks.position() != feed.saved;
@@ -272,8 +282,14 @@ impl Feed {
     /// As if it were due.
     #[cfg(test)]
     pub(super) fn tidy_now(&mut self) {
-        self.tidied = Instant::now().checked_sub(TIDY).unwrap_or(self.tidied);
+        self.is_due();
         self.tidy();
+    }
+
+    /// It is time to tidy.
+    #[cfg(test)]
+    pub(super) fn is_due(&mut self) {
+        self.tidied = Instant::now().checked_sub(TIDY).unwrap_or(self.tidied);
     }
 
     /// Saves the position, syncs what is due, and puts segments away.

@@ -229,8 +229,11 @@ impl Shared {
         let take = || {
             self.share.try_take(bytes).or_else(|| {
                 let reserved = self.reserved.as_ref().map_or(0, Charge::bytes);
+                if self.share.used() > reserved {
+                    return None;
+                }
                 let mut charge = self.share.try_take(0)?;
-                (self.share.used() <= reserved).then(|| charge.grow(bytes))?;
+                charge.grow(bytes);
                 Some(charge)
             })
         };

@@ -1,5 +1,6 @@
 use std::ffi::CString;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -34,6 +35,7 @@ struct Rig {
     disk: ModelDisk,
     writer: Option<Writer>,
     feed: Feed,
+    to_feed: Arc<Bell>,
     facts: Facts,
     input_share: Share,
     arenas: Arenas,
@@ -61,13 +63,14 @@ impl Rig {
             arenas: arenas.clone(),
             sender,
             to_input,
-            to_feed,
+            to_feed: to_feed.clone(),
             stop: stop.clone(),
         })?;
         Ok(Self {
             disk: disk.clone(),
             writer: Some(writer),
             feed,
+            to_feed,
             facts,
             input_share,
             arenas,
@@ -227,6 +230,70 @@ fn what_the_pipe_has_no_room_for_waits_on_disk_in_its_order() {
         assert_eq!(rig.lines(|it| it.acked), 101);
         assert_eq!(rig.facts.view().bytes, 0);
     }
+}
+
+#[test]
+fn who_waits_for_budget_does_not_wake_himself() {
+    let large = SpoolSettings {
+        max_size: 1 << 30,
+        ..ALWAYS
+    };
+    let mut rig = Rig::start(&ModelDisk::new(), large, 5000).unwrap();
+    let mut number = 0;
+    while rig.lines(|it| it.spooled) == 0 {
+        rig.put(number, 100_000).unwrap();
+        number += 1;
+    }
+    rig.to_feed.wait(Duration::ZERO);
+    assert!(!rig.feed.feed(), "there is no budget");
+    assert!(!rig.to_feed.wait(Duration::ZERO));
+    rig.take();
+    rig.ack();
+    assert!(rig.to_feed.wait(Duration::ZERO));
+    while rig.feed.feed() {}
+    rig.take();
+    assert_eq!(rig.sent, (0..number).collect::<Vec<_>>());
+}
+
+#[test]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test waits for its own threads"
+)]
+fn a_backlog_is_sent_as_fast_as_it_is_taken() {
+    let large = SpoolSettings {
+        max_size: 1 << 30,
+        ..ALWAYS
+    };
+    let mut rig = Rig::start(&ModelDisk::new(), large, 1).unwrap();
+    for number in 0..300 {
+        rig.put(number, 200_000).unwrap();
+    }
+    let disk = rig.kill(large).disk.restart();
+    // There is room for all of it, so nobody rings.
+    let mut rig = Rig::start(&disk, large, 5000).unwrap();
+    rig.writer = None;
+    rig.feed.is_due();
+    let Rig { feed, receiver, .. } = rig;
+    let begun = Instant::now();
+    let thread = std::thread::spawn(move || run(feed));
+    let (mut batches, mut lines) = (0, 0);
+    loop {
+        match receiver.try_recv() {
+            Received::Item(batch) => {
+                let count = batch.count();
+                batch.receipt.settle(&Outcome::acked(count));
+                (batches, lines) = (batches + 1, lines + count.lines);
+            }
+            Received::Empty => std::thread::yield_now(),
+            Received::Closed => break,
+        }
+    }
+    thread.join().unwrap().unwrap();
+    assert_eq!(lines, 300);
+    // One for each time that it tidies would take ten seconds and more.
+    assert!(batches > 100, "{batches}");
+    assert!(begun.elapsed() < Duration::from_secs(8), "{batches}");
 }
 
 #[test]

@@ -4,13 +4,16 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use crate::support::daemon::Daemon;
 use crate::support::eventually::eventually;
 use crate::support::kafka::RealKafka;
 use crate::support::lines::{judge, line};
 use crate::support::scene::{
-    LONG, Scene, balanced, books, caught_up, nowhere, said, skip, try_status,
+    LONG, Scene, balanced, books, caught_up, nowhere, powerless, said, skip, try_status,
 };
 use crate::support::{free_ports, on_path};
 
@@ -69,6 +72,28 @@ fn a_thousand_slow_senders_of_long_frames_take_little_memory() {
     let most = (SENDERS * PIECE * 5 / 4) as u64 / 1024 + 32 * 1024;
     let grown = daemon.rss_kib().peak - before;
     assert!(grown < most, "{grown} KiB of {most}");
+}
+
+#[test]
+fn a_thousand_senders_that_come_at_once_find_room() {
+    const SENDERS: usize = 1000;
+    let scene = Scene::new();
+    let [port] = free_ports();
+    let from = format!("listen: [\"tcp://127.0.0.1:{port}\"]");
+    let daemon = scene
+        .launch(&yaml(&scene, &nowhere(), &from, "topic: t"))
+        .start();
+    drop(connect(port));
+    // It does not accept meanwhile. One that finds no room would wait for a second and more, again and again.
+    daemon.signal(Signal::STOP);
+    let begun = Instant::now();
+    let mut senders: Vec<TcpStream> = (0..SENDERS).map(|_| connect(port)).collect();
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    daemon.signal(Signal::CONT);
+    for sender in &mut senders {
+        sender.write_all(b"<13>x\n").unwrap();
+    }
+    read_lines(&daemon, SENDERS as u64);
 }
 
 #[test]
@@ -175,6 +200,27 @@ fn openssl_sends_with_a_certificate_and_is_turned_away_without_one() {
     read_lines(&daemon, 2);
     let status = try_status(&daemon).unwrap()["inputs"]["syslog"].clone();
     assert_eq!(status["syslog"]["broken"], 1, "{status}");
+}
+
+#[test]
+fn a_receive_buffer_that_the_kernel_does_not_give_is_told_once() {
+    let Some(before) = powerless() else {
+        return skip("listeners", "root cannot give up its powers here");
+    };
+    let scene = Scene::new();
+    let [udp, other] = free_ports();
+    let from = format!(
+        "listen: [\"udp://127.0.0.1:{udp}\", \"udp://127.0.0.1:{other}\"], receive_buffer: 1GiB, workers: 2"
+    );
+    let yaml = yaml(&scene, &nowhere(), &from, "topic: t");
+    let daemon = scene.launch(&yaml).under(&before).start();
+    eventually(LONG, "it listens", || try_status(&daemon).map(drop));
+    let said: Vec<_> = said(&daemon)
+        .into_iter()
+        .filter(|said| said.message.contains("net.core.rmem_max=1073741824"))
+        .collect();
+    assert_eq!(said.len(), 1, "{}", daemon.stderr());
+    assert_eq!(said[0].level, "warn");
 }
 
 /// How many threads the daemon's input has.

@@ -254,7 +254,11 @@ const ROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "a thousand syslog senders",
+        "a thousand syslog senders connect at once",
+        &["a_thousand_senders_that_come_at_once_find_room"],
+    ),
+    (
+        "a thousand syslog senders are in the middle",
         &[
             "a_thousand_slow_senders_of_long_frames_take_little_memory",
             "connections_beyond_the_limit_are_closed_and_quiet_ones_after_their_time",

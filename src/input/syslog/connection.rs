@@ -61,6 +61,10 @@ impl Connection {
         }
     }
 
+    pub fn is_tls(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
     /// Bytes that wait in the kernel, before any decryption.
     pub fn waiting(&self) -> u64 {
         rustix::io::ioctl_fionread(self).unwrap_or(u64::MAX)

@@ -16,9 +16,13 @@ use super::listen::{DatagramKind, Datagrams};
 use crate::input::frame::settings::MaxLine;
 
 /// Datagrams per call.
-const MANY: usize = 16;
+const MANY: usize = 64;
+/// Unix sockets queue few: with so many there, senders may wait already.
+const MANY_OF_UNIX: usize = 8;
 /// The longest datagram, in bytes.
 const LONGEST: usize = 64 * 1024;
+/// From one to the next. Were it a power of two, all would meet in the same lines of the processor's caches.
+const STRIDE: usize = LONGEST + 7 * 64;
 
 /// Room for datagrams, used by all sockets of an input.
 pub(super) struct Room {
@@ -30,22 +34,29 @@ pub(super) struct Room {
     received: Vec<(usize, Option<SocketAddr>)>,
 }
 
+/// What was received at once.
+pub(super) struct Turn {
+    pub bytes: usize,
+    /// There may be more.
+    pub has_more: bool,
+}
+
 impl Room {
     pub fn new(max_line: MaxLine) -> Self {
         Self {
-            memory: vec![0; MANY * LONGEST],
+            memory: vec![0; MANY * STRIDE],
             max_line,
             peer: None,
             received: Vec::with_capacity(MANY),
         }
     }
 
-    /// Receives what is there, up to some, and hands it on; bytes that came, or `None` when nothing was there.
+    /// Receives what is there, up to some, and hands it on; `None` when nothing was there.
     pub fn turn(
         &mut self,
         socket: &mut Datagrams,
         intake: &mut Intake,
-    ) -> std::result::Result<Option<usize>, End> {
+    ) -> std::result::Result<Option<Turn>, End> {
         match self.receive(socket) {
             Ok(()) => {}
             Err(error) => {
@@ -70,7 +81,7 @@ impl Room {
                 self.peer = sender.map(|sender| (sender, show(sender)));
             }
             let peer = self.peer.as_ref().map(|(_, text)| text.as_str());
-            let datagram = &self.memory[at * LONGEST..][..len];
+            let datagram = &self.memory[at * STRIDE..][..len];
             let message = trim(datagram);
             if message.is_empty() {
                 continue;
@@ -82,15 +93,22 @@ impl Room {
                 return Err(end);
             }
         }
-        Ok(Some(sum))
+        let many = match socket.kind {
+            DatagramKind::Udp(_) => MANY,
+            DatagramKind::Unix(_) => MANY_OF_UNIX,
+        };
+        Ok(Some(Turn {
+            bytes: sum,
+            has_more: self.received.len() >= many,
+        }))
     }
 
     fn receive(&mut self, socket: &mut Datagrams) -> Result<()> {
         self.received.clear();
         match &socket.kind {
             DatagramKind::Unix(unix) => {
-                for room in self.memory.chunks_mut(LONGEST) {
-                    match unix.recv(room) {
+                for room in self.memory.chunks_mut(STRIDE) {
+                    match unix.recv(&mut room[..LONGEST]) {
                         Ok(len) => self.received.push((len, None)),
                         Err(error) if self.received.is_empty() => return Err(error),
                         Err(_) => break,
@@ -103,8 +121,8 @@ impl Room {
                 let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(MANY, Some(space));
                 let mut slices: Vec<[IoSliceMut<'_>; 1]> = self
                     .memory
-                    .chunks_mut(LONGEST)
-                    .map(|room| [IoSliceMut::new(room)])
+                    .chunks_mut(STRIDE)
+                    .map(|room| [IoSliceMut::new(&mut room[..LONGEST])])
                     .collect();
                 let (fd, flags) = (udp.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
                 let found =

@@ -31,6 +31,9 @@ pub(super) struct Dresser {
     form: Form,
     range: Option<TimestampRange>,
     param: Vec<u8>,
+    /// What stands around all messages that were read at this time.
+    rest: Vec<u8>,
+    rest_of: Option<i64>,
     /// The value, unless it is the message.
     pub value: Vec<u8>,
     /// Milliseconds since 1970, where records have timestamps of their own.
@@ -69,6 +72,8 @@ impl Dresser {
             form,
             range: settings.timestamp,
             param: Vec::new(),
+            rest: Vec::new(),
+            rest_of: None,
             value: Vec::new(),
             timestamp: None,
             out_of_range: false,
@@ -106,7 +111,12 @@ impl Dresser {
             Form::Json(envelope) => {
                 let message = taken.parsed.map_or(taken.bytes, |parsed| parsed.text);
                 let event = taken.parsed.ok().and_then(|parsed| parsed.time);
-                envelope.begin(message, event.map(|it| it.0), taken.read_time, out);
+                if self.rest_of != Some(taken.read_time) {
+                    self.rest.clear();
+                    envelope.rest(taken.read_time, &mut self.rest);
+                    self.rest_of = Some(taken.read_time);
+                }
+                Envelope::begin(message, event.map(|it| it.0), &self.rest, out);
                 let is_looked_into = taken.protocol != Protocol::None;
                 push_syslog(
                     taken.parsed,

@@ -67,8 +67,14 @@ pub(super) fn push_syslog(
 fn push_element(element: &Element<'_>, value: &mut Vec<u8>, out: &mut Vec<u8>) {
     push_name(element.id, out);
     out.push(b'{');
-    let count = element.params().count();
-    if count > FEW {
+    let mut few = [Param::NONE; FEW];
+    let mut rest = element.params();
+    let mut count = 0;
+    for (place, param) in few.iter_mut().zip(rest.by_ref()) {
+        *place = param;
+        count += 1;
+    }
+    if count == FEW && rest.next().is_some() {
         // Comparing each with each would be the sender's weapon.
         let mut params: Vec<Param<'_>> = element.params().collect();
         params.sort_by_key(|param| param.name);
@@ -77,11 +83,12 @@ fn push_element(element: &Element<'_>, value: &mut Vec<u8>, out: &mut Vec<u8>) {
             push_values(at == 0, group[0].name, group.iter().copied(), value, out);
         }
     } else {
-        for (at, param) in element.params().enumerate() {
-            let is_first = !element.params().take(at).any(|it| it.name == param.name);
+        let params = &few[..count];
+        for (at, param) in params.iter().enumerate() {
+            let is_first = !params[..at].iter().any(|it| it.name == param.name);
             if is_first {
-                let same = element.params().filter(|it| it.name == param.name);
-                push_values(at == 0, param.name, same, value, out);
+                let same = params[at..].iter().filter(|it| it.name == param.name);
+                push_values(at == 0, param.name, same.copied(), value, out);
             }
         }
     }
@@ -112,10 +119,21 @@ fn push_values<'a>(
         if at > 0 {
             out.push(b',');
         }
-        value.clear();
-        param.value.push(value);
-        is_text &= std::str::from_utf8(value).is_ok();
-        push_string(&String::from_utf8_lossy(value), out);
+        let bytes = match param.value.plain() {
+            Some(plain) => plain,
+            None => {
+                value.clear();
+                param.value.push(value);
+                value.as_slice()
+            }
+        };
+        match std::str::from_utf8(bytes) {
+            Ok(text) => push_string(text, out),
+            Err(_) => {
+                is_text = false;
+                push_string(&String::from_utf8_lossy(bytes), out);
+            }
+        }
     }
     list(b"]", out);
     if is_text {

@@ -27,7 +27,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use super::facts::{Counter, SocketFacts};
 use super::settings::{Id, Listen, SyslogSettings};
 
-/// Connections that wait to be accepted, as many as the system allows at most.
+/// Connections that wait to be accepted, as many as the system allows (net.core.somaxconn) at most: after a restart all senders come at once, and one
+/// that finds no room tries again a second later.
 const BACKLOG: i32 = 4096;
 
 /// Everything that an input listens on.
@@ -144,6 +145,7 @@ impl Sockets {
                 .adopt(socket, settings)
                 .map_err(|error| explain(&Listen::Systemd, &error))?;
         }
+        say_small(&all, settings);
         Ok(all)
     }
 
@@ -249,16 +251,6 @@ impl Sockets {
             if set_socket_recv_buffer_size_force(&datagrams, bytes).is_err() {
                 set_socket_recv_buffer_size(&datagrams, bytes)?;
             }
-            // The kernel doubles what it was asked for, for its own needs.
-            let got = socket_recv_buffer_size(&datagrams)? / 2;
-            if got < bytes {
-                tracing::warn!(
-                    socket = %datagrams.name,
-                    asked = bytes,
-                    got,
-                    "the receive buffer is smaller than `receive_buffer`, so that bursts of datagrams are dropped sooner: `sysctl -w net.core.rmem_max={bytes}`, or ask for less"
-                );
-            }
         }
         datagrams.buffer = socket_recv_buffer_size(&datagrams)?;
         self.datagrams.push(datagrams);
@@ -336,6 +328,7 @@ fn open_one(
         }
         Listen::UnixStream(path) => {
             let (socket, path) = take_path(path, rights, |at| UnixListener::bind(at))?;
+            rustix::net::listen(&socket, BACKLOG)?;
             first.add_listener(name, ListenerKind::Unix(socket), Some(path))
         }
         Listen::UnixDatagram(path) => {
@@ -347,6 +340,24 @@ fn open_one(
     }
 }
 
+/// Says once when the kernel gave less than was asked for.
+fn say_small(all: &[Sockets], settings: &SyslogSettings) {
+    let facts = Sockets::facts(all);
+    let Some(asked) = settings.receive_buffer else {
+        return;
+    };
+    // The kernel doubles what it was asked for, for its own needs.
+    let small = facts.iter().filter(|it| (it.buffer as u64) / 2 < asked);
+    if let Some(least) = small.min_by_key(|it| it.buffer) {
+        tracing::warn!(
+            socket = %least.name,
+            asked,
+            got = least.buffer / 2,
+            "the receive buffer is smaller than `receive_buffer`, so that bursts of datagrams are dropped sooner: `sysctl -w net.core.rmem_max={asked}`, or ask for less"
+        );
+    }
+}
+
 fn udp(address: SocketAddr, is_shared: bool) -> io::Result<UdpSocket> {
     match is_shared {
         false => UdpSocket::bind(address),
@@ -355,10 +366,11 @@ fn udp(address: SocketAddr, is_shared: bool) -> io::Result<UdpSocket> {
 }
 
 fn tcp(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
-    if !is_shared {
-        return TcpListener::bind(address);
-    }
-    let socket = shared(address, SocketType::STREAM)?;
+    let socket = match is_shared {
+        false => TcpListener::bind(address)?.into(),
+        true => shared(address, SocketType::STREAM)?,
+    };
+    // Also where it listens already: then only the number changes.
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket.into())
 }

@@ -4,6 +4,9 @@
 //! where there is no budget it waits for that and reads nothing, so senders of streams are slowed, and datagrams pile up in the kernel, whose drops
 //! are counted.
 //!
+//! Messages that come steadily are read a few milliseconds' worth at a time: after a look that found little the thread rests, so that waking up is not
+//! what they cost. What is at hand waits that long for others anyway.
+//!
 //! Nobody answers for a message in syslog: what was read is in memory or delivered, nowhere else. After a soft stop what is on its way is still read,
 //! until nothing comes any more; senders that do not end are cut off after a second.
 //!
@@ -39,7 +42,7 @@ use self::datagrams::Room;
 use self::facts::SyslogFacts;
 use self::frame::Framer;
 use self::intake::{End, Intake};
-use self::listen::{ListenerKind, Sockets};
+use self::listen::{DatagramKind, ListenerKind, Sockets};
 use self::parse::{Clock, Moment};
 use self::settings::SyslogSettings;
 use super::outlet::{Ends, Outlet};
@@ -48,7 +51,13 @@ use crate::flow::SourceId;
 pub use crate::value::zone;
 
 /// How long a record waits in hand for others.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(5);
+/// How long it rests after it found little, at most; the sockets gather meanwhile.
+const REST: Duration = GATHER;
+/// So much of a socket's buffer a datagram takes, in bytes, and so many may come in a millisecond: a rest may not fill more than half of it.
+const DATAGRAM: (usize, usize) = (1280, 200);
+/// A connection that brings so many bytes at a time has more.
+const MUCH: usize = 16 * 1024;
 /// For how long quiet sockets are waited for at a time; a stop is noticed after this at the latest.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How often connections are looked at that nothing comes from, and listeners tried again.
@@ -119,6 +128,7 @@ pub fn run(input: SyslogInput) -> Result<Report, String> {
     )?;
     let waited = |error: Errno| format!("sockets cannot be waited for: {error}");
     let room = Room::new(input.settings.max_line);
+    let rest = rest(&input.sockets);
     let mut server = Server {
         epoll: epoll::create(epoll::CreateFlags::CLOEXEC).map_err(waited)?,
         settings: input.settings,
@@ -133,6 +143,8 @@ pub fn run(input: SyslogInput) -> Result<Report, String> {
         paused: Vec::new(),
         looked: Instant::now(),
         said_full: false,
+        rest,
+        has_more: false,
     };
     let served = match input.once {
         true => Ok(()),
@@ -181,6 +193,9 @@ struct Server {
     /// When quiet connections were looked at last.
     looked: Instant,
     said_full: bool,
+    rest: Duration,
+    /// The last look found so much that there may be more.
+    has_more: bool,
 }
 
 /// What an event is about: the numbers of listeners come first, then those of datagram sockets, then those of connections.
@@ -210,6 +225,9 @@ impl Server {
                 None => PATIENCE,
             };
             self.round(&mut events, patience)?;
+            if !events.is_empty() && !self.has_more {
+                self.intake.outlet.bell().wait(self.rest);
+            }
             if self.looked.elapsed() >= LOOK {
                 self.look()?;
             }
@@ -221,12 +239,14 @@ impl Server {
     fn round(&mut self, events: &mut Vec<epoll::Event>, patience: Duration) -> Result<(), End> {
         events.clear();
         self.wait(events, patience)?;
+        self.has_more = events.len() >= EVENTS;
         for event in &*events {
             match self.who(event.data.u64()) {
                 Who::Listener(at) => self.accept(at)?,
                 Who::Datagrams(at) => {
                     if let Some(socket) = self.sockets.datagrams.get_mut(at) {
-                        self.room.turn(socket, &mut self.intake)?;
+                        let turn = self.room.turn(socket, &mut self.intake)?;
+                        self.has_more |= turn.is_some_and(|turn| turn.has_more);
                     }
                 }
                 Who::Connection(at) => self.turn(at)?,
@@ -293,6 +313,8 @@ impl Server {
                 Ok((Ok(stream), peer)) => {
                     let listener = listener.name.clone();
                     self.connect(stream, listener, peer)?;
+                    // Where one comes, more do.
+                    self.has_more = true;
                 }
                 Ok((Err(error), _)) => {
                     tracing::warn!(input = self.name, %error, "a connection cannot be used");
@@ -360,8 +382,11 @@ impl Server {
         let Some(Some(connection)) = self.connections.get_mut(at) else {
             return Ok(());
         };
-        if connection.turn(&mut self.buffer, &mut self.intake)? == Turn::Over {
-            self.close(at);
+        match connection.turn(&mut self.buffer, &mut self.intake)? {
+            // TLS is decrypted in small pieces.
+            Turn::Got(got) => self.has_more |= got >= MUCH || connection.is_tls(),
+            Turn::Nothing => {}
+            Turn::Over => self.close(at),
         }
         Ok(())
     }
@@ -415,9 +440,9 @@ impl Server {
         for mut socket in std::mem::take(&mut self.sockets.datagrams) {
             let mut left = socket.buffer;
             while left > 0
-                && let Some(got) = self.room.turn(&mut socket, &mut self.intake)?
+                && let Some(turn) = self.room.turn(&mut socket, &mut self.intake)?
             {
-                left = left.saturating_sub(got.max(1));
+                left = left.saturating_sub(turn.bytes.max(1));
             }
         }
         for at in 0..self.connections.len() {
@@ -448,6 +473,19 @@ impl Server {
         }
         connection.finish(&mut self.intake)
     }
+}
+
+/// How long these sockets may be left alone.
+fn rest(sockets: &Sockets) -> Duration {
+    let buffers = sockets.datagrams.iter().map(|socket| match socket.kind {
+        DatagramKind::Udp(_) => socket.buffer,
+        // Senders wait there.
+        DatagramKind::Unix(_) => usize::MAX,
+    });
+    let (size, rate) = DATAGRAM;
+    let half = buffers.min().unwrap_or(usize::MAX) / 2 / size;
+    let micros = half.saturating_mul(1000) / rate;
+    REST.min(Duration::from_micros(micros as u64))
 }
 
 /// Tells about `socket` when something waits there, as `number`.

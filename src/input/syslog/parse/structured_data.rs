@@ -11,6 +11,20 @@ const LONGEST_NAME: usize = 32;
 /// Up to so many elements are compared with each other; more are looked up.
 const FEW: usize = 32;
 
+/// Which bytes may stand in an SD-NAME.
+const OF_NAMES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0x21;
+    while byte < 0x7f {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[b'=' as usize] = false;
+    table[b']' as usize] = false;
+    table[b'"' as usize] = false;
+    table
+};
+
 /// The elements of a message; none when it has `-`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StructuredData<'a>(&'a [u8]);
@@ -28,6 +42,14 @@ pub struct Element<'a> {
 pub struct Param<'a> {
     pub name: &'a [u8],
     pub value: ParamValue<'a>,
+}
+
+impl Param<'_> {
+    /// None: for places that are filled later.
+    pub const NONE: Self = Self {
+        name: b"",
+        value: ParamValue(b""),
+    };
 }
 
 /// A value as it stands in the message, escapes and all.
@@ -171,11 +193,9 @@ fn check_name(bytes: &[u8], at: usize) -> Result<usize, ParseError> {
 
 /// How many bytes of `bytes` can be an SD-NAME; looks one byte too far at most.
 fn name_len(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .take(LONGEST_NAME + 1)
-        .take_while(|byte| byte.is_ascii_graphic() && !matches!(byte, b'=' | b']' | b'"'))
-        .count()
+    let window = &bytes[..bytes.len().min(LONGEST_NAME + 1)];
+    let ends = |byte: &u8| !OF_NAMES[usize::from(*byte)];
+    window.iter().position(ends).unwrap_or(window.len())
 }
 
 /// Where the value that begins at `at` ends, its quote included.

@@ -19,8 +19,9 @@ pub struct Moment(pub i64);
 pub struct Clock {
     zone: TimeZone,
     now: Moment,
-    /// The year that it is in `zone`.
+    /// The year that it is in `zone`, or was a minute ago: the next and the last one are looked at too.
     year: i16,
+    year_of: Moment,
 }
 
 /// 0000-01-01 and 10000-01-01.
@@ -28,6 +29,7 @@ const FIRST: Moment = Moment(-62_167_219_200_000_000);
 const LAST: Moment = Moment(253_402_300_800_000_000);
 
 const SECOND: i64 = 1_000_000;
+const MINUTE: u64 = 60_000_000;
 const DAY: i64 = 86_400 * SECOND;
 /// Half a year: what lies further away is nearer in another year.
 const HALF_A_YEAR: i64 = 183 * DAY;
@@ -38,15 +40,23 @@ impl Clock {
             zone,
             now,
             year: 1970,
+            year_of: now,
         };
-        clock.set(now);
+        clock.look();
         clock
     }
 
     /// It is `now`.
     pub fn set(&mut self, now: Moment) {
         self.now = now;
-        let timestamp = Timestamp::from_microsecond(now.0).unwrap_or_default();
+        if now.0.saturating_sub(self.year_of.0).unsigned_abs() >= MINUTE {
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        self.year_of = self.now;
+        let timestamp = Timestamp::from_microsecond(self.now.0).unwrap_or_default();
         self.year = self.zone.to_datetime(timestamp).year();
     }
 
