@@ -117,6 +117,20 @@ impl Extras {
         self.topics.truncate(records);
     }
 
+    /// Lays them out in another order; `order` has the number of each record once.
+    fn lay_out(&mut self, order: &[u32]) {
+        self.keys = reordered(&self.keys, order);
+        self.places = reordered(&self.places, order);
+        self.timestamps = reordered(&self.timestamps, order);
+        self.topics = reordered(&self.topics, order);
+        let most = self.header_names.len();
+        if most > 0 && !self.headers.is_empty() {
+            let values = order.iter().map(|record| *record as usize * most);
+            let values = values.flat_map(|at| &self.headers[at..at + most]);
+            self.headers = values.copied().collect();
+        }
+    }
+
     /// Bytes that they need, for the budget.
     pub fn bytes(&self) -> u64 {
         let spans = self.keys.len() + self.places.len() + self.headers.len();
@@ -145,9 +159,12 @@ impl Batch {
         &self.arena.filled()[self.records[record].value.range()]
     }
 
-    /// Lays the values out in another order, records keep their numbers: those that are sent together then stand together. `order` has
-    /// the number of each record once; else nothing happens.
-    pub fn lay_out(&mut self, order: &[u32]) {
+    /// Lays the records out in another order, so that those that are sent together stand together. `order` has the number of each record
+    /// once; else nothing happens.
+    ///
+    /// `true`: they have new numbers, those of their places in `order`. Records of several runs keep their numbers, by which their runs are
+    /// found, and only their values are laid out.
+    pub fn lay_out(&mut self, order: &[u32]) -> bool {
         const NOWHERE: u32 = u32::MAX;
         let bytes = (self.records.iter()).map(|record| record.value.len as usize);
         let mut arena = self.arena.another(bytes.sum());
@@ -155,17 +172,23 @@ impl Batch {
         for &record in order {
             let (record, start) = (record as usize, arena.len() as u32);
             if starts.get(record) != Some(&NOWHERE) || !arena.push(self.value(record)) {
-                return;
+                return false;
             }
             starts[record] = start;
         }
         if starts.contains(&NOWHERE) {
-            return;
+            return false;
         }
         for (record, start) in self.records.iter_mut().zip(starts) {
             record.value.start = start;
         }
         self.arena = arena;
+        let are_of_one_run = self.runs.len() == 1;
+        if are_of_one_run {
+            self.records = reordered(&self.records, order);
+            self.extras.lay_out(order);
+        }
+        are_of_one_run
     }
 
     /// The run that a record belongs to.
@@ -190,6 +213,12 @@ impl Batch {
     pub fn count(&self) -> Count {
         count(&self.records)
     }
+}
+
+/// One item per record, in another order. None at all stay none.
+pub fn reordered<T: Copy>(items: &[T], order: &[u32]) -> Vec<T> {
+    let items = |record: &u32| items.get(*record as usize).copied();
+    order.iter().filter_map(items).collect()
 }
 
 impl Record {
@@ -217,7 +246,7 @@ mod tests {
     use crate::flow::{Budget, Tracker};
     use proptest::prelude::*;
 
-    fn batch(values: &[String]) -> Batch {
+    fn batch(values: &[String], runs: usize) -> Batch {
         let (_, share) = Budget::split(1 << 20, 1);
         let mut arena = Arenas::new(2).take(0);
         let mut records = Vec::new();
@@ -232,13 +261,37 @@ mod tests {
                 lines: 1,
             });
         }
+        let run = Run {
+            origin: Arc::new(Origin {
+                input: "a".into(),
+                path: None,
+            }),
+            base: 0,
+            records: 0..records.len() as u32,
+        };
+        let numbers = 0..records.len();
+        let extras = Extras {
+            text: numbers.clone().map(|at| at as u8).collect(),
+            keys: numbers.clone().map(piece).map(Some).collect(),
+            timestamps: numbers.clone().map(|at| at as i64).collect(),
+            headers: numbers.flat_map(|at| [Some(piece(at)), None]).collect(),
+            header_names: [c"a", c"b"].map(Into::into).into(),
+            ..Extras::default()
+        };
         Batch {
             arena,
             records,
-            runs: Vec::new(),
-            extras: Extras::default(),
+            runs: vec![run; runs],
+            extras,
             receipt: Receipt::new(Arc::new(Tracker::<u64>::new(Arc::default())), Vec::new()),
             charge: share[0].try_take(1).unwrap(),
+        }
+    }
+
+    fn piece(at: usize) -> Span {
+        Span {
+            start: at as u32,
+            len: 1,
         }
     }
 
@@ -249,20 +302,38 @@ mod tests {
             .collect()
     }
 
+    fn given() -> impl Strategy<Value = (Vec<String>, Vec<u32>)> {
+        proptest::collection::vec(".{0,9}", 0..30).prop_flat_map(|given| {
+            let order: Vec<u32> = (0..given.len() as u32).collect();
+            (Just(given), Just(order).prop_shuffle())
+        })
+    }
+
     proptest! {
         #[test]
-        fn in_whatever_order_values_are_laid_out_each_record_keeps_its_own(
-            (given, order) in proptest::collection::vec(".{0,9}", 0..30).prop_flat_map(|given| {
-                let order: Vec<u32> = (0..given.len() as u32).collect();
-                (Just(given), Just(order).prop_shuffle())
-            })
-        ) {
-            let mut batch = batch(&given);
+        fn records_of_one_run_are_numbered_anew_with_all_that_belongs_to_them((given, order) in given()) {
+            let mut batch = batch(&given, 1);
             let counted = batch.count();
-            batch.lay_out(&order);
-            prop_assert_eq!(values(&batch), &given[..]);
+            prop_assert!(batch.lay_out(&order));
             prop_assert_eq!(batch.count(), counted);
-            let starts: Vec<u32> = order.iter().map(|at| batch.records[*at as usize].value.start).collect();
+            prop_assert_eq!(batch.records.len(), given.len());
+            for (at, was) in order.iter().map(|was| *was as usize).enumerate() {
+                prop_assert_eq!(batch.value(at), given[was].as_bytes());
+                prop_assert_eq!(batch.extras.key_of(at), Some(&[was as u8][..]));
+                prop_assert_eq!(batch.extras.timestamps[at], was as i64);
+                let headers: Vec<_> = batch.extras.headers_of(at).collect();
+                prop_assert_eq!(headers, [(c"a", &[was as u8][..])]);
+            }
+            let starts = batch.records.iter().map(|record| record.value.start);
+            prop_assert!(starts.is_sorted());
+        }
+
+        #[test]
+        fn records_of_several_runs_keep_their_numbers_and_values((given, order) in given()) {
+            let mut batch = batch(&given, 2);
+            prop_assert!(!batch.lay_out(&order));
+            prop_assert_eq!(values(&batch), &given[..]);
+            let starts = order.iter().map(|at| batch.records[*at as usize].value.start);
             prop_assert!(starts.is_sorted());
         }
     }
@@ -271,8 +342,8 @@ mod tests {
     fn an_order_that_is_none_changes_nothing() {
         let given = ["one", "two", "three"].map(String::from);
         for order in [&[0, 1][..], &[0, 1, 1], &[0, 1, 3], &[0, 1, 2, 2]] {
-            let mut batch = batch(&given);
-            batch.lay_out(order);
+            let mut batch = batch(&given, 1);
+            assert!(!batch.lay_out(order));
             assert_eq!(values(&batch), given);
             assert_eq!(batch.records[2].value.start, 8);
         }

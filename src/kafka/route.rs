@@ -8,6 +8,7 @@ use super::partition::deal::Records;
 use super::partition::{By, Rule};
 use super::properties::RECORD_WIRE_OVERHEAD;
 use super::settings::RouteSettings;
+use crate::flow::batch::reordered;
 use crate::flow::{Batch, Count, Origin, Outcome, Run, Span};
 use crate::template::{Part, Parts, Template, TemplateError};
 
@@ -59,14 +60,17 @@ impl Outgoing {
         }
     }
 
-    /// Lays out what is sent by where it goes: lines of one partition that lie among those of others are each fetched into the processor's
-    /// caches by themselves when they are sent, which costs more than to copy them while they are there. `order` as for
-    /// [`Batch::lay_out`].
-    pub fn lay_out(&mut self, order: &[u32]) {
-        self.batch.lay_out(order);
-        if let Some(keys) = self.keys.as_mut().filter(|keys| !keys.are_alike) {
-            keys.lay_out(order);
+    /// Lays out what is sent by where it goes: what lies among records of other partitions is fetched into the processor's caches by itself
+    /// when it is sent, and that costs more than to copy it while it is there. `true`: records have new numbers, as [`Batch::lay_out`]
+    /// says.
+    pub fn lay_out(&mut self, order: &[u32]) -> bool {
+        let is_renumbered = self.batch.lay_out(order);
+        if is_renumbered {
+            for texts in [&mut self.keys, &mut self.places].into_iter().flatten() {
+                texts.lay_out(order);
+            }
         }
+        is_renumbered
     }
 
     /// Bytes that keys and places need, for the budget.
@@ -105,23 +109,19 @@ impl Outgoing {
 }
 
 impl Texts {
+    /// `order` has the number of each record once.
     fn lay_out(&mut self, order: &[u32]) {
-        if order.len() != self.spans.len() {
+        self.spans = reordered(&self.spans, order);
+        if self.are_alike {
             return;
         }
         let mut bytes = Vec::with_capacity(self.bytes.len());
-        let mut spans = self.spans.clone();
-        for record in order {
-            let (Some(was), Some(is)) = (
-                self.spans.get(*record as usize),
-                spans.get_mut(*record as usize),
-            ) else {
-                return;
-            };
-            is.start = bytes.len() as u32;
-            bytes.extend_from_slice(&self.bytes[was.range()]);
+        for span in &mut self.spans {
+            let start = bytes.len() as u32;
+            bytes.extend_from_slice(&self.bytes[span.range()]);
+            span.start = start;
         }
-        (self.bytes, self.spans) = (bytes, spans);
+        self.bytes = bytes;
     }
 }
 

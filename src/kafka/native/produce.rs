@@ -183,11 +183,10 @@ impl Flight {
     }
 
     /// Lays a slot's load out as its [`Outgoing::lay_out`] says. Not while librdkafka holds a message of it.
-    pub fn lay_out(&mut self, slot: u32, order: &[u32]) {
-        if let Some(Some(slot)) = self.slots.get_mut(slot as usize)
-            && slot.outstanding == 0
-        {
-            slot.load.lay_out(order);
+    pub fn lay_out(&mut self, slot: u32, order: &[u32]) -> bool {
+        match self.slots.get_mut(slot as usize) {
+            Some(Some(slot)) if slot.outstanding == 0 => slot.load.lay_out(order),
+            _ => false,
         }
     }
 

@@ -268,6 +268,11 @@ impl Listed {
         Self { of: of.clone(), at }
     }
 
+    /// Which places of the whole list are its own.
+    pub fn places(&self) -> Range<u32> {
+        self.at.start as u32..self.at.end as u32
+    }
+
     /// The list that it is a piece of.
     pub fn whole(&self) -> &[u32] {
         &self.of

@@ -66,9 +66,15 @@ impl Running {
             load.batch.receipt.settle(&outcome);
             return;
         }
-        let by_topic = by_topic(&load.batch, &mut way.pipeline.route);
-        if let [(_, Hand::List(first)), _, ..] = &by_topic[..] {
-            load.lay_out(first.whole());
+        let mut by_topic = by_topic(&load.batch, &mut way.pipeline.route);
+        if let [(_, Hand::List(first)), _, ..] = &by_topic[..]
+            && load.lay_out(first.whole())
+        {
+            for (_, records) in &mut by_topic {
+                if let Hand::List(listed) = records {
+                    *records = Hand::Range(listed.places());
+                }
+            }
         }
         let slot = match self.flight.hold(load) {
             Ok(slot) => slot,
@@ -125,16 +131,21 @@ impl Running {
             spread.stick(lanes, batch, bytes)
         });
         spread.turn = turn;
+        let at = (topic, load.pipeline);
+        self.unassigned.add(at, slot, &dealer.refused, now);
+        // An order of all records: nobody else knows one of them by its number.
+        let is_laid_out = (dealer.order()).is_some_and(|order| self.flight.lay_out(slot, order));
         for group in dealer.groups.drain(..) {
             let lane = spread.lanes()[group.partition as usize];
             let bytes = group.bytes;
-            let chunk = Chunk::of(group, slot, records);
+            let chunk = match &group.records {
+                Some(listed) if is_laid_out => Chunk::Range {
+                    slot,
+                    records: listed.places(),
+                },
+                _ => Chunk::of(group, slot, records),
+            };
             lanes[lane as usize].push(chunk, bytes, now);
-        }
-        let at = (topic, load.pipeline);
-        self.unassigned.add(at, slot, &dealer.refused, now);
-        if let Some(order) = dealer.order() {
-            self.flight.lay_out(slot, order);
         }
     }
 }
