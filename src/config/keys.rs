@@ -608,18 +608,19 @@ const FILTER_KEY: Key = Key::optional(
     "Which records are sent. The others are counted as filtered.",
 );
 
-pub(super) const FILTER: &[Key] = &[
-    Key::optional(
-        "include",
-        Shape::Text,
-        "Regular expression: only what matches is sent.",
-    ),
-    Key::optional(
-        "exclude",
-        Shape::Text,
-        "Regular expression: what matches is not sent.",
-    ),
-];
+const INCLUDE: Key = Key::optional(
+    "include",
+    Shape::Text,
+    "Regular expression: only what matches is sent.",
+);
+
+const EXCLUDE: Key = Key::optional(
+    "exclude",
+    Shape::Text,
+    "Regular expression: what matches is not sent.",
+);
+
+pub(super) const FILTER: &[Key] = &[INCLUDE, EXCLUDE];
 
 pub(super) const SYSLOG_FILTER: &[Key] = &[
     Key::optional(
@@ -627,16 +628,8 @@ pub(super) const SYSLOG_FILTER: &[Key] = &[
         Shape::Text,
         "Template of what is looked at, like {syslog.severity}. Left out: the whole message.",
     ),
-    Key::optional(
-        "include",
-        Shape::Text,
-        "Regular expression: only what matches is sent.",
-    ),
-    Key::optional(
-        "exclude",
-        Shape::Text,
-        "Regular expression: what matches is not sent.",
-    ),
+    INCLUDE,
+    EXCLUDE,
 ];
 
 pub(super) const INPUT_TO: &[Key] = &[

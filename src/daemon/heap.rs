@@ -3,9 +3,9 @@
 //! The C library keeps what was freed, per thread: after ten thousand files were found, or a backlog was read, a quarter of the resident
 //! memory holds nothing. While much moves it will be needed again, and nothing is given back.
 
-#![allow(unsafe_code)]
-
 use std::time::{Duration, Instant};
+
+use crate::kafka::native::give_back_what_is_free;
 
 /// How often it is looked whether it is quiet.
 const LOOK: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ impl Heap {
     /// To be called every now and then; `moved` tells how many bytes have come to their end so far.
     pub fn look(&mut self, now: Instant, moved: impl FnOnce() -> u64) {
         if self.is_due(now, moved) {
-            give_back();
+            give_back_what_is_free();
         }
     }
 
@@ -49,15 +49,6 @@ impl Heap {
             return false;
         }
         std::mem::take(&mut self.is_used)
-    }
-}
-
-/// malloc_trim(3). A few milliseconds for a hundred megabytes, in which threads that ask for memory wait.
-fn give_back() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it takes a number and locks what it looks at; memory that is in use is not touched.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 
@@ -81,18 +72,5 @@ mod tests {
         assert!(!heap.is_due(at(22), || 3 * QUIET), "too early");
         assert!(heap.is_due(at(25), || 3 * QUIET), "quiet again");
         assert!(!heap.is_due(at(30), || 3 * QUIET + 5));
-    }
-
-    #[test]
-    fn what_is_in_use_stays_when_the_rest_is_given_back() {
-        let kept: Vec<Vec<u8>> = (0..1000_u32).map(|at| vec![at as u8; 5000]).collect();
-        let freed: Vec<Vec<u8>> = (0..1000).map(|_| vec![7; 5000]).collect();
-        drop(freed);
-        give_back();
-        assert!(
-            (0..1000_u32)
-                .zip(&kept)
-                .all(|(at, one)| one[..] == [at as u8; 5000])
-        );
     }
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 pub mod model;
 mod real;
 
-pub use real::RealDisk;
+pub use real::{PIECE, RealDisk};
 
 /// How [`Disk::open`] treats a file that exists or does not. Every handle reads and, but for `Read`, writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::{Disk, DiskFile, Meta, Open};
 
 /// So many bytes are written at once. For more at a time the system looks for larger pieces of memory, in one go: in virtual machines a new
 /// file then costs up to five times the processor time.
-const PIECE: usize = 64 * 1024;
+pub const PIECE: usize = 64 * 1024;
 
 /// The disk of the machine.
 #[derive(Debug, Clone, Copy, Default)]

@@ -79,6 +79,18 @@ fn settle(members: &[&BaseConsumer], partitions: usize) {
     });
 }
 
+/// A producer that is in the middle of a transaction.
+fn in_transaction(kafka: &RealKafka, id: &str) -> BaseProducer {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", kafka.brokers())
+        .set("transactional.id", id)
+        .create()
+        .unwrap();
+    producer.init_transactions(LONG).unwrap();
+    producer.begin_transaction().unwrap();
+    producer
+}
+
 #[test]
 fn lag_and_members_are_what_kafkas_own_tool_says() {
     let Some(kafka) = RealKafka::shared() else {
@@ -272,13 +284,7 @@ fn records_of_an_open_transaction_count_as_lag() {
     let (topic, group) = (kafka.topic("open", 1), unique("open"));
     kafka.produce_at(&topic, 0, &[1_000; 2]);
     kafka.commit(&group, &topic, &[(0, 1)]);
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", kafka.brokers())
-        .set("transactional.id", &group)
-        .create()
-        .unwrap();
-    producer.init_transactions(LONG).unwrap();
-    producer.begin_transaction().unwrap();
+    let producer = in_transaction(kafka, &group);
     let record = BaseRecord::<[u8], [u8]>::to(&topic).payload(b"x");
     producer.send(record).map_err(|(error, _)| error).unwrap();
     producer.flush(LONG).unwrap();
@@ -325,13 +331,7 @@ fn the_time_is_told_where_a_transaction_ended_before_the_committed_offset() {
     };
     let (topic, group) = (kafka.topic("marks", 1), unique("marks"));
     kafka.produce_at(&topic, 0, &[1_000]);
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", kafka.brokers())
-        .set("transactional.id", &group)
-        .create()
-        .unwrap();
-    producer.init_transactions(LONG).unwrap();
-    producer.begin_transaction().unwrap();
+    let producer = in_transaction(kafka, &group);
     let record = BaseRecord::<[u8], [u8]>::to(&topic).payload(b"x");
     let record = record.timestamp(2_000);
     producer.send(record).map_err(|(error, _)| error).unwrap();

@@ -8,9 +8,10 @@ use std::os::fd::AsFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// How much is gathered before it is written, in bytes. Not more: larger writes make ext4 take larger pieces of memory for its cache, which a virtual
-/// machine may have to ask its host for first: 256 KiB took ten times the system time of 64 KiB.
-const FULL: usize = 64 * 1024;
+use crate::disk::PIECE;
+
+/// How much is gathered before it is written, in bytes: as much as is written at once.
+const FULL: usize = PIECE;
 
 /// Standard output with a buffer.
 pub(super) struct Out {

@@ -1,7 +1,4 @@
-//! What becomes of memory that librdkafka frees, in a command that fetches as fast as it can and then ends.
-//!
-//! It asks for a few MiB for each answer of a broker and frees them a moment later. glibc gives such pieces back to the system, which then has to clear
-//! them again, page by page: a sixth of the processor time of such a command.
+//! What becomes of memory that was freed. With glibc; elsewhere these do nothing.
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use std::ffi::c_int;
@@ -13,21 +10,43 @@ const LARGEST: c_int = 32 << 20;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const KEPT: c_int = 256 << 20;
 
-/// Lets the process keep what it freed, for what it needs next. For commands that live as long as one run; elsewhere than with glibc it does nothing.
+/// Lets the process keep what it freed, for what it needs next. For commands that live as long as one run and fetch as fast as they can: librdkafka asks
+/// for a few MiB for each answer of a broker and frees them a moment later. glibc gives such pieces back to the system, which then has to clear
+/// them again, page by page: a sixth of the processor time of such a command.
 pub fn keep_what_is_freed() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        // From glibc's malloc.h.
-        const M_TRIM_THRESHOLD: c_int = -1;
-        const M_MMAP_THRESHOLD: c_int = -3;
-        unsafe extern "C" {
-            fn mallopt(parameter: c_int, value: c_int) -> c_int;
-        }
-        // SAFETY: glibc's own function, which any thread may call at any time; it changes only where later pieces come from. That it refuses a
-        // number would cost time and nothing else.
-        unsafe {
-            mallopt(M_MMAP_THRESHOLD, LARGEST);
-            mallopt(M_TRIM_THRESHOLD, KEPT);
-        }
+    // SAFETY: any thread may call it at any time; it changes only where later pieces come from. That glibc refuses a number would cost time and
+    // nothing else.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+    }
+}
+
+/// malloc_trim(3): everything that is free goes back to the system. A few milliseconds for a hundred megabytes, in which threads that ask for
+/// memory wait.
+pub fn give_back_what_is_free() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it takes a number and locks what it looks at; memory that is in use is not touched.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_use_stays_when_the_rest_is_given_back() {
+        let kept: Vec<Vec<u8>> = (0..1000_u32).map(|at| vec![at as u8; 5000]).collect();
+        let freed: Vec<Vec<u8>> = (0..1000).map(|_| vec![7; 5000]).collect();
+        drop(freed);
+        give_back_what_is_free();
+        assert!(
+            (0..1000_u32)
+                .zip(&kept)
+                .all(|(at, one)| one[..] == [at as u8; 5000])
+        );
     }
 }

@@ -27,7 +27,7 @@ pub use courier::{Courier, Report};
 pub use event::{Event, EventKind};
 pub use group::Member;
 pub use groups::{NativeGroup, NativeMember};
-pub use memory::keep_what_is_freed;
+pub use memory::{give_back_what_is_free, keep_what_is_freed};
 pub use offsets::{Boundary, PartitionOffset};
 pub use produce::{Delivery, Flight, MOST_RECORDS, Ticket, Topic};
 pub use topics::NewTopic;

@@ -67,8 +67,6 @@ pub struct Dealer {
     /// For each partition where its records begin in the list, and their bytes.
     starts: Vec<(usize, usize)>,
     list: Vec<u32>,
-    /// What was dealt last goes to several partitions, as the list says.
-    is_spread: bool,
     /// Partitions with a leader.
     led: Vec<u32>,
 }
@@ -92,7 +90,6 @@ impl Dealer {
     ) {
         self.groups.clear();
         self.refused.clear();
-        self.is_spread = false;
         let Some(first) = records.iter().next() else {
             return;
         };
@@ -107,21 +104,19 @@ impl Dealer {
                 self.choose(rule, records, of, seats);
                 self.settle(records, of, stick);
                 self.sort(records, of);
-                self.is_spread = self.groups.len() > 1;
             }
         }
     }
 
-    /// The records by partition, where what was dealt last goes to several.
+    /// The records by partition, where what was dealt last goes to several. Before its groups are taken.
     pub fn order(&self) -> Option<&[u32]> {
-        self.is_spread.then_some(&self.list)
+        (self.groups.len() > 1).then_some(&self.list)
     }
 
     /// As [`Dealer::deal`], with all records for one partition.
     pub fn give_all(&mut self, partition: u32, records: &Hand, of: &impl Records) {
         self.groups.clear();
         self.refused.clear();
-        self.is_spread = false;
         self.all(partition, weigh(records, of));
     }
 
