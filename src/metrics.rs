@@ -192,6 +192,10 @@ pub struct OutputSnapshot {
     pub missing_files: u64,
     /// Partitions that this member holds.
     pub assigned: u64,
+    /// Topic and partition of those that the configuration names and that do not exist (or have no leader).
+    pub absent: Vec<(String, i32)>,
+    /// Why nothing more is read for now.
+    pub waits: Option<String>,
     /// Absent without `delivery: exactly_once`.
     pub transactions: Option<TransactionsSnapshot>,
 }
@@ -312,6 +316,8 @@ pub(crate) mod sample {
                 removed_files: 1,
                 missing_files: 0,
                 assigned: 2,
+                absent: vec![("web".to_owned(), 7)],
+                waits: None,
                 transactions: Some(TransactionsSnapshot {
                     committed: 6,
                     aborted: 2,

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use crate::Bench;
-use crate::contenders::{Contender, Task, words};
+use crate::contenders::{Contender, KCAT_CONSUMER, Task, words};
 use crate::judged::Judged;
 use crate::table::Table;
 
@@ -36,13 +36,7 @@ const CONSUMERS: &[Contender] = &[
         prints: true,
         command: consume,
     },
-    Contender {
-        name: "kcat -C",
-        program: Some("kcat"),
-        ends: true,
-        prints: true,
-        command: kcat_consume,
-    },
+    KCAT_CONSUMER,
 ];
 
 /// What may be used of what kcat uses.
@@ -143,18 +137,5 @@ fn consume(task: &Task<'_>) -> Vec<String> {
         task.topic,
         "--until",
         "end",
-    ])
-}
-
-fn kcat_consume(task: &Task<'_>) -> Vec<String> {
-    words(&[
-        "kcat",
-        "-C",
-        "-b",
-        task.brokers,
-        "-t",
-        task.topic,
-        "-e",
-        "-q",
     ])
 }

@@ -89,14 +89,17 @@ pub const CONSUMERS: &[Contender] = &[
         prints: false,
         command: logferry_output,
     },
-    Contender {
-        name: "kcat -C -e",
-        program: Some("kcat"),
-        ends: true,
-        prints: true,
-        command: kcat_output,
-    },
+    KCAT_CONSUMER,
 ];
+
+/// `kcat -C -e > FILE`: from the first record to the end that the topic has by then.
+pub const KCAT_CONSUMER: Contender = Contender {
+    name: "kcat -C -e",
+    program: Some("kcat"),
+    ends: true,
+    prints: true,
+    command: kcat_output,
+};
 
 /// A configuration with one input and every default.
 pub fn input_yaml(brokers: &str, topic: &str, file: &Path, folder: &Path) -> String {

@@ -18,6 +18,8 @@ impl Judged {
     /// A figure that may be `most` at most.
     pub fn bound(&mut self, what: &str, figure: f64, unit: &str, most: f64) {
         let verdict = if figure <= most { "kept" } else { "BROKEN" };
+        // A third is told as it is meant.
+        let most = (most * 100.0).round() / 100.0;
         self.row(format!(
             "{what} | {figure:.2} {unit} | <= {most} {unit} | {verdict}"
         ));

@@ -27,6 +27,11 @@
 //! | syslog_tcp | 1,000 connections -> Kafka, JSON, beside rsyslog | a third of its CPU per message |
 //! | syslog_spool | 100,000 messages/s -> Kafka with a spool, without fsync, beside none | 1.3 times the CPU |
 //! | ask | commands that ask one question, from exec to their end | 150 ms |
+//! | archive | Kafka -> file, a sync a second, beside kcat | 60 % of its processor time, a third of its wall clock, 60 MB |
+//! | archive-zstd | the same in zstd of level 1, beside uncompressed | 2.5 times its CPU |
+//! | archive-64 | the same from 64 partitions into 64 files, beside one into one | 1.5 times its CPU |
+//! | archive-exactly-once | the same exactly once, beside at least once | |
+//! | archive-paths | the same into 10,000 files, 256 of them open, beside one; a fiftieth of the records | |
 //! | shared | consume with all processors for all | |
 //! | console-produce | the command `produce < file` beside kcat, with all processors for all | half of kcat's processor time, its wall clock |
 //! | console-consume | the command `consume > file` beside kcat, with all processors for all | 70 % of kcat's processor time, a third of its wall clock |
@@ -42,6 +47,7 @@
     reason = "a benchmark that cannot go on stops by panicking"
 )]
 
+mod archive;
 mod ask;
 mod console;
 mod contenders;
@@ -87,7 +93,7 @@ const DELAY: Duration = Duration::from_millis(10);
 type Row = (&'static str, fn(&Bench));
 
 /// The rows that are made in a file of their own.
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 17] = [
     ("rate", rate::row),
     ("follow", follow::row),
     ("made", made::row),
@@ -100,6 +106,11 @@ const ROWS: [Row; 12] = [
     ("syslog_tcp", syslog::tcp),
     ("syslog_spool", syslog::spool),
     ("ask", ask::row),
+    ("archive", archive::row),
+    ("archive-zstd", archive::zstd),
+    ("archive-64", archive::partitions),
+    ("archive-exactly-once", archive::exactly_once),
+    ("archive-paths", archive::paths),
 ];
 
 struct Options {
@@ -262,10 +273,26 @@ impl Bench {
 
     /// A topic whose segments are gone a second after it is deleted: a run leaves a gigabyte.
     fn topic(&self) -> String {
+        self.topic_of(1)
+    }
+
+    /// The same with so many partitions.
+    fn topic_of(&self, partitions: i32) -> String {
         let topic = unique("bench");
         self.kafka
-            .create_topic_with(&topic, 1, &[("file.delete.delay.ms", "1000")]);
+            .create_topic_with(&topic, partitions, &[("file.delete.delay.ms", "1000")]);
         topic
+    }
+
+    /// Writes records that are lines of the usual length, their ends left out. `keys`: so many keys take turns; 0: none has one.
+    fn fill(&self, topic: &str, records: u64, keys: u64) {
+        let mut line = Vec::new();
+        self.kafka.produce(topic, records, |number| {
+            line.clear();
+            support::lines::line(&mut line, "bench", number, LINE - 1);
+            let key = number.checked_rem(keys).map(|key| key.to_string().into());
+            (key, line[..LINE - 1].to_vec())
+        });
     }
 
     fn produce(&self, title: &str, contenders: &[Contender], file: &Path, brokers: &str) -> Table {
@@ -288,12 +315,7 @@ impl Bench {
 
     fn consume(&self, title: &str, contenders: &[Contender]) -> Table {
         let topic = self.topic();
-        let mut line = Vec::new();
-        self.kafka.produce(&topic, self.options.lines, |number| {
-            line.clear();
-            support::lines::line(&mut line, "bench", number, LINE - 1);
-            (None, line[..LINE - 1].to_vec())
-        });
+        self.fill(&topic, self.options.lines, 0);
         let present = self.options.present(contenders);
         let mut table = Table::new(title, present.iter().map(|contender| contender.name));
         for _ in 0..self.options.runs {

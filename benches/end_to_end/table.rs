@@ -10,10 +10,12 @@ pub struct Table {
     rows: Vec<Row>,
 }
 
-/// In seconds.
+/// Times in seconds.
 pub struct Medians {
     pub wall: f64,
     pub cpu: f64,
+    /// Peak memory, in megabytes.
+    pub rss: f64,
 }
 
 struct Row {
@@ -76,6 +78,7 @@ impl Table {
         Some(Medians {
             wall: figure(|run| run.wall.as_secs_f64())?,
             cpu: figure(|run| run.cpu.as_secs_f64())?,
+            rss: figure(megabytes)?,
         })
     }
 
@@ -89,7 +92,7 @@ impl Table {
                 |of: fn(&Figures) -> f64| median(&mut runs.iter().map(of).collect::<Vec<_>>());
             let wall = figure(|run| run.wall.as_secs_f64());
             let cpu = figure(|run| run.cpu.as_secs_f64());
-            let rss = figure(|run| run.peak_rss_kib as f64 * 1024.0 / 1e6);
+            let rss = figure(megabytes);
             let row = match (failed, wall, cpu, rss) {
                 (None, Some(wall), Some(cpu), Some(rss)) => {
                     let (rate, each) = (lines as f64 / wall, cpu * 1e9 / lines as f64);
@@ -104,6 +107,10 @@ impl Table {
         }
         text
     }
+}
+
+fn megabytes(run: &Figures) -> f64 {
+    run.peak_rss_kib as f64 * 1024.0 / 1e6
 }
 
 /// The middle value; of an even number, the mean of the two in the middle.

@@ -1,5 +1,6 @@
 //! `logferry check`: everything that is wrong with a configuration, or a short summary of what would run.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use super::CheckArgs;
@@ -73,11 +74,11 @@ fn summary(plan: &Plan) -> String {
         )
     });
     let outputs = plan.outputs.iter().map(|output| {
-        let from = format!(
-            "{}: {}",
-            output.from.cluster.name,
-            output.from.topics.join(" ")
-        );
+        let topics: Vec<_> = match &output.from.partitions {
+            None => output.from.topics.clone(),
+            Some(named) => named.iter().map(partitions).collect(),
+        };
+        let from = format!("{}: {}", output.from.cluster.name, topics.join(" "));
         (&output.name, "output", from, output.to.path.clone())
     });
     let lines: Vec<_> = inputs.chain(outputs).collect();
@@ -86,6 +87,12 @@ fn summary(plan: &Plan) -> String {
         text.push_str(&format!("  {kind:6} {name:width$}  {from} -> {to}\n"));
     }
     text
+}
+
+/// `web[0,3]`
+fn partitions((topic, numbers): (&String, &BTreeSet<i32>)) -> String {
+    let numbers: Vec<_> = numbers.iter().map(i32::to_string).collect();
+    format!("{topic}[{}]", numbers.join(","))
 }
 
 fn count(number: usize, noun: &str) -> String {

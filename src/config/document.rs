@@ -486,6 +486,7 @@ fn output(entry: &Entry) -> Output {
             span: from.span(),
             cluster: from.text("cluster"),
             topics: from.texts("topics"),
+            partitions: from.partitions("partitions"),
             group: from.text("group"),
             start_at: from
                 .text("start_at")

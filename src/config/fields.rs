@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::NamedPartitions;
 use super::shape::{Key, Kind, Need, Shape};
 use crate::value::{Percent, Secret, SecretSource, parse_duration, parse_percent, parse_size};
 use crate::yaml::{Entry, Node, Span, Spanned, Value};
@@ -108,6 +109,25 @@ impl<'a> Fields<'a> {
             .collect()
     }
 
+    /// Lists of partitions by topic. What is no list of numbers is left out.
+    pub(super) fn partitions(&self, name: &str) -> Option<Spanned<Vec<NamedPartitions>>> {
+        let entry = self.entry(name)?;
+        let Value::Map(topics) = &entry.node.value else {
+            return None;
+        };
+        let of = |topic: &Entry| NamedPartitions {
+            topic: topic.key.clone(),
+            numbers: topic
+                .node
+                .items()
+                .iter()
+                .filter_map(|item| parse_partition(item.text()?))
+                .collect(),
+        };
+        let named = topics.iter().map(of).collect();
+        Some(Spanned::new(named, entry.key.span))
+    }
+
     pub(super) fn secret(&self, name: &str) -> Option<SecretSource> {
         let node = &self.entry(name)?.node;
         if let Some(text) = node.text() {
@@ -164,6 +184,11 @@ impl<'a> Fields<'a> {
         let fields = Self::new(kind.keys?, Some(&entry.node), entry.key.span);
         Some((kind.name, fields))
     }
+}
+
+/// A number that a partition can have.
+pub(super) fn parse_partition(text: &str) -> Option<i32> {
+    text.parse().ok().filter(|number| *number >= 0)
 }
 
 /// Three or four octal digits.

@@ -883,7 +883,11 @@ pub(super) const OUTPUT_FROM: &[Key] = &[
         Shape::Options,
         "librdkafka properties of this consumer. {id} and {host} may stand in values.",
     ),
-    Key::later("partitions", &[]),
+    Key::optional(
+        "partitions",
+        Shape::Partitions,
+        "Consume these partitions, like { web: [0, 3] }, without a group's balancing. Each of the topics needs its list.",
+    ),
 ];
 
 pub(super) const OUTPUT_KINDS: &[Kind] = &[Kind {

@@ -253,12 +253,21 @@ pub struct Consume {
     pub span: Span,
     pub cluster: Option<Spanned<String>>,
     pub topics: Vec<Spanned<String>>,
+    /// Absent: the group's members share all of them.
+    pub partitions: Option<Spanned<Vec<NamedPartitions>>>,
     pub group: Option<Spanned<String>>,
     pub start_at: Spanned<String>,
     pub on_out_of_range: OutOfRange,
     pub protocol: Spanned<GroupProtocol>,
     pub isolation: Spanned<Isolation>,
     pub options: Vec<Property>,
+}
+
+/// An entry of `partitions:`.
+#[derive(Debug, Clone)]
+pub struct NamedPartitions {
+    pub topic: Spanned<String>,
+    pub numbers: Vec<i32>,
 }
 
 /// `to:` of an output with `type: file`.

@@ -136,6 +136,20 @@ fn value(shape: &Shape) -> Value {
                 { "type": "string", "pattern": EXPANDED },
             ],
         }),
+        Shape::Partitions => json!({
+            "type": "object",
+            "additionalProperties": {
+                "type": "array",
+                "minItems": 1,
+                "uniqueItems": true,
+                "items": {
+                    "anyOf": [
+                        { "type": "integer", "minimum": 0, "maximum": i32::MAX },
+                        { "type": "string", "pattern": format!(r"^\d+$|{EXPANDED}") },
+                    ],
+                },
+            },
+        }),
         Shape::Options => json!({
             "type": "object",
             "additionalProperties": { "type": ["string", "number", "boolean"] },

@@ -71,6 +71,8 @@ pub enum Shape {
     Brokers,
     /// A list of texts, or the word `systemd`.
     Listen,
+    /// A map from topics to lists of numbers of partitions.
+    Partitions,
     /// librdkafka properties.
     Options,
     /// A map from names of the user's choice.

@@ -48,6 +48,8 @@ pub struct Commits {
     not_before: Option<Instant>,
     failing: Option<RDKafkaErrorCode>,
     tokens: u64,
+    /// Of somebody who is no member of the group. Only while the group has no members are its commits taken.
+    alone: bool,
 }
 
 #[derive(Debug)]
@@ -58,8 +60,12 @@ struct Flight {
 }
 
 impl Commits {
-    pub fn new() -> Self {
-        Self::default()
+    /// `alone`: of somebody who is no member, so that no rebalance is an excuse.
+    pub fn new(alone: bool) -> Self {
+        Self {
+            alone,
+            ..Self::default()
+        }
     }
 
     /// Everything of `key` below this offset is settled.
@@ -137,7 +143,7 @@ impl Commits {
             }
         }
         self.not_before = failed.map(|_| now + AGAIN);
-        let failed = failed.filter(|error| !is_rebalance(*error));
+        let failed = failed.filter(|error| self.alone || !is_rebalance(*error));
         let before = std::mem::replace(&mut self.failing, failed);
         match (before, failed) {
             (before, Some(error)) if before != Some(error) => Some(News::Failing(error)),
@@ -162,6 +168,11 @@ impl Commits {
             return None;
         }
         self.last.map(|last| last + EVERY).max(self.not_before)
+    }
+
+    /// Whether the group has members now, and so refuses what somebody commits who is none.
+    pub fn is_refused(&self) -> bool {
+        self.alone && self.failing.is_some_and(is_rebalance) && !self.is_idle()
     }
 
     /// The offset that the group has.
@@ -219,7 +230,7 @@ mod tests {
 
     #[test]
     fn one_commit_is_on_its_way_at_a_time_and_the_next_takes_the_newest() {
-        let (mut commits, start) = (Commits::new(), Instant::now());
+        let (mut commits, start) = (Commits::new(false), Instant::now());
         commits.want(key(0), upto(5));
         assert_eq!(offsets(commits.due(start, false)), [(0, 5)]);
         commits.want(key(0), upto(6));
@@ -233,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_failed_commit_is_said_once_and_tried_again_with_the_newest_offset() {
-        let (mut commits, start) = (Commits::new(), Instant::now());
+        let (mut commits, start) = (Commits::new(false), Instant::now());
         commits.want(key(0), upto(5));
         commits.due(start, true);
         commits.want(key(0), upto(9));
@@ -255,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_commit_that_meets_a_rebalance_is_made_again_without_a_word() {
-        let (mut commits, start) = (Commits::new(), Instant::now());
+        let (mut commits, start) = (Commits::new(false), Instant::now());
         commits.want(key(0), upto(5));
         commits.due(start, true);
         let code = Code::RebalanceInProgress;
@@ -265,8 +276,38 @@ mod tests {
     }
 
     #[test]
+    fn who_is_no_member_is_refused_while_the_group_has_some_and_says_so() {
+        let (mut commits, start) = (Commits::new(true), Instant::now());
+        commits.want(key(0), upto(5));
+        commits.due(start, true);
+        let code = Code::UnknownMemberId;
+        assert_eq!(
+            commits.answered(start, 1, Some(code), &[]),
+            Some(News::Failing(code))
+        );
+        assert!(commits.is_refused());
+        commits.due(start + AGAIN, true);
+        assert!(commits.is_refused(), "it is on its way again");
+        assert_eq!(
+            commits.answered(start + AGAIN, 2, None, &[]),
+            Some(News::Back)
+        );
+        assert!(!commits.is_refused());
+    }
+
+    #[test]
+    fn who_has_nothing_to_commit_is_not_refused() {
+        let (mut commits, start) = (Commits::new(true), Instant::now());
+        commits.want(key(0), upto(5));
+        commits.due(start, true);
+        commits.answered(start, 1, Some(Code::UnknownMemberId), &[]);
+        commits.forget(&key(0));
+        assert!(!commits.is_refused());
+    }
+
+    #[test]
     fn a_partition_that_fails_alone_is_tried_again_alone() {
-        let (mut commits, start) = (Commits::new(), Instant::now());
+        let (mut commits, start) = (Commits::new(false), Instant::now());
         commits.want(key(0), upto(5));
         commits.want(key(1), upto(6));
         commits.due(start, true);
@@ -279,7 +320,7 @@ mod tests {
 
     #[test]
     fn what_the_group_has_is_not_committed_again() {
-        let mut commits = Commits::new();
+        let mut commits = Commits::new(false);
         commits.found(key(0), 5);
         commits.want(key(0), upto(5));
         assert!(commits.is_idle());
@@ -287,7 +328,7 @@ mod tests {
 
     #[test]
     fn an_answer_for_a_partition_that_left_changes_nothing() {
-        let (mut commits, start) = (Commits::new(), Instant::now());
+        let (mut commits, start) = (Commits::new(false), Instant::now());
         commits.want(key(0), upto(5));
         commits.due(start, true);
         commits.forget(&key(0));

@@ -307,6 +307,13 @@ impl Job {
         }
     }
 
+    pub fn keys(&self) -> &[Key] {
+        match self {
+            Self::Take(take) => &take.keys,
+            Self::Give(give) => &give.keys,
+        }
+    }
+
     pub fn keys_mut(&mut self) -> &mut Vec<Key> {
         match self {
             Self::Take(take) => &mut take.keys,

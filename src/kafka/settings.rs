@@ -1,6 +1,6 @@
 //! What clusters, producers and consumers can be told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::value::SecretSource;
@@ -227,6 +227,8 @@ pub struct ConsumerSettings {
     pub cluster: ClusterSettings,
     /// Names, or regular expressions that begin with `^`.
     pub topics: Vec<String>,
+    /// Exactly these partitions, by topic, without a group's balancing. Absent: as the group says.
+    pub partitions: Option<BTreeMap<String, BTreeSet<i32>>>,
     pub group: String,
     pub start_at: ConsumeFrom,
     pub on_out_of_range: OutOfRange,

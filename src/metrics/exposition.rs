@@ -14,6 +14,7 @@
 //! | `logferry_input_transactions_total` | input, outcome | committed, aborted; in_doubt: nobody heard how it ended until it was found out, and it counts as one of the others too |
 //! | `logferry_input_last_commit_seconds` | input | since 1970 |
 //! | `logferry_output_{consumed,written,synced,committed}_{records,bytes}_total` | output | |
+//! | `logferry_output_{assigned,absent}_partitions` | output | those that it holds, and those that the configuration names and that are not there |
 //! | `logferry_output_lag_records` | output, topic, partition | |
 //! | `logferry_output_transactions_total` | output, outcome | as of inputs |
 //! | `logferry_output_last_commit_seconds` | output | since 1970; of transactions |
@@ -457,6 +458,12 @@ fn outputs_of(families: &mut Families, outputs: &[OutputSnapshot]) {
         "Partitions that this member holds",
         "partitions",
         each(|output| output.assigned),
+    );
+    families.gauge(
+        "output_absent",
+        "Partitions that are named and not there",
+        "partitions",
+        each(|output| output.absent.len() as u64),
     );
     let transactions = outputs.iter().flat_map(|output| {
         let counts = output.transactions.into_iter();

@@ -7,6 +7,7 @@
 //!  "outputs": {"NAME": {"state": "running", "consumed": C, "written": C, "synced": C, "committed": C, "syncs": 0, "refused": 0, "null_values": 0,
 //!              "skipped": 0, "open_files": 2, "finished_files": 5, "removed_files": 1, "missing_files": 0,
 //!              "assigned": 2, "total_lag": 11, "lag": [{"topic": "web", "partition": 0, "lag": 11}],
+//!              "absent": [{"topic": "web", "partition": 7}], "waits": null,
 //!              "transactions": {"committed": 0, "aborted": 0, "in_doubt": 0, "last_commit": 1795246090.25}}},
 //!  "producers": [{"cluster": "main", "producer": "main-1", "connected": true, "outstanding": C, "requests": 0, "rtt_ms": 2.5}],
 //!  "budget": {"capacity": 67108864, "used": 0}}
@@ -23,6 +24,8 @@
 //! "damaged_segments": 0, "unreadable_bytes": 0, "cut_bytes": 0}` too. `found` was there at the start, and is among the `read`.
 //!
 //! Lines that nobody can count are `null`: those of `unread` when there are unread bytes, of `lost` where only bytes are known, and then of `seen`.
+//!
+//! `absent` are partitions that the configuration names and that are waited for; `waits` says in words why an output reads nothing more for now.
 //!
 //! `transactions` is `null` without `delivery: exactly_once`; `last_commit` is in seconds since 1970, `null` before the first one.
 //!
@@ -158,6 +161,10 @@ fn output_json(output: &OutputSnapshot) -> Value {
         .iter()
         .map(|(topic, partition, lag)| json!({"topic": topic, "partition": partition, "lag": lag}))
         .collect();
+    let absent = output.absent.iter();
+    let absent: Vec<Value> = absent
+        .map(|(topic, partition)| json!({"topic": topic, "partition": partition}))
+        .collect();
     json!({
         "state": output.state,
         "consumed": count_json(output.consumed),
@@ -173,6 +180,8 @@ fn output_json(output: &OutputSnapshot) -> Value {
         "removed_files": output.removed_files,
         "missing_files": output.missing_files,
         "assigned": output.assigned,
+        "absent": absent,
+        "waits": output.waits,
         "total_lag": output.lag.iter().fold(0u64, |sum, (_, _, lag)| sum.saturating_add(*lag)),
         "lag": lag,
         "transactions": output.transactions.map(transactions_json),
@@ -258,6 +267,14 @@ mod tests {
         let books = &status["inputs"]["pipe"]["books"];
         assert_eq!(books["seen"], json!({"lines": 9, "bytes": 900}));
         assert_eq!(books["unread"], json!({"lines": 0, "bytes": 0}));
+    }
+
+    #[test]
+    fn partitions_that_are_waited_for_stand_by_topic_and_number() {
+        let status = status_json(&sample::snapshot());
+        let output = &status["outputs"]["archive"];
+        assert_eq!(output["absent"], json!([{"topic": "web", "partition": 7}]));
+        assert_eq!(output["waits"], Value::Null);
     }
 
     #[test]

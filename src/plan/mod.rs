@@ -311,6 +311,12 @@ fn output_plan(names: &Names<'_>, output: &config::Output) -> Option<OutputPlan>
                 .iter()
                 .map(|topic| topic.value.clone())
                 .collect(),
+            partitions: from.partitions.as_ref().map(|named| {
+                let of = |it: &config::NamedPartitions| {
+                    (it.topic.value.clone(), it.numbers.iter().copied().collect())
+                };
+                named.value.iter().map(of).collect()
+            }),
             group: names.group(from)?,
             start_at: names::consume_from(&from.start_at.value)?,
             protocol: from.protocol.value,

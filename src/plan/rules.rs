@@ -5,6 +5,7 @@
 //! Invariant: rules are independent. Each sees the whole configuration, and says nothing about a value whose problem was reported already.
 
 mod amounts;
+mod assigned;
 mod delivery;
 mod dress;
 mod files;
@@ -16,11 +17,14 @@ mod texts;
 
 use super::names::{Names, broker};
 use super::properties::owner;
-use crate::config::{From, Input, Property};
+use crate::config::{Consume, From, Input, Property};
 use crate::kafka::settings::Brokers;
 use crate::yaml::{Problem, nearest};
 use amounts::{
     batches_fit, levels_fit_their_codec, lines_fit_into_records, lines_fit_into_their_share,
+};
+use assigned::{
+    named_partitions_are_of_the_topics, named_partitions_need_no_balancing, share_a_partition,
 };
 use delivery::{exactly_once_has_what_it_needs, outputs_exactly_once_have_what_they_need};
 use dress::{
@@ -91,6 +95,8 @@ pub(super) const RULES: &[Rule] = &[
     data_dir_is_left_alone,
     outputs_do_not_share_files,
     outputs_do_not_share_groups,
+    named_partitions_are_of_the_topics,
+    named_partitions_need_no_balancing,
     outputs_leave_positions_alone,
     listeners_are_addresses,
     listeners_do_not_meet,
@@ -275,7 +281,7 @@ fn standard_input_is_read_once(names: &Names<'_>, problems: &mut Vec<Problem>) {
 }
 
 fn outputs_do_not_share_groups(names: &Names<'_>, problems: &mut Vec<Problem>) {
-    let mut before: Vec<(&str, &str, String)> = Vec::new();
+    let mut before: Vec<(&str, &str, String, &Consume)> = Vec::new();
     for output in &names.config.outputs {
         let Some(from) = &output.from else { continue };
         let (Some(written), Some(group)) = (&from.group, names.group(from)) else {
@@ -285,15 +291,20 @@ fn outputs_do_not_share_groups(names: &Names<'_>, problems: &mut Vec<Problem>) {
             continue;
         };
         let cluster = cluster.name.value.as_str();
-        if let Some((other, _, _)) = before
+        let mut same = before
             .iter()
-            .find(|(_, at, named)| *at == cluster && *named == group)
+            .filter(|(_, at, named, _)| *at == cluster && *named == group);
+        if let Some((other, hint)) =
+            same.find_map(|(other, _, _, theirs)| Some((other, share_a_partition(theirs, from)?)))
         {
             problems.push(
-                Problem::new(written.span, format!("the output `{other}` is in the group `{group}` too"))
-                    .hint("the two would share the partitions, each getting only some: give each a group of its own"),
+                Problem::new(
+                    written.span,
+                    format!("the output `{other}` is in the group `{group}` too"),
+                )
+                .hint(hint),
             );
         }
-        before.push((&output.name.value, cluster, group));
+        before.push((&output.name.value, cluster, group, from));
     }
 }

@@ -24,6 +24,10 @@ enum Promise {
     AtLeastOnce,
 }
 
+/// A member's session is over after six seconds, whoever balances; of the brokers' groups they say so themselves.
+const CLASSIC: &str = "options: { session.timeout.ms: 6000, heartbeat.interval.ms: 500 }";
+const BROKERS: &str = "group_protocol: consumer";
+
 /// A member of the group: a daemon with files of its own.
 struct Member {
     scene: Scene,
@@ -49,7 +53,7 @@ impl Member {
     from:
       topics: [{topic}]
       group: {group}
-      options: {{ session.timeout.ms: 6000, heartbeat.interval.ms: 500 }}
+      {CLASSIC}
     to:
       type: file
       path: \"DIR/out/{path}\"
@@ -66,6 +70,13 @@ impl Member {
             until: None,
             asleep: false,
         }
+    }
+
+    /// The same in a group that is balanced in another way.
+    fn balanced(mut self, by: &str) -> Self {
+        assert!(self.yaml.contains(CLASSIC));
+        self.yaml = self.yaml.replace(CLASSIC, by);
+        self
     }
 
     fn start(&mut self) {
@@ -302,13 +313,22 @@ pub fn each_record_counts_once_through_kills_of_the_only_member() {
 
 #[test]
 fn a_member_that_slept_through_its_session_cuts_what_it_wrote() {
+    slept(CLASSIC);
+}
+
+#[test]
+fn the_same_where_the_brokers_balance_the_group() {
+    slept(BROKERS);
+}
+
+fn slept(by: &str) {
     let _turn = turn();
     let Some(kafka) = RealKafka::private() else {
         return;
     };
     let (topic, group) = (kafka.topic("archive", 3), unique("group"));
     let path = "{topic}/{partition}.log";
-    let new = || Member::new(kafka.brokers(), &topic, &group, path, Promise::Once);
+    let new = || Member::new(kafka.brokers(), &topic, &group, path, Promise::Once).balanced(by);
     let (mut first, mut second) = (new(), new());
     first.start();
     produce(&kafka, &topic, 0, 3_000);
@@ -341,7 +361,7 @@ fn a_member_that_slept_through_its_session_cuts_what_it_wrote() {
 }
 
 /// Three members over twelve partitions for as long, killed, stopped and paused by chance while records arrive.
-fn chaos(promise: Promise, time: Duration) {
+fn chaos(promise: Promise, by: &str, time: Duration) {
     let _turn = turn();
     let Some(kafka) = RealKafka::private() else {
         return;
@@ -351,7 +371,7 @@ fn chaos(promise: Promise, time: Duration) {
     let paths = ["{topic}/{partition}.log", "{topic}.log", "{topic}-%H%M.log"];
     let mut members: Vec<Member> = paths
         .iter()
-        .map(|path| Member::new(kafka.brokers(), &topic, &group, path, promise))
+        .map(|path| Member::new(kafka.brokers(), &topic, &group, path, promise).balanced(by))
         .collect();
     members[0].yaml += "      rotate: { size: 64KiB }\n";
     members[1].yaml += "      rotate: { size: 256KiB, every: 3s }\n";
@@ -438,10 +458,15 @@ fn chaos(promise: Promise, time: Duration) {
 
 #[test]
 fn members_that_are_killed_paused_and_stopped_by_chance_hold_each_record_once() {
-    chaos(Promise::Once, Duration::from_secs(50));
+    chaos(Promise::Once, CLASSIC, Duration::from_secs(50));
 }
 
 #[test]
 fn members_that_are_killed_paused_and_stopped_by_chance_hold_each_record_at_least_once() {
-    chaos(Promise::AtLeastOnce, Duration::from_secs(25));
+    chaos(Promise::AtLeastOnce, CLASSIC, Duration::from_secs(25));
+}
+
+#[test]
+fn the_same_exactly_once_where_the_brokers_balance_the_group() {
+    chaos(Promise::Once, BROKERS, Duration::from_secs(25));
 }

@@ -17,10 +17,10 @@ use crate::support::kafka::{RealKafka, unique};
 use crate::support::lines::{judge, line, lines_of};
 use crate::support::scene::{Dice, LONG, Scene, said, turn};
 
-const LENGTH: usize = 100;
+pub const LENGTH: usize = 100;
 
 /// Produces the numbers from `from`, each with a key of its own, so that they spread over the partitions.
-fn produce(kafka: &RealKafka, topic: &str, from: u64, count: u64) {
+pub fn produce(kafka: &RealKafka, topic: &str, from: u64, count: u64) {
     kafka.produce(topic, count, |number| {
         let mut value = Vec::new();
         line(&mut value, "r", from + number, LENGTH);
@@ -30,7 +30,7 @@ fn produce(kafka: &RealKafka, topic: &str, from: u64, count: u64) {
 }
 
 /// An output of `topics` (as YAML has them) into `DIR/FOLDER/{topic}/{partition}.log`.
-fn output(scene: &Scene, kafka: &RealKafka, topics: &str, group: &str, more: &str) -> String {
+pub fn output(scene: &Scene, kafka: &RealKafka, topics: &str, group: &str, more: &str) -> String {
     scene.yaml(
         kafka.brokers(),
         &format!(
@@ -54,12 +54,12 @@ fn instance(group: &str) -> String {
     format!("      options: {{ group.instance.id: {group}-one }}")
 }
 
-fn folder(scene: &Scene, topic: &str) -> PathBuf {
+pub fn folder(scene: &Scene, topic: &str) -> PathBuf {
     scene.path("out").join(topic)
 }
 
 /// What the files must hold: each partition's records in their order.
-fn expected(kafka: &RealKafka, topic: &str) -> BTreeMap<i32, Vec<Vec<u8>>> {
+pub fn expected(kafka: &RealKafka, topic: &str) -> BTreeMap<i32, Vec<Vec<u8>>> {
     let mut partitions: BTreeMap<i32, Vec<Vec<u8>>> = BTreeMap::new();
     for record in kafka.read_all(topic) {
         partitions
@@ -71,7 +71,7 @@ fn expected(kafka: &RealKafka, topic: &str) -> BTreeMap<i32, Vec<Vec<u8>>> {
 }
 
 /// The lines of a partition: of its finished files in their order, then of the one that is written to.
-fn lines(folder: &Path, partition: i32) -> Vec<Vec<u8>> {
+pub fn lines(folder: &Path, partition: i32) -> Vec<Vec<u8>> {
     let plain = format!("{partition}.log");
     let mut names: Vec<(i64, PathBuf)> = Vec::new();
     for file in fs::read_dir(folder).into_iter().flatten().flatten() {

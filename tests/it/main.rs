@@ -32,6 +32,7 @@ mod layers;
 mod listeners;
 mod logrotate;
 mod missing_topics;
+mod named_partitions;
 mod once;
 mod outage;
 mod packaging;

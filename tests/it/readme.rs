@@ -1,4 +1,4 @@
-//! The table "What happens to my lines when ..." of README: every row is held by tests, which are named here.
+//! The tables "What is promised" (of outputs) and "What happens to my lines when ..." of README: every row is held by tests, which are named here.
 
 use std::fs;
 use std::path::Path;
@@ -332,6 +332,22 @@ const ROWS: &[(&str, &[&str])] = &[
             "members_that_are_killed_paused_and_stopped_by_chance_hold_each_record_once",
             "members_that_are_killed_paused_and_stopped_by_chance_hold_each_record_at_least_once",
             "a_member_that_slept_through_its_session_cuts_what_it_wrote",
+            "the_same_where_the_brokers_balance_the_group",
+        ],
+    ),
+    (
+        "a partition that an output names in `partitions`",
+        &[
+            "what_is_not_there_is_told_once_and_begins_when_it_is_there_also_when_it_was_made_again",
+            "what_has_no_leader_does_not_hold_up_the_others",
+        ],
+    ),
+    (
+        "somebody balances in the group of an output",
+        &[
+            "while_the_group_has_members_its_offsets_are_refused_and_the_output_waits",
+            "the_same_while_brokers_balance_the_group",
+            "nothing_is_read_while_the_group_refuses_the_offsets_and_all_of_it_afterwards",
         ],
     ),
     (
@@ -391,6 +407,59 @@ const ROWS: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// What "What is promised" says of outputs: where, in which words, and the tests that fail when it is not true.
+const PROMISES: &[(&str, &str, &[&str])] = &[
+    (
+        "Kafka → file",
+        "data is `fdatasync`ed before its offset is committed",
+        &["an_offset_is_committed_after_data_then_folder_then_journal_are_durable"],
+    ),
+    (
+        "Kafka → file",
+        "After SIGKILL",
+        &[
+            "each_record_stands_once_in_the_files_through_twelve_kills",
+            "the_named_partitions_alone_are_written_each_record_once_through_six_kills",
+        ],
+    ),
+    (
+        "Kafka → file",
+        "or power loss the torn tail is cut by the journal, so on one host each record stands in the files once",
+        &["a_crash_at_any_operation_leaves_every_record_once_up_to_the_journal"],
+    ),
+    (
+        "Kafka → file, `delivery: exactly_once`",
+        "offsets and lengths of files are one Kafka transaction",
+        &["a_crash_at_any_operation_leaves_what_is_committed_and_nothing_else"],
+    ),
+    (
+        "Kafka → file, `delivery: exactly_once`",
+        "each record stands once in the files of all members of the group, across SIGKILL",
+        &["each_record_counts_once_through_kills_of_the_only_member"],
+    ),
+    (
+        "Kafka → file, `delivery: exactly_once`",
+        "members that sleep",
+        &[
+            "a_member_that_slept_through_its_session_cuts_what_it_wrote",
+            "the_same_where_the_brokers_balance_the_group",
+        ],
+    ),
+    (
+        "Kafka → file, `delivery: exactly_once`",
+        "partitions that move away and back",
+        &[
+            "members_that_are_killed_paused_and_stopped_by_chance_hold_each_record_once",
+            "the_same_exactly_once_where_the_brokers_balance_the_group",
+        ],
+    ),
+    (
+        "Kafka → file, `delivery: exactly_once`",
+        "`isolation: read_uncommitted` (refused)",
+        &["every_bad_configuration_prints_what_is_expected"],
+    ),
+];
+
 const TITLE: &str = "## What happens to my lines when ...";
 
 /// The first cells of the table.
@@ -414,6 +483,45 @@ fn sources(folder: &Path, into: &mut String) {
     }
 }
 
+fn all_sources() -> String {
+    let mut text = String::new();
+    for folder in ["src", "tests"] {
+        sources(Path::new(folder), &mut text);
+    }
+    text
+}
+
+#[test]
+fn what_is_promised_of_outputs_has_its_tests_and_every_test_is_there() {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let text = all_sources();
+    for (direction, words, tests) in PROMISES {
+        let row = readme
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("| {direction} | ")))
+            .unwrap_or_else(|| panic!("nothing is promised of: {direction}"));
+        assert!(row.contains(words), "{direction}: it does not say: {words}");
+        for test in *tests {
+            assert!(
+                text.contains(&format!("fn {test}(")),
+                "{words}: no test is called {test}"
+            );
+        }
+    }
+    let promised = readme
+        .lines()
+        .filter(|line| line.starts_with("| Kafka → file"));
+    for row in promised.filter(|line| line.split(" | ").count() == 2) {
+        let known = |(direction, ..): &&(&str, &str, &[&str])| {
+            row.starts_with(&format!("| {direction} | "))
+        };
+        assert!(
+            PROMISES.iter().any(|it| known(&it)),
+            "no tests are named for: {row}"
+        );
+    }
+}
+
 #[test]
 fn every_row_of_the_table_about_lines_has_its_tests_and_every_test_is_there() {
     let rows = rows();
@@ -422,10 +530,7 @@ fn every_row_of_the_table_about_lines_has_its_tests_and_every_test_is_there() {
         let found = ROWS.iter().filter(|(begin, _)| row.starts_with(begin));
         assert_eq!(found.count(), 1, "no tests are named for: {row}");
     }
-    let mut text = String::new();
-    for folder in ["src", "tests"] {
-        sources(Path::new(folder), &mut text);
-    }
+    let text = all_sources();
     for (begin, tests) in ROWS {
         assert!(
             rows.iter().any(|row| row.starts_with(begin)),

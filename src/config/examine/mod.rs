@@ -213,6 +213,13 @@ impl Examiner<'_> {
                 ),
                 None => self.texts(node, path, 1, "HOST:PORT"),
             },
+            Shape::Partitions => {
+                if self.is_map(node, path) {
+                    for entry in node.entries() {
+                        self.partitions(entry, &join(path, &entry.key.value));
+                    }
+                }
+            }
             Shape::Options => {
                 if self.is_map(node, path) {
                     for entry in node.entries() {

@@ -2,10 +2,13 @@
 //!
 //! Each finding says what would be right. Invariant: the text of a secret never becomes part of a message.
 
+use std::collections::BTreeSet;
+
 use super::{Examiner, join};
+use crate::config::fields::parse_partition;
 use crate::config::shape::Word;
 use crate::value::{parse_duration, parse_percent, parse_size, show_duration, show_size};
-use crate::yaml::{Node, Problem, Value, nearest};
+use crate::yaml::{Entry, Node, Problem, Value, nearest};
 
 impl Examiner<'_> {
     /// The text of a scalar, or a problem.
@@ -51,6 +54,48 @@ impl Examiner<'_> {
             _ => self.report(
                 Problem::new(node.span, format!("`{path}` cannot be `{text}`"))
                     .hint(format!("a whole number from {least} to {most}")),
+            ),
+        }
+    }
+
+    /// An entry of a map from topics to lists of partitions.
+    pub(super) fn partitions(&mut self, entry: &Entry, path: &str) {
+        let node = &entry.node;
+        match &node.value {
+            Value::List(items) if items.is_empty() => self.report(
+                Problem::new(node.span, format!("`{path}` names no partition"))
+                    .hint("for example `[0, 3]`"),
+            ),
+            Value::List(items) => {
+                let mut before = BTreeSet::new();
+                for item in items {
+                    let Some(text) = self.scalar(item, path, "a list of whole numbers") else {
+                        continue;
+                    };
+                    match parse_partition(text) {
+                        Some(number) if before.insert(number) => {}
+                        Some(number) => self.report(
+                            Problem::new(item.span, format!("`{path}` has {number} twice"))
+                                .hint("each partition once"),
+                        ),
+                        None => self.report(
+                            Problem::new(item.span, format!("`{text}` is no partition"))
+                                .hint(format!("whole numbers from 0 to {}", i32::MAX)),
+                        ),
+                    }
+                }
+            }
+            Value::Broken => {}
+            Value::Text { text, .. } => self.report(
+                Problem::new(node.span, format!("`{path}` must be a list, not a text"))
+                    .hint(format!("write `[{text}]`")),
+            ),
+            _ => self.report(
+                Problem::new(
+                    node.span,
+                    format!("`{path}` must be a list, not {}", node.kind()),
+                )
+                .hint("for example `[0, 3]`"),
             ),
         }
     }

@@ -253,7 +253,7 @@ impl Admin for Look {
                     output.name
                 ));
             }
-            if let Some(why) = output.books.entries().paused {
+            if let Some(why) = output.books.entries().paused.or(consumer.refused) {
                 missing.push(format!("output {} waits: {why}", output.name));
             }
         }

@@ -136,6 +136,8 @@ impl Look {
             () if output.life.ended() => "stopped",
             () if self.phase.draining() => "draining",
             () if entries.paused.is_some() || !consumer.connected => "waiting",
+            () if consumer.refused.is_some() => "waiting",
+            () if consumer.partitions.is_empty() && !consumer.absent.is_empty() => "waiting",
             () => "running",
         };
         OutputSnapshot {
@@ -159,6 +161,12 @@ impl Look {
             removed_files: entries.removed_files,
             missing_files: entries.missing_files,
             assigned: consumer.partitions.len() as u64,
+            absent: consumer
+                .absent
+                .iter()
+                .map(|(topic, partition)| (topic.to_string(), *partition))
+                .collect(),
+            waits: entries.paused.or(consumer.refused),
             transactions: consumer.transactions.map(transactions),
         }
     }

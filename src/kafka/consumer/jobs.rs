@@ -331,7 +331,7 @@ impl Worker {
     }
 
     /// Partitions go for another reason: what was to be done because their offset was out of range is not to be done any more.
-    fn drop_out_of_range(session: &mut Session, keys: &[Key]) {
+    pub(super) fn drop_out_of_range(session: &mut Session, keys: &[Key]) {
         session.jobs.retain_mut(|job| {
             if !job.is_out_of_range() {
                 return true;
@@ -367,7 +367,7 @@ impl Worker {
 
     /// Gives partitions back; gives the job back while it is not done.
     fn part(&mut self, session: &mut Session, mut give: Give, now: Instant) -> Option<Give> {
-        if session.member.is_lost() {
+        if session.is_lost() {
             self.lost(session, &give.keys);
             return None;
         }
@@ -425,6 +425,9 @@ impl Worker {
         self.let_go(keys);
         session.jobs.clear();
         self.give_back(session, keys);
+        if let Some(roster) = &mut session.roster {
+            roster.doubt();
+        }
         self.void();
     }
 

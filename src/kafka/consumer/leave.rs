@@ -63,6 +63,8 @@ impl Worker {
         self.consumer.state.change(|status| {
             status.connected = false;
             status.partitions.clear();
+            status.absent.clear();
+            status.refused = None;
         });
         Report {
             end,
@@ -102,6 +104,8 @@ impl Worker {
             status.connected = false;
             status.joined = false;
             status.partitions.clear();
+            status.absent.clear();
+            status.refused = None;
         });
         let Session { member, .. } = session;
         self.graves.push(member.native().clone());

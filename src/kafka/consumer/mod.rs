@@ -18,6 +18,7 @@ mod intake;
 mod jobs;
 mod leave;
 mod once;
+mod roster;
 mod session;
 mod settlement;
 mod start;
@@ -229,7 +230,7 @@ impl Worker {
             consumer.until_end.is_some(),
         )
         .map_err(|err| err.to_string())?;
-        Session::new(&config, &self.ring, &consumer.settings.topics)
+        Session::new(&config, &self.ring, &consumer.settings)
     }
 
     /// Works until there is a reason to end.
@@ -252,9 +253,11 @@ impl Worker {
                 Ok(decided) => busy |= decided,
                 Err(GivenUp(why)) => return Over::End(End::GivenUp(why)),
             }
-            if self.pending.is_none() && !session.has_enough() && !self.is_voiding() {
+            let waits = session.has_enough() || session.commits.is_refused();
+            if self.pending.is_none() && !waits && !self.is_voiding() {
                 busy |= self.take(session);
             }
+            self.call_the_roll(session);
             busy |= self.do_jobs(session);
             if let Some(why) = self.given_up.take() {
                 return Over::End(End::GivenUp(why));

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::session::{PROBED, Session, bare, ends};
+use super::session::{PROBED, Session, bare, ends, names};
+use super::trouble::refused_by;
 use super::{End, TICK, Worker};
 use crate::kafka::commit::Key;
 use crate::kafka::native::Boundary;
@@ -24,6 +25,8 @@ pub(super) struct Once {
     /// The assignment that the ends belong to.
     version: u64,
     asked: Option<Instant>,
+    /// Since when the group takes no offsets.
+    refused: Option<Instant>,
     ends: Option<BTreeMap<Key, i64>>,
     /// Everything was read and passed on, to be made durable.
     pub flushed: bool,
@@ -37,6 +40,9 @@ impl Worker {
             return None;
         }
         let since = *session.once.since.get_or_insert(now);
+        if let Some(why) = self.is_refused_for_long(session, now) {
+            return Some(End::GivenUp(why));
+        }
         if !session.jobs.is_empty() {
             return None;
         }
@@ -82,11 +88,27 @@ impl Worker {
         (settled && session.commits.is_idle()).then_some(End::CaughtUp)
     }
 
+    /// Why nothing can be committed, when that has stood for long enough.
+    fn is_refused_for_long(&self, session: &mut Session, now: Instant) -> Option<String> {
+        if !session.commits.is_refused() {
+            session.once.refused = None;
+            return None;
+        }
+        let since = *session.once.refused.get_or_insert(now);
+        (now - since > NOTHING).then(|| refused_by(&self.consumer.settings.group))
+    }
+
     fn is_given_nothing(&self, session: &Session, waited: Duration) -> Option<End> {
         let error = self.consumer.state.status().last_error;
         let known = session.joined || error.is_some();
         let enough = if known { NOTHING } else { NO_GROUP };
         (session.connected && waited > enough).then(|| {
+            if let Some(roster) = &session.roster {
+                return End::NothingAssigned(format!(
+                    "there is none of the partitions that are named: {}",
+                    names(&roster.named())
+                ));
+            }
             let why = error.unwrap_or_else(|| {
                 if session.joined {
                     "the topics do not exist, or other members of the group have all partitions"

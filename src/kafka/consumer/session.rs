@@ -12,14 +12,16 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::intake::News;
 use super::once::Once;
+use super::roster::Roster;
 use super::status::PartitionStatus;
-use super::trouble::advice;
+use super::trouble::{advice, refused_by};
 use super::{TICK, Worker};
 use crate::flow::Ring;
 use crate::flow::durable::metadata;
 use crate::kafka::commit::{self, Commits, Key};
 use crate::kafka::native::{Event, EventKind, Member, PartitionOffset};
 use crate::kafka::rebalance::{Job, Why};
+use crate::kafka::settings::ConsumerSettings;
 use crate::kafka::trouble::Trouble;
 
 /// How often a cluster that is away is asked whether it is back.
@@ -48,19 +50,25 @@ pub(super) struct Session {
     /// Since when no message lay in the queue.
     pub idle_since: Option<Instant>,
     pub once: Once,
+    /// Present when the configuration names the partitions: the group is not joined then.
+    pub roster: Option<Roster>,
 }
 
 impl Session {
     pub fn new(
         config: &ClientConfig,
         ring: &Arc<dyn Ring>,
-        topics: &[String],
+        settings: &ConsumerSettings,
     ) -> Result<Self, String> {
         let member = Member::new(config, ring)?;
-        member.subscribe(topics)?;
+        let roster = settings.partitions.as_ref().map(Roster::new);
+        if roster.is_none() {
+            member.subscribe(&settings.topics)?;
+        }
         Ok(Self {
             member,
-            commits: Commits::new(),
+            commits: Commits::new(roster.is_some()),
+            roster,
             jobs: VecDeque::new(),
             fatal: None,
             connected: false,
@@ -73,6 +81,11 @@ impl Session {
             idle_since: None,
             once: Once::default(),
         })
+    }
+
+    /// Whether the group went on without this member. Who is none has nothing to lose, whatever librdkafka makes of a commit that is refused.
+    pub fn is_lost(&self) -> bool {
+        self.roster.is_none() && self.member.is_lost()
     }
 
     /// Whether enough was read (`once`).
@@ -123,7 +136,7 @@ impl Worker {
             .map(|partition| (self.name(&partition.topic), partition.partition))
             .collect();
         // An assignment that is lost is found out without the cluster.
-        if !session.member.is_lost() {
+        if !session.is_lost() {
             self.answers(session);
         }
         session.joined = true;
@@ -139,7 +152,7 @@ impl Worker {
                     .change(|status| status.last_error = None);
                 Self::must(session, Job::take(keys, now));
             }
-            Code::RevokePartitions if session.member.is_lost() => self.lost(session, &keys),
+            Code::RevokePartitions if session.is_lost() => self.lost(session, &keys),
             Code::RevokePartitions => self.revoked(session, keys, now),
             other => {
                 self.trouble(session, "", other, "the group could not be joined");
@@ -169,6 +182,10 @@ impl Worker {
             self.answers(session);
         }
         match news {
+            Some(commit::News::Failing(code)) if session.commits.is_refused() => {
+                let why = refused_by(&self.consumer.settings.group);
+                tracing::warn!(output = %self.consumer.name, group = %self.consumer.settings.group, "offsets cannot be committed: {code}: {why}; tried again until it succeeds, and nothing more is read meanwhile");
+            }
             Some(commit::News::Failing(code)) => {
                 tracing::warn!(output = %self.consumer.name, group = %self.consumer.settings.group, "offsets cannot be committed: {code}{}; tried again until it succeeds", advice(code));
             }
@@ -323,9 +340,12 @@ impl Worker {
             })
             .collect();
         partitions.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
-        self.consumer
-            .state
-            .change(|status| status.partitions = partitions);
+        let refused = session.commits.is_refused();
+        let refused = refused.then(|| refused_by(&self.consumer.settings.group));
+        self.consumer.state.change(|status| {
+            status.partitions = partitions;
+            status.refused = refused;
+        });
     }
 
     pub(super) fn name(&self, topic: &str) -> Arc<str> {

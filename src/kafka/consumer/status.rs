@@ -12,6 +12,10 @@ pub struct ConsumerStatus {
     /// Whether the group has assigned something, be it nothing, since the client was built.
     pub joined: bool,
     pub partitions: Vec<PartitionStatus>,
+    /// Partitions that the configuration names and that are not there (or have no leader): they are waited for.
+    pub absent: Vec<(Arc<str>, i32)>,
+    /// Why the group takes no offsets, as long as that stands. Nothing more is read meanwhile.
+    pub refused: Option<String>,
     /// The trouble that stands now, with what to do about it.
     pub last_error: Option<String>,
     /// Records that retention took before they could be read.

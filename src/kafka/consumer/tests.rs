@@ -100,6 +100,7 @@ fn settings(kafka: &Kafka, group: &str) -> ConsumerSettings {
             options: BTreeMap::new(),
         },
         topics: vec![kafka.topic.clone()],
+        partitions: None,
         group: format!("{}-{group}", kafka.topic),
         start_at: ConsumeFrom::Earliest,
         on_out_of_range: OutOfRange::Earliest,
@@ -114,6 +115,15 @@ fn settings(kafka: &Kafka, group: &str) -> ConsumerSettings {
 
 impl Rig {
     fn start(kafka: &Kafka, group: &str, journal: Arc<Journal>, once: bool) -> Self {
+        Self::start_with(kafka, settings(kafka, group), journal, once)
+    }
+
+    fn start_with(
+        kafka: &Kafka,
+        settings: ConsumerSettings,
+        journal: Arc<Journal>,
+        once: bool,
+    ) -> Self {
         let (bell, heard) = (Arc::new(Bell::new()), Arc::new(Bell::new()));
         let (pipe, receiver) = crate::flow::pipe(4, heard.clone(), bell.clone());
         let (_, mut shares) = Budget::split(64 << 20, 1);
@@ -133,7 +143,7 @@ impl Rig {
         };
         let consumer = Consumer {
             name: "out".into(),
-            settings: settings(kafka, group),
+            settings,
             bootstrap: kafka.at.clone(),
             client_id: "test".into(),
             prefetch_bytes: 8 << 20,
@@ -290,6 +300,71 @@ fn once_reads_everything_commits_it_and_the_next_member_goes_on_there() {
     assert_eq!(second.end(true).end, End::CaughtUp);
     let all = first.values.into_iter().chain(second.values);
     assert_eq!(all.count(), 100);
+}
+
+/// An output that names these partitions.
+fn naming(kafka: &Kafka, partitions: &[i32]) -> ConsumerSettings {
+    let named = (kafka.topic.clone(), partitions.iter().copied().collect());
+    ConsumerSettings {
+        partitions: Some(BTreeMap::from([named])),
+        ..settings(kafka, "named")
+    }
+}
+
+#[test]
+fn once_reads_the_named_partitions_that_there_are_and_goes_on_there_without_a_group() {
+    let kafka = Kafka::start();
+    let at = &kafka;
+    produce(at, 0, 400);
+    let read = |partitions: &[i32]| {
+        let journal = Arc::new(Journal::default());
+        let mut rig = Rig::start_with(at, naming(at, partitions), journal, true);
+        rig.until(true, |rig| rig.state.status().joined);
+        let absent = rig.state.status().absent;
+        rig.until_end.store(true, Ordering::Release);
+        let report = rig.end(true);
+        assert_eq!(report.end, End::CaughtUp);
+        assert!(report.committed && report.left && !report.leaked);
+        assert!(rig.tracker.books().entries().balanced());
+        (rig.values, absent)
+    };
+    let (one, absent) = read(&[1, 9]);
+    assert_eq!(absent, [(Arc::from(at.topic.as_str()), 9)]);
+    let (others, absent) = read(&[0, 2, 3]);
+    assert_eq!(absent, []);
+    assert!(!one.is_empty() && !others.is_empty());
+    assert_eq!(sorted(one.into_iter().chain(others)), expected(400));
+    assert_eq!(read(&[0, 1, 2, 3]).0.len(), 0, "the group has the offsets");
+}
+
+#[test]
+fn nothing_is_read_while_the_group_refuses_the_offsets_and_all_of_it_afterwards() {
+    let kafka = Kafka::start();
+    let Some(embedded) = &kafka._embedded else {
+        return;
+    };
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
+    embedded.fail(RDKafkaApiKey::OffsetCommit, &[refused; 8]);
+    produce(&kafka, 0, 100);
+    let journal = Arc::new(Journal::default());
+    let named = naming(&kafka, &[0, 1, 2, 3]);
+    let mut rig = Rig::start_with(&kafka, named, journal, false);
+    rig.until(true, |rig| rig.state.status().refused.is_some());
+    let before = rig.values.len();
+    produce(&kafka, 100, 400);
+    rig.until(true, |rig| {
+        let status = rig.state.status();
+        let refused = status.refused.is_some() && status.commits == 0;
+        assert!(
+            !refused || rig.values.len() <= before.max(100),
+            "it reads on"
+        );
+        rig.committed() == 400
+    });
+    assert_eq!(rig.state.status().refused, None);
+    assert_eq!(rig.state.status().failed_commits, 8);
+    assert_eq!(sorted(rig.values.drain(..)), expected(400));
+    assert!(rig.stop().committed);
 }
 
 #[test]

@@ -88,6 +88,13 @@ impl Worker {
     }
 }
 
+/// Why a group takes no offsets from an output that names its partitions.
+pub(super) fn refused_by(group: &str) -> String {
+    format!(
+        "the group {group} has members that balance its partitions, and takes offsets from them only; stop them, or give this output a group of its own"
+    )
+}
+
 /// What to do about an error, as the end of a sentence.
 pub(super) fn advice(code: Code) -> &'static str {
     match code {
