@@ -12,6 +12,9 @@ use crate::input::dress::settings::Format;
 use crate::input::dress::{self, Here, Looked, Subject};
 use crate::template::{Facts, Part, Template};
 
+/// The first time that a record can have, in microseconds since 1970: Kafka counts milliseconds from there, and librdkafka takes 0 for none.
+const EARLIEST: i64 = 1000;
+
 /// A message that was taken apart, or not.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Taken<'a> {
@@ -145,6 +148,7 @@ impl Dresser {
         self.timestamp = self.range.map(|range| {
             let limit = |by: std::time::Duration| i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
             let from = taken.read_time.saturating_sub(limit(range.past));
+            let from = from.max(EARLIEST);
             let to = taken.read_time.saturating_add(limit(range.future));
             let event = taken.parsed.ok().and_then(|parsed| parsed.time);
             let micros = match event {

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::frame::{Framer, Framing, What};
 use super::json::push_syslog;
-use super::parse::{Clock, Moment, Protocol, Rfc, parse};
+use super::parse::{Clock, Moment, ParseError, Protocol, Rfc, parse};
+use crate::envelope::read::push_time;
 use crate::input::frame::settings::{LongLine, MaxLine};
 
 /// Four bytes for framing, policy, length and two cuts; a stream.
@@ -66,7 +67,11 @@ pub fn message(data: &[u8]) {
             let bom: &[u8] = b"\xef\xbb\xbf";
             assert!(data.ends_with(message.text), "the text is what is left");
             if let Some(time) = message.time {
-                assert!(jiff::Timestamp::from_microsecond(time.0).is_ok());
+                assert_eq!(
+                    read_again(time),
+                    Ok(Some(time)),
+                    "a time is told as it was read"
+                );
             }
             for part in [message.hostname, message.app_name, message.proc_id] {
                 assert!(part.is_none_or(|part| !part.is_empty()));
@@ -97,6 +102,16 @@ pub fn message(data: &[u8]) {
             "ids are different"
         );
     }
+}
+
+/// The time of a message that tells it as the JSON form does.
+fn read_again(time: Moment) -> Result<Option<Moment>, ParseError> {
+    let mut told = Vec::new();
+    push_time(time.0, &mut told);
+    let clock = Clock::new(TimeZone::UTC, Moment(0));
+    // Without its quotes.
+    let message = [b"<13>1 ", &told[1..told.len() - 1], b" - - - - -"].concat();
+    parse(&message, Protocol::Rfc5424, &clock).map(|message| message.time)
 }
 
 /// What a stream comes to when it arrives in these pieces: a word for each step that is not `More`, skipped bytes of one message together.

@@ -369,6 +369,41 @@ fn topic_key_headers_and_time_come_from_the_message() {
 }
 
 #[test]
+fn a_time_that_kafka_cannot_tell_is_out_of_any_range_and_told_in_the_json_all_the_same() {
+    let mut dressed = settings();
+    dressed.dress.format = Format::Json;
+    let ever = Duration::from_secs(9000 * 366 * 86_400);
+    dressed.dress.timestamp = Some(TimestampRange {
+        past: ever,
+        future: ever,
+    });
+    let mut rig = Rig::start(dressed);
+    let now = jiff::Timestamp::now().as_millisecond();
+    let given = [
+        ("1970-01-01T00:00:00.001000Z", Some(1)),
+        ("9999-12-31T23:59:59.999999Z", Some(253_402_300_799_999)),
+        ("1970-01-01T00:00:00.000999Z", None),
+        ("1969-12-31T23:59:59.999999Z", None),
+        ("0000-01-01T00:00:00.000000Z", None),
+    ];
+    let mut stream = TcpStream::connect(rig.tcp).unwrap();
+    for (time, _) in given {
+        writeln!(stream, "<13>1 {time} m su - ID - x").unwrap();
+    }
+    let values = rig.values(given.len());
+    for (at, (time, timestamp)) in given.into_iter().enumerate() {
+        let value: Value = serde_json::from_str(&values[at]).unwrap();
+        assert_eq!(value["event_time"], time);
+        let sent = rig.sent[at].timestamp.unwrap();
+        match timestamp {
+            Some(timestamp) => assert_eq!(sent, timestamp, "{time}"),
+            None => assert!(sent >= now, "{time}: {sent}"),
+        }
+    }
+    assert_eq!(rig.facts.out_of_range.get(), 3);
+}
+
+#[test]
 fn a_topic_that_cannot_be_one_is_dealt_with_as_on_refused_says() {
     for (policy, asides) in [(OnRefused::DeadLetter, 1), (OnRefused::Drop, 0)] {
         let mut odd = settings();

@@ -213,7 +213,7 @@ fn zone(bytes: &[u8]) -> Option<(i32, &[u8])> {
     }
     if let Some([sign @ (b'+' | b'-'), rest @ ..]) = bytes.strip_prefix(b"TZ") {
         let (hours, rest) = one_or_two(rest)?;
-        return Some((offset(*sign, hours, 0)?, rest));
+        return Some((offset(*sign, hours, 0), rest));
     }
     let letters = bytes
         .iter()
@@ -238,7 +238,7 @@ fn numeric_offset(bytes: &[u8]) -> Option<(i32, &[u8])> {
     let hours = two(rest.get(..2)?)?;
     let rest = rest[2..].strip_prefix(b":").unwrap_or(&rest[2..]);
     let minutes = two(rest.get(..2)?)?;
-    Some((offset(*sign, hours, minutes)?, &rest[2..]))
+    Some((offset(*sign, hours, minutes), &rest[2..]))
 }
 
 /// `.003` or `,003`.

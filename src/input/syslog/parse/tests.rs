@@ -378,8 +378,78 @@ fn what_cannot_be_is_an_error_and_not_another_date() {
         ("<13>Nov  0 07:00:00 host app: x", "Time"),
         ("<13>2026-13-01T07:00:00Z host app: x", "Time"),
         ("<13>Feb 29 2025 07:00:00 host app: x", "Time"),
+        ("<13>Nov 21 07:00:00 -25:59 host app: x", "Time"),
+        ("<13>Nov 21 07:00:00 TZ-24 host app: x", "Time"),
+        ("<13>2026-11-21T07:00:00+0160 host app: x", "Time"),
     ] {
         assert_eq!(told(message), error, "{message}");
+    }
+}
+
+#[test]
+fn the_first_and_the_last_year_of_four_digits_are_read_and_none_beyond() {
+    let first = Moment(-62_167_219_200_000_000);
+    let last = Moment(253_402_300_799_999_999);
+    for (stamp, time) in [
+        ("0000-01-01T00:00:00Z", Ok(first)),
+        ("0000-01-01T23:59:00+23:59", Ok(first)),
+        ("9999-12-31T23:59:59.999999Z", Ok(last)),
+        ("9999-12-31T00:00:59.999999-23:59", Ok(last)),
+        ("0000-01-01T00:00:00+00:01", Err(ParseError::Time)),
+        ("9999-12-31T23:59:59.999999-00:01", Err(ParseError::Time)),
+        ("9999-12-31T23:59:60Z", Err(ParseError::Time)),
+        ("2026-11-21T07:00:00-25:59", Err(ParseError::Time)),
+    ] {
+        for message in [
+            format!("<1>1 {stamp} h a - - - x"),
+            format!("<1>{stamp} h a: x"),
+        ] {
+            let read = auto(message.as_bytes()).map(|message| message.time);
+            assert_eq!(read, time.map(Some), "{message}");
+        }
+    }
+    // What is no time stamp is no other date either: without the protocol told, it is text.
+    for stamp in ["-0001-01-01T00:00:00Z", "10000-01-01T00:00:00Z"] {
+        let new = format!("<1>1 {stamp} h a - - - x");
+        let read = parse(new.as_bytes(), Protocol::Rfc5424, &clock());
+        assert_eq!(read, Err(ParseError::TimeForm), "{new}");
+        assert_eq!(auto(new.as_bytes()).map(|it| it.time), Ok(None), "{new}");
+        let old = format!("<1>{stamp} h a: x");
+        assert_eq!(auto(old.as_bytes()).map(|it| it.time), Ok(None), "{old}");
+    }
+}
+
+#[test]
+fn a_local_time_at_the_edges_of_what_can_be_told_is_a_time_or_an_error() {
+    let first = Moment(-62_167_219_200_000_000);
+    let last = Moment(253_402_300_799_999_999);
+    for zone in [
+        "UTC",
+        "Europe/Berlin",
+        "America/New_York",
+        "Pacific/Kiritimati",
+        "Pacific/Niue",
+    ] {
+        let zone = TimeZone::get(zone).unwrap();
+        for now in [first, Moment(0), last] {
+            let clock = Clock::new(zone.clone(), now);
+            for stamp in [
+                "0000-01-01T00:00:00",
+                "9999-12-31T23:59:59.999999",
+                "Jan  1 00:00:00",
+                "Dec 31 23:59:59",
+                "Feb 29 00:00:00",
+            ] {
+                let message = format!("<1>{stamp} h a: x");
+                match parse(message.as_bytes(), Protocol::Auto, &clock) {
+                    Ok(message) => {
+                        let time = message.time.unwrap();
+                        assert!((first..=last).contains(&time), "{stamp} {time:?}");
+                    }
+                    Err(error) => assert_eq!(error, ParseError::Time, "{stamp}"),
+                }
+            }
+        }
     }
 }
 

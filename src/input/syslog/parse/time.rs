@@ -65,6 +65,9 @@ impl Clock {
     }
 }
 
+/// An offset that cannot be, `+25:00`: it names no time.
+const NOWHERE: i32 = i32::MAX;
+
 /// A date and a time of day, as a message tells them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Civil {
@@ -109,6 +112,7 @@ impl Civil {
             || self.hour > 23
             || self.minute > 59
             || self.second > 59
+            || self.offset == Some(NOWHERE)
         {
             return None;
         }
@@ -188,7 +192,7 @@ pub(super) fn rfc5424(stamp: &[u8]) -> Result<Moment, ParseError> {
         [sign @ (b'+' | b'-'), hour @ .., b':', m1, m2] if hour.len() == 2 => {
             let hours = two(hour).ok_or(ParseError::TimeForm)?;
             let minutes = two(&[*m1, *m2]).ok_or(ParseError::TimeForm)?;
-            offset(*sign, hours, minutes).ok_or(ParseError::Time)?
+            offset(*sign, hours, minutes)
         }
         _ => return Err(ParseError::TimeForm),
     };
@@ -245,13 +249,13 @@ pub(super) fn fraction(bytes: &[u8]) -> Option<(u32, &[u8])> {
     Some((micros, &bytes[digits..]))
 }
 
-/// Seconds east of Greenwich.
-pub(super) fn offset(sign: u8, hours: u8, minutes: u8) -> Option<i32> {
+/// Seconds east of Greenwich; [`NOWHERE`] when there is no such offset.
+pub(super) fn offset(sign: u8, hours: u8, minutes: u8) -> i32 {
     if hours > 23 || minutes > 59 {
-        return None;
+        return NOWHERE;
     }
     let seconds = i32::from(hours) * 3600 + i32::from(minutes) * 60;
-    Some(if sign == b'-' { -seconds } else { seconds })
+    if sign == b'-' { -seconds } else { seconds }
 }
 
 /// Two digits.
