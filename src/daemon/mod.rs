@@ -35,6 +35,8 @@ use crate::plan::{Plan, SourceSettings};
 
 /// How often the daemon looks whether a deadline passed.
 const TICK: Duration = Duration::from_millis(200);
+/// The same while there is none, and nobody watches.
+const REST: Duration = Duration::from_secs(1);
 
 /// How to run.
 #[derive(Debug, Clone)]
@@ -188,13 +190,13 @@ impl Daemon {
         };
         let mut outside = std::pin::pin!(outside);
         let mut outside_over = false;
-        let mut tick = tokio::time::interval(TICK);
         let mut heap = Heap::new(Instant::now());
         while !self.running.is_empty() {
+            let tick = self.tick();
             tokio::select! {
                 Some(signal) = self.signals.next() => self.signal(signal),
                 Some(ended) = self.wired.told.recv() => self.ended(ended),
-                _ = tick.tick() => {
+                () = tokio::time::sleep(tick) => {
                     if self.deadline_passed() {
                         break;
                     }
@@ -221,6 +223,15 @@ impl Daemon {
         Run {
             ending,
             look: Some(look),
+        }
+    }
+
+    /// When to look next.
+    fn tick(&self) -> Duration {
+        if self.finite || self.drain.has_begun() || self.progress.is_shown() {
+            TICK
+        } else {
+            REST
         }
     }
 

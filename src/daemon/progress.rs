@@ -23,6 +23,10 @@ impl Progress {
         Self(bar)
     }
 
+    pub fn is_shown(&self) -> bool {
+        self.0.is_some()
+    }
+
     pub fn show(&self, look: &Look) {
         let Some(bar) = &self.0 else { return };
         let (mut known, mut delivered, mut written) = (0, 0, 0);

@@ -37,22 +37,35 @@ pub fn push_bytes(name: &str, bytes: Option<&[u8]>, first: bool, out: &mut Vec<u
         out.extend_from_slice(b"null");
         return;
     };
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        push_string(text, out);
+    if push_text(bytes, out) {
         return;
     }
-    out.push(b'"');
-    for chunk in bytes.utf8_chunks() {
-        escape(chunk.valid().as_bytes(), out);
-        if !chunk.invalid().is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
-        }
-    }
-    out.extend_from_slice(b"\",\"");
+    out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"_base64\":\"");
     push_base64(bytes, out);
     out.push(b'"');
+}
+
+/// Appends bytes as a JSON string, quotes included. `false`: they are not UTF-8, and U+FFFD stands for what is not.
+pub fn push_text(bytes: &[u8], out: &mut Vec<u8>) -> bool {
+    out.push(b'"');
+    // Most of it is ASCII that stands for itself: that is both questions in one.
+    let (plain, rest) = bytes.split_at(plain_before(bytes));
+    out.extend_from_slice(plain);
+    let is_text = std::str::from_utf8(rest).is_ok();
+    if is_text {
+        escape(rest, out);
+    } else {
+        for chunk in rest.utf8_chunks() {
+            escape(chunk.valid().as_bytes(), out);
+            if !chunk.invalid().is_empty() {
+                out.extend_from_slice("\u{fffd}".as_bytes());
+            }
+        }
+    }
+    out.push(b'"');
+    is_text
 }
 
 /// Appends `text` as a JSON string, quotes included.
@@ -72,8 +85,7 @@ fn escape(text: &[u8], out: &mut Vec<u8>) {
     let mut done = 0;
     for (piece, start) in text.chunks(PIECE).zip((0..).step_by(PIECE)) {
         // Most text needs nothing: a piece is asked as a whole, which the compiler turns into a few wide instructions.
-        let plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
-        if piece.iter().fold(true, |all, byte| all & plain(byte)) {
+        if piece.iter().fold(true, |all, byte| all & is_itself(*byte)) {
             continue;
         }
         for (byte, at) in piece.iter().zip(start..) {
@@ -95,6 +107,42 @@ fn escape(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&text[done..]);
 }
 
+/// How many bytes at the beginning are ASCII that stands for itself, at least: whole pieces are asked, and what is left over.
+fn plain_before(bytes: &[u8]) -> usize {
+    let is_plain = |byte: u8| is_itself(byte) & byte.is_ascii();
+    let mut plain = 0;
+    let (pieces, rest) = bytes.as_chunks::<PIECE>();
+    for piece in pieces {
+        if !piece.iter().fold(true, |all, byte| all & is_plain(*byte)) {
+            return plain;
+        }
+        plain += PIECE;
+    }
+    let (words, rest) = rest.as_chunks::<8>();
+    for word in words {
+        if !is_plain_word(u64::from_ne_bytes(*word)) {
+            return plain;
+        }
+        plain += word.len();
+    }
+    plain + rest.iter().take_while(|byte| is_plain(**byte)).count()
+}
+
+/// Whether it stands for itself in a JSON string; bytes beyond ASCII do.
+fn is_itself(byte: u8) -> bool {
+    (byte >= 0x20) & (byte != b'"') & (byte != b'\\')
+}
+
+/// The same question, and that of ASCII, for eight bytes at once.
+fn is_plain_word(word: u64) -> bool {
+    const EACH: u64 = u64::MAX / 0xff;
+    const HIGH: u64 = EACH * 0x80;
+    // A byte that borrows marks its high bit; a borrow may mark more than there is, never less.
+    let below = |word: u64, limit: u64| word.wrapping_sub(EACH * limit) & !word & HIGH;
+    let is = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+    (word & HIGH) | below(word, 0x20) | is(b'"') | is(b'\\') == 0
+}
+
 /// Appends `bytes` in base64, without quotes.
 pub fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
@@ -111,6 +159,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn one_special_byte_is_found_wherever_it_stands() {
+        for len in 0..100 {
+            let plain = vec![b'a'; len];
+            assert_eq!(plain_before(&plain), len);
+            for (at, special) in (0..len).flat_map(|at| b"\0\x1f\"\\\x80\xff".map(|it| (at, it))) {
+                let mut bytes = plain.clone();
+                bytes[at] = special;
+                let mut out = Vec::new();
+                assert_eq!(push_text(&bytes, &mut out), special < 0x80);
+                let back: String = serde_json::from_slice(&out).unwrap();
+                assert_eq!(back, String::from_utf8_lossy(&bytes));
+                assert!(plain_before(&bytes) <= at);
+            }
+        }
+    }
 
     proptest! {
         #[test]

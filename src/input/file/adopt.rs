@@ -177,6 +177,7 @@ impl Follower {
         self.by_id.insert((id.dev, id.inode), slot);
         let path = source.path.clone();
         self.sources.insert(slot, Box::new(source));
+        self.awake.wake(slot);
         if let Some(name) = name {
             self.waiting.remove(&*path);
             self.learn_name(path, name, slot);

@@ -282,7 +282,9 @@ impl Follower {
             // It may be another one by now.
             let look = Look::of(&file).ok().filter(|look| is_free(self, look))?;
             let known = past.known_in(name, &look, &file)?;
-            if self.is_of_present(past, &look, &file) {
+            if self.is_of_present(past, &look, &file)
+                || self.is_of_another(past, name, &look, &file)
+            {
                 return None;
             }
             Some((known, look, file, name.clone()))
@@ -310,18 +312,35 @@ impl Follower {
         look.size == 0 || is_known() || begins_with(source, look, file)
     }
 
-    fn go_on_in(&mut self, past: Past, start: Start, path: PathBuf, look: Look, file: File) {
+    /// Whether a file holds all that was read of another generation, which may wait for a compressed file that may be its copy as well: of one
+    /// that nothing was read of it is no copy.
+    fn is_of_another(&self, past: &Past, path: &Path, look: &Look, file: &File) -> bool {
+        let mut others = self.pasts.iter().filter(|other| other.trace.read() > 0);
+        past.trace.read() == 0
+            && others.any(|other| {
+                let known = other.known_in(path, look, file);
+                other.is_open && known == Some(other.trace.read())
+            })
+    }
+
+    /// Counts, and gives, what a generation had that its copy does not hold.
+    fn lose_beyond(&self, past: &Past, copy: &Look) -> u64 {
         let lost = past
             .size
-            .saturating_sub(look.size.max(past.position.offset));
+            .saturating_sub(copy.size.max(past.position.offset));
+        if lost > 0 {
+            self.outlet.tracker().books().lost("truncated", lost);
+        }
+        lost
+    }
+
+    fn go_on_in(&mut self, past: Past, start: Start, path: PathBuf, look: Look, file: File) {
+        let lost = self.lose_beyond(&past, &look);
         tracing::info!(
             input = %self.name, file = %past.path.display(), copy = %path.display(),
             read = past.position.offset, unread = look.size.saturating_sub(past.position.offset), lost_bytes = lost,
             "the file was copied and cut; what was not read of it is read from the copy"
         );
-        if lost > 0 {
-            self.outlet.tracker().books().lost("truncated", lost);
-        }
         // Its own name is learnt by the walk, as others are.
         let name = self.name_of(&path, &look);
         self.waiting.remove(&path);
@@ -424,6 +443,10 @@ impl Follower {
             // Another file that holds the same is another file.
             let past = self.pasts.remove(at)?;
             if past.is_open {
+                // Which file is the copy of one that nothing was read of nobody can tell, nor what it lacks.
+                if past.trace.read() > 0 {
+                    self.lose_beyond(&past, look);
+                }
                 return Some(start);
             }
             return Some(Start {

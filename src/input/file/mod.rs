@@ -10,6 +10,8 @@
 //! sweeping, so that files which are rotated during an outage are found, and held open, before their names are gone.
 
 mod adopt;
+mod around;
+mod awake;
 mod copies;
 pub mod discover;
 pub mod facts;
@@ -38,6 +40,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::awake::Awake;
 use self::copies::{Past, Waiting};
 use self::discover::{Discover, PatternError};
 use self::facts::{Fact, Facts};
@@ -132,6 +135,7 @@ struct Follower {
     /// As of the last look around: files that are [unproven](Source::is_unproven), and those that are deleted or given up.
     unproven: Vec<u64>,
     held: Vec<u64>,
+    awake: Awake,
     by_id: HashMap<(u64, u64), u64>,
     names: HashMap<Arc<Path>, Known>,
     /// What stood last at paths where no followed file stands now.
@@ -222,6 +226,7 @@ impl Follower {
             next_slot: 0,
             unproven: Vec::new(),
             held: Vec::new(),
+            awake: Awake::default(),
             by_id: HashMap::new(),
             names: HashMap::new(),
             predecessors,
@@ -365,6 +370,7 @@ impl Follower {
 
     /// A file has to be looked at.
     fn wake(&mut self, slot: u64) {
+        self.awake.wake(slot);
         if let Some(source) = self.sources.get_mut(&slot)
             && source.pace.idle
         {

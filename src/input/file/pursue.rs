@@ -235,6 +235,7 @@ impl Follower {
 
     /// A closed file is not where it was: looks for it in its folder.
     pub(super) fn search(&mut self, slot: u64) -> Result<(), Ended> {
+        self.awake.wake(slot);
         let Some(source) = self.sources.get_mut(&slot) else {
             return Ok(());
         };

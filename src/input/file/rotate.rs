@@ -51,7 +51,7 @@ impl Default for Timing {
             moved_for: Duration::from_secs(3600),
             copy_for: Duration::from_secs(10),
             missing_for: Duration::from_secs(3600),
-            beat: Duration::from_millis(100),
+            beat: Duration::from_millis(150),
             since: Instant::now(),
         }
     }

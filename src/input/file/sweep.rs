@@ -8,29 +8,22 @@
 //! Invariant: a file is left only after it was read to its end, or cannot be reached any more (then what is known to be missing is counted).
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Follower;
 use super::adopt::origin;
+use super::around::follow_path;
 use super::discover::{Name, is_absent};
-use super::facts::{Facts, unix_ms};
+use super::facts::unix_ms;
 use super::identity::Id;
 use super::look::{Kind, Look};
-use super::packed;
-use super::rotate::{Growth, Standing, growth, is_over};
-use super::tail::Source;
+use super::rotate::Standing;
 use crate::input::outlet::Ended;
 
 /// Every so many sweeps all names are walked over even if no folder says that it changed.
 const WALK: u64 = 10;
-/// A file whose next write is told by an event, or that is asked for its length alone, is looked at nevertheless every so many sweeps; one
-/// that is both, every so many times as many.
-const LOOK: u64 = 8;
-
 /// A name that leads to a followed file.
 pub(super) struct Known {
     name: Name,
@@ -232,6 +225,7 @@ impl Follower {
             let Some(path) = names.get(slot) else {
                 let links = source.file.as_ref().and_then(|file| Look::of(file).ok());
                 let links = links.map_or(1, |look| look.links);
+                self.awake.wake(*slot);
                 let was = source.standing;
                 source.standing = was.out_of_sight(links, now);
                 if was == Standing::Named {
@@ -251,148 +245,9 @@ impl Follower {
             }
         }
     }
-
-    /// Looks at the files that are not looked at by time, and leaves those that are over.
-    fn look_around(&mut self) -> Result<(), Ended> {
-        let now = Instant::now();
-        let (mut changed, mut astray, mut over) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut cut, mut gone) = (Vec::new(), Vec::new());
-        (self.unproven, self.held) = (Vec::new(), Vec::new());
-        for (&slot, source) in &mut self.sources {
-            let named = source.standing == Standing::Named;
-            // Whoever wants these does not go through all files again.
-            if source.is_given_up || matches!(source.standing, Standing::Deleted { .. }) {
-                self.held.push(slot);
-            }
-            if source.is_unproven {
-                self.unproven.push(slot);
-            }
-            if source.is_given_up {
-                continue;
-            }
-            // Events answer for most of those that have been quiet for long.
-            let is_turn = (self.sweeps + slot).is_multiple_of(LOOK);
-            let is_active = !source.pace.idle && !self.is_blocked;
-            let overdue = source.overdue(self.framers.expected());
-            if source.pace.idle && overdue.is_some_and(|(at, _)| at <= now) {
-                changed.push(slot);
-                continue;
-            }
-            if named && (is_active || (source.is_armed && !is_turn)) {
-                continue;
-            }
-            let whole = if source.is_armed { LOOK * LOOK } else { LOOK };
-            let asks_length = source.pace.idle
-                && !source.is_shared
-                && !(self.sweeps + slot).is_multiple_of(whole);
-            if named && asks_length && source.is_as_long() {
-                continue;
-            }
-            let look = match &source.file {
-                Some(file) => Look::of(file),
-                None => Look::at(&source.path),
-            };
-            let look = match look {
-                Ok(look) if source.file.is_some() || look.id.is_same(&source.look.id) => look,
-                Ok(_) => {
-                    astray.push(slot);
-                    continue;
-                }
-                Err(error) if is_absent(&error) => {
-                    astray.push(slot);
-                    continue;
-                }
-                Err(error) => {
-                    self.troubles.cannot_read(&source.path, &error, self.sweeps);
-                    continue;
-                }
-            };
-            if !named {
-                source.standing = source.standing.out_of_sight(look.links, now);
-                // Renamed in the same tick of the file system's clock, it looks the same.
-                if is_turn || look.stamp != source.look.stamp {
-                    follow_path(source, &self.facts);
-                }
-            }
-            if source.packed.is_some() {
-                if packed::is_changed(&source.look, &look) {
-                    changed.push(slot);
-                } else if source.pace.idle
-                    && is_over(source.standing, source.pace.grew, now, &self.timing)
-                    && !self.packed.contains(&slot)
-                {
-                    gone.push(slot);
-                }
-                continue;
-            }
-            // Nobody reads now, or not yet: what is cut and written again until then would never show, or the new size be taken for what
-            // the old content had.
-            let is_shorter = look.size < source.seen;
-            let is_changed =
-                is_shorter || growth(source.at(), &source.look, &look) != Growth::Nothing;
-            if growth(source.at(), &source.look, &look) == Growth::Cut
-                || is_shorter && source.at() == 0
-                || is_changed && !source.is_unchanged_before().unwrap_or(true)
-            {
-                cut.push((slot, source.seen.max(source.look.size), look));
-                continue;
-            }
-            source.seen = source.seen.max(look.size);
-            if growth(source.at(), &source.look, &look) != Growth::Nothing || source.has_news() {
-                changed.push(slot);
-            } else if source.pace.idle
-                && is_over(source.standing, source.pace.grew, now, &self.timing)
-            {
-                over.push(slot);
-            }
-        }
-        for (slot, known, look) in cut {
-            self.start_over(slot, known, look)?;
-        }
-        for slot in changed {
-            self.account(slot);
-            self.wake(slot);
-        }
-        for slot in astray {
-            self.search(slot)?;
-        }
-        for slot in gone {
-            let unread = self.sources.get(&slot).map_or(0, |source| source.unread());
-            self.leave(slot)?;
-            if unread > 0 && !self.sources.contains_key(&slot) {
-                let books = self.outlet.tracker().books();
-                books.lost("unreadable", unread);
-            }
-        }
-        for slot in over {
-            // An unterminated last line is all that may be left; nobody will end it.
-            if let Some(source) = self.sources.get_mut(&slot) {
-                source.end = Some(source.look.size);
-            }
-            self.wake(slot);
-        }
-        Ok(())
-    }
 }
 
 /// Whether `path` is one of `places`, or within one.
 pub(super) fn is_below(path: &Path, places: &HashSet<PathBuf>) -> bool {
     !places.is_empty() && path.ancestors().any(|above| places.contains(above))
-}
-
-/// Learns where a file went that the patterns do not find. Records keep the name under which they did; the position follows the file.
-fn follow_path(source: &mut Source, facts: &Facts) {
-    if let Some(path) = source.file.as_ref().and_then(present_path)
-        && *path != *source.path
-    {
-        source.path = path.into();
-        facts.renamed(source.id, source.path.clone());
-    }
-}
-
-/// Where an open file is now, when the system can tell and it is not deleted.
-fn present_path(file: &File) -> Option<PathBuf> {
-    let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-    let leads_here = Look::at(&path).ok()?.id.is_same(&Look::of(file).ok()?.id);
-    leads_here.then_some(path)
 }

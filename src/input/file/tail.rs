@@ -931,8 +931,8 @@ mod tests {
                 .saturating_duration_since(timing.since)
                 .as_millis()
         };
-        assert_eq!([next(0, 200, 130), next(40, 900, 199)], [200, 200]);
-        assert_eq!(next(100, 200, 200), 300);
+        assert_eq!([next(0, 200, 130), next(40, 900, 149)], [150, 150]);
+        assert_eq!(next(100, 200, 150), 300);
         // Many bytes in a short time: the next ones are near.
         assert_eq!(next(110, 4000, 130), 150);
     }
@@ -970,7 +970,7 @@ mod tests {
             now = pace.next;
             pace.brought_nothing(now, &timing);
         }
-        assert_eq!(waits[..6], [20, 40, 80, 160, 200, 200]);
+        assert_eq!(waits[..6], [20, 40, 80, 160, 150, 150]);
         assert!(now - start >= timing.idle_after);
     }
 }

@@ -267,6 +267,7 @@ impl Follower {
 
     /// Takes a file out of everything that leads to it; its ledger stays.
     pub(super) fn detach(&mut self, slot: u64) -> Option<Source> {
+        self.awake.sleep(slot);
         let source = self.sources.remove(&slot)?;
         self.open -= u64::from(source.file.is_some());
         self.unread -= source.counted;

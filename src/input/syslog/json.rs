@@ -5,7 +5,7 @@
 //! A parameter that comes several times is a list.
 
 use super::parse::{Element, Message, Param, ParseError, Rfc};
-use crate::envelope::text::{push_base64, push_bytes, push_string};
+use crate::envelope::text::{push_base64, push_bytes, push_text};
 
 /// Up to so many parameters are compared with each other; more are sorted.
 const FEW: usize = 32;
@@ -127,13 +127,7 @@ fn push_values<'a>(
                 value.as_slice()
             }
         };
-        match std::str::from_utf8(bytes) {
-            Ok(text) => push_string(text, out),
-            Err(_) => {
-                is_text = false;
-                push_string(&String::from_utf8_lossy(bytes), out);
-            }
-        }
+        is_text &= push_text(bytes, out);
     }
     list(b"]", out);
     if is_text {
@@ -157,6 +151,6 @@ fn push_values<'a>(
 
 /// A name and its colon. Names of structured data are printable ASCII.
 fn push_name(name: &[u8], out: &mut Vec<u8>) {
-    push_string(&String::from_utf8_lossy(name), out);
+    push_text(name, out);
     out.push(b':');
 }
