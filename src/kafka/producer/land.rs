@@ -13,6 +13,9 @@ use crate::kafka::settings::{Acks, Linger};
 
 /// How long a lane waits when its topic or the rights are at fault.
 const WAIT: Duration = Duration::from_secs(1);
+/// What each lane in which something waits adds to `linger: auto`. A wave costs a request of its own, whatever is in it: among a hundred lanes that
+/// send as soon as they may, requests cost more than records.
+const EACH: Duration = Duration::from_micros(500);
 
 /// What delivery reports brought, until it is the loop's turn to look at it.
 #[derive(Default)]
@@ -82,6 +85,7 @@ impl Running {
             }
         }
         if waves > 0 {
+            self.adapt();
             self.tell(waves);
         }
         self.place_refused(now);
@@ -109,8 +113,14 @@ impl Running {
         } else {
             (self.ack_time * 7 + took) / 8
         };
+    }
+
+    /// How long `linger: auto` is now.
+    fn adapt(&mut self) {
         if self.producer.settings.linger == Linger::Auto {
-            self.limits.linger = self.ack_time.clamp(LINGER.0, LINGER.1);
+            let waiting = self.lanes.iter().filter(|lane| lane.backlog() > 0).count();
+            let crowd = EACH * u32::try_from(waiting).unwrap_or(u32::MAX);
+            self.limits.linger = self.ack_time.max(crowd).clamp(LINGER.0, LINGER.1);
         }
     }
 
