@@ -56,6 +56,7 @@ pub const ALONE: &str = "auto.create.topics.enable=false
 num.partitions=1
 offsets.topic.num.partitions=2
 offsets.topic.replication.factor=1
+log.retention.ms=-1
 transaction.state.log.num.partitions=2
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1

@@ -29,6 +29,7 @@ default.replication.factor=3
 min.insync.replicas=2
 offsets.topic.num.partitions=2
 offsets.topic.replication.factor=3
+log.retention.ms=-1
 transaction.state.log.num.partitions=2
 transaction.state.log.replication.factor=3
 transaction.state.log.min.isr=2
