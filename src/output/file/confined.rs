@@ -81,18 +81,33 @@ fn not_followed(at: &OwnedFd, name: &OsStr, error: Errno) -> Errno {
     }
 }
 
-/// A file whose bytes are on their way to the disk long before they are synced.
+/// A file whose bytes are on their way to the disk long before they are synced, and leave the page cache when they are there.
 ///
-/// Otherwise the disk is idle while a window is filled, and the writer while it is synced.
+/// Otherwise the disk is idle while a window is filled, and the writer while it is synced. Nobody reads an archive right away, and pages that were
+/// just given up are cheaper to write into than new ones: in virtual machines by far. The last bytes stay, for `tail`; of a file that grows slowly
+/// they are all.
 #[derive(Debug)]
 struct DataFile {
     file: File,
     /// Up to where the kernel was asked to begin writing, in bytes.
     begun: AtomicU64,
+    /// From where on it may still hold pages.
+    cached: AtomicU64,
 }
 
 /// How many bytes are handed to the disk at once.
 const BEGIN: u64 = 1024 * 1024;
+/// What was handed to it before these may be there by now, in bytes.
+const BEHIND: u64 = 3 * BEGIN;
+
+impl DataFile {
+    /// On Linux this begins to write what is dirty and drops what is clean. It is only advice: its failure means nothing.
+    fn leave(&self, from: u64, to: u64) {
+        if let Some(len) = NonZeroU64::new(to.saturating_sub(from)) {
+            let _ = fadvise(&self.file, from, Some(len), Advice::DontNeed);
+        }
+    }
+}
 
 impl DiskFile for DataFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -103,9 +118,10 @@ impl DiskFile for DataFile {
         DiskFile::write_at(&self.file, bytes, offset)?;
         let end = offset + bytes.len() as u64;
         let begun = self.begun.load(Ordering::Relaxed).min(offset);
-        if let Some(len) = NonZeroU64::new(end - begun).filter(|len| len.get() >= BEGIN) {
-            // On Linux this begins to write what is dirty and drops what is clean. It is only advice: its failure means nothing.
-            let _ = fadvise(&self.file, begun, Some(len), Advice::DontNeed);
+        if end - begun >= BEGIN {
+            self.cached.fetch_min(begun, Ordering::Relaxed);
+            let from = self.cached.load(Ordering::Relaxed);
+            self.leave(from.max(begun.saturating_sub(BEHIND)), end);
             self.begun.store(end, Ordering::Relaxed);
         }
         Ok(())
@@ -120,7 +136,14 @@ impl DiskFile for DataFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        DiskFile::sync_data(&self.file)
+        DiskFile::sync_data(&self.file)?;
+        let begun = self.begun.load(Ordering::Relaxed);
+        let cached = self.cached.load(Ordering::Relaxed);
+        if begun >= cached + BEGIN {
+            self.leave(cached, begun);
+            self.cached.store(begun, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn metadata(&self) -> io::Result<Meta> {
@@ -144,8 +167,13 @@ fn regular(file: File) -> io::Result<Box<dyn DiskFile>> {
             "it is not a regular file",
         ));
     }
-    let begun = AtomicU64::new(metadata.len());
-    Ok(Box::new(DataFile { file, begun }))
+    let len = metadata.len();
+    let (begun, cached) = (AtomicU64::new(len), AtomicU64::new(len));
+    Ok(Box::new(DataFile {
+        file,
+        begun,
+        cached,
+    }))
 }
 
 fn bits(mode: u32) -> Mode {
