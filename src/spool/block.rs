@@ -127,22 +127,30 @@ pub fn write(
 ) -> Result<(), TooLong> {
     let begin = out.len();
     out.resize(begin + life.head(), 0);
-    push_body(out, contents)?;
-    fill_head(&mut out[begin..], life, facts)
+    push_lens(out, contents)?;
+    out.extend_from_slice(contents.text);
+    push_rest(out, contents)?;
+    let (head, body) = out[begin..].split_at_mut(life.head());
+    fill_head(head, life, facts, [body, b"", b""])
 }
 
-/// Fills in the head of a block whose body stands behind the room for it.
+/// Fills in the head of a block with this body: [`push_lens`], the text, [`push_rest`].
 ///
 /// # Errors
 /// A body of 4 GiB or more.
 pub fn fill_head(
-    block: &mut [u8],
+    head: &mut [u8],
     life: Life,
     (number, time, count): (u64, i64, Count),
+    body: [&[u8]; 3],
 ) -> Result<(), TooLong> {
-    let (head, body) = block.split_at_mut(life.head());
-    let len = u32::try_from(body.len()).map_err(|_| TooLong)?;
-    let crc = crc32fast::hash(body);
+    let mut hasher = crc32fast::Hasher::new();
+    for part in body {
+        hasher.update(part);
+    }
+    let crc = hasher.finalize();
+    let len = body.iter().map(|part| part.len()).sum::<usize>();
+    let len = u32::try_from(len).map_err(|_| TooLong)?;
     head[..4].copy_from_slice(&life.magic());
     head[8..16].copy_from_slice(&number.to_le_bytes());
     head[16..20].copy_from_slice(&len.to_le_bytes());
@@ -168,13 +176,41 @@ const ABSENT: Span = Span {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
 
-/// Appends the body of a block to `out`.
+/// Bytes of the beginning of a body.
+pub const LENS: usize = 44;
+
+/// Appends the beginning of a body: how long its parts are. The text follows it, which need not be copied for that.
 ///
 /// # Errors
 /// A part of 4 GiB or more.
-pub fn push_body(out: &mut Vec<u8>, contents: &Contents<'_>) -> Result<(), TooLong> {
+pub fn push_lens(out: &mut Vec<u8>, contents: &Contents<'_>) -> Result<(), TooLong> {
+    let extras = contents.extras;
+    let lens = [
+        contents.text.len(),
+        extras.text.len(),
+        contents.records.len(),
+        extras.keys.len(),
+        extras.places.len(),
+        extras.timestamps.len(),
+        extras.header_names.len(),
+        extras.headers.len(),
+        extras.topic_names.len(),
+        extras.topics.len(),
+        contents.runs.len(),
+    ];
+    for len in lens {
+        push_len(out, len)?;
+    }
+    Ok(())
+}
+
+/// Appends what follows the text in a body.
+///
+/// # Errors
+/// A part of 4 GiB or more.
+pub fn push_rest(out: &mut Vec<u8>, contents: &Contents<'_>) -> Result<(), TooLong> {
     let Contents {
-        text,
+        text: _,
         records,
         runs,
         extras,
@@ -190,25 +226,8 @@ pub fn push_body(out: &mut Vec<u8>, contents: &Contents<'_>) -> Result<(), TooLo
         topics,
         topic_names,
     } = extras;
-    let lens = [
-        text.len(),
-        pieces.len(),
-        records.len(),
-        keys.len(),
-        places.len(),
-        timestamps.len(),
-        header_names.len(),
-        headers.len(),
-        topic_names.len(),
-        topics.len(),
-        runs.len(),
-    ];
     let spans = keys.len() + places.len() + headers.len();
-    out.reserve(text.len() + pieces.len() + records.len() * 32 + spans * 8 + 64);
-    for len in lens {
-        push_len(out, len)?;
-    }
-    out.extend_from_slice(text);
+    out.reserve(pieces.len() + records.len() * 32 + spans * 8 + 64);
     out.extend_from_slice(pieces);
     for record in *records {
         push_span(out, record.value);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Error;
 use super::acks::Acks;
-use super::block::{self, Contents, HEAD, Life, ROOM};
+use super::block::{self, Contents, HEAD, LENS, Life, ROOM};
 use super::feed::Feed;
 use super::segments::{Folder, Name, Recovered, Segment, Used};
 use super::settings::{Mode, SpoolSettings, Sync};
@@ -469,8 +469,9 @@ impl Writer {
         self.block.clear();
         self.block.resize(ROOM, 0);
         let is_too_long = |_| io::Error::other("a batch of more than 4 GiB");
-        block::push_body(&mut self.block, &contents).map_err(is_too_long)?;
-        let most = self.block.len() as u64;
+        block::push_lens(&mut self.block, &contents).map_err(is_too_long)?;
+        block::push_rest(&mut self.block, &contents).map_err(is_too_long)?;
+        let most = (self.block.len() + contents.text.len()) as u64;
         let is_over = |it: &Active| it.len > 0 && it.len + most > self.shared.segment;
         if self.active.as_ref().is_none_or(is_over) {
             self.active = None;
@@ -480,18 +481,12 @@ impl Writer {
             return Err(io::ErrorKind::NotFound.into());
         };
         let (life, at) = (active.name.life, active.len);
-        let block = &mut self.block[ROOM - life.head()..];
-        block::fill_head(block, life, head).map_err(is_too_long)?;
-        let len = block.len() as u64;
-        let written = match life.is_new() {
-            true => active.file.write_at(block, at),
-            // What was there before stands behind it: so a block that has a head has all of it.
-            false => {
-                let (head, body) = block.split_at(life.head());
-                let behind = at + head.len() as u64;
-                (active.file.write_at(body, behind)).and_then(|()| active.file.write_at(head, at))
-            }
-        };
+        let (room, body) = self.block.split_at_mut(ROOM);
+        let (lens, rest) = body.split_at(LENS);
+        let (room, body) = (&mut room[ROOM - life.head()..], [lens, contents.text, rest]);
+        block::fill_head(room, life, head, body).map_err(is_too_long)?;
+        let len = most - (ROOM - life.head()) as u64;
+        let written = write(active.file.as_ref(), at, life, room, body);
         let synced = match &written {
             Ok(()) if self.shared.settings.sync == Sync::Always => active.file.sync_data(),
             _ => Ok(()),
@@ -585,6 +580,29 @@ impl Writer {
                 self.shared.to_feed.ring();
             }
         }
+    }
+}
+
+/// Writes the parts of a block. The text is written from where it is.
+fn write(
+    file: &dyn DiskFile,
+    at: u64,
+    life: Life,
+    head: &[u8],
+    body: [&[u8]; 3],
+) -> io::Result<()> {
+    if life.is_new() {
+        file.write_at(head, at)?;
+    }
+    let mut behind = at + head.len() as u64;
+    for part in body {
+        file.write_at(part, behind)?;
+        behind += part.len() as u64;
+    }
+    // What was there before stands behind it: so a block that has a head has all of it.
+    match life.is_new() {
+        true => Ok(()),
+        false => file.write_at(head, at),
     }
 }
 
