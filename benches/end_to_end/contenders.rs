@@ -101,21 +101,26 @@ pub const KCAT_CONSUMER: Contender = Contender {
     command: kcat_output,
 };
 
-/// A configuration with one input and every default.
-pub fn input_yaml(brokers: &str, topic: &str, file: &Path, folder: &Path) -> String {
+/// A configuration of one pipeline, `kind` being `inputs` or `outputs`, and every default.
+pub fn yaml(brokers: &str, folder: &Path, kind: &str, from: &str, to: &str) -> String {
     format!(
         "data_dir: {folder}/data
 admin: null
 clusters:
   main: {{ brokers: [\"{brokers}\"] }}
-inputs:
+{kind}:
   bench:
-    from: {{ type: file, paths: [{file}] }}
-    to: {{ topic: {topic} }}
+    from: {{ {from} }}
+    to: {{ {to} }}
 ",
-        folder = folder.display(),
-        file = file.display()
+        folder = folder.display()
     )
+}
+
+/// A configuration with one input of files and every default.
+pub fn input_yaml(brokers: &str, topic: &str, file: &Path, folder: &Path) -> String {
+    let from = format!("type: file, paths: [{}]", file.display());
+    yaml(brokers, folder, "inputs", &from, &format!("topic: {topic}"))
 }
 
 fn logferry_input(task: &Task<'_>) -> Vec<String> {
@@ -138,21 +143,13 @@ fn logferry_output(task: &Task<'_>) -> Vec<String> {
         file,
         folder,
     } = task;
-    let yaml = format!(
-        "data_dir: {folder}/data
-admin: null
-clusters:
-  main: {{ brokers: [\"{brokers}\"] }}
-outputs:
-  bench:
-    from: {{ topics: [{topic}], group: \"{group}\" }}
-    to: {{ type: file, path: {file}, sync: {{ every: 1s }} }}
-",
-        group = crate::unique("bench"),
-        folder = folder.display(),
-        file = file.display()
+    let group = crate::unique("bench");
+    let from = format!("topics: [{topic}], group: \"{group}\"");
+    let to = format!(
+        "type: file, path: {}, sync: {{ every: 1s }}",
+        file.display()
     );
-    logferry(task, &yaml)
+    logferry(task, &yaml(brokers, folder, "outputs", &from, &to))
 }
 
 fn logferry(task: &Task<'_>, yaml: &str) -> Vec<String> {

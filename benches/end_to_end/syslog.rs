@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::contenders::{logferry_run, words, written};
+use crate::contenders::{logferry_run, words, written, yaml};
 use crate::judged::Judged;
 use crate::measure::Figures;
 use crate::support::daemon::{cpu_time, rss_kib};
@@ -396,19 +396,9 @@ fn logferry(task: &Task<'_>, scheme: &str, from: &str, to: &str) -> Vec<String> 
         port,
         folder,
     } = task;
-    let yaml = format!(
-        "data_dir: {folder}/data
-admin: null
-clusters:
-  main: {{ brokers: [\"{brokers}\"] }}
-inputs:
-  bench:
-    from: {{ type: syslog, listen: [\"{scheme}://127.0.0.1:{port}\"]{from} }}
-    to: {{ topic: {topic}{to} }}
-",
-        folder = folder.display()
-    );
-    logferry_run(folder, &yaml)
+    let from = format!("type: syslog, listen: [\"{scheme}://127.0.0.1:{port}\"]{from}");
+    let to = format!("topic: {topic}{to}");
+    logferry_run(folder, &yaml(brokers, folder, "inputs", &from, &to))
 }
 
 /// As tuned as where it reads files, and with its parser of RFC 5424 alone.

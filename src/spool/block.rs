@@ -1,11 +1,10 @@
 //! The format of a spool: blocks, one after the other. Pure.
 //!
-//! A block is a head (magic, CRC-32 of the rest of the head, number, length and CRC-32 of the body, lines and source bytes that it counts for, when it
-//! was written, and where the file was used before, its [`Life`]) and a body: what a batch is made of but for its receipt. All numbers are
-//! little-endian. Where the records come from is not in it: a spool belongs to one input.
+//! A block is a head of [`HEAD`] bytes (magic, CRC-32 of the rest of the head, number, length and CRC-32 of the body, lines and source bytes that it
+//! counts for, when it was written) and a body: what a batch is made of but for its receipt. All numbers are little-endian. Where the records come
+//! from is not in it: a spool belongs to one input.
 //!
-//! Invariant: what is read was written, whole, in this life of its file. Anything else is passed over up to the next block whose head and body are
-//! right, and counted.
+//! Invariant: what is read was written, whole. Anything else is passed over up to the next block whose head and body are right, and counted.
 
 use std::ffi::CString;
 use std::ops::Range;
@@ -13,50 +12,9 @@ use std::sync::Arc;
 
 use crate::flow::{Arena, Count, Extras, Origin, Record, Run, Span};
 
-/// Bytes of a head in a new file.
+/// Bytes of a head.
 pub const HEAD: usize = 48;
-/// No head has more bytes.
-pub const ROOM: usize = HEAD + 8;
-const NEW: [u8; 4] = *b"LFS1";
-const AGAIN: [u8; 4] = *b"LFS2";
-
-/// Which use of its file a block belongs to. One that is written over again holds what is left of its earlier uses, and in that whatever strangers sent:
-/// so this is a number that nobody can guess.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Life(u64);
-
-impl Life {
-    /// The file was new: it holds nothing else.
-    pub const NEW: Self = Self(0);
-
-    /// Another use of a file that was used before.
-    pub fn again(number: u64) -> Self {
-        Self(number.max(1))
-    }
-
-    pub fn number(self) -> u64 {
-        self.0
-    }
-
-    pub fn is_new(self) -> bool {
-        self == Self::NEW
-    }
-
-    /// Bytes of a block's head.
-    pub fn head(self) -> usize {
-        match self.is_new() {
-            true => HEAD,
-            false => ROOM,
-        }
-    }
-
-    fn magic(self) -> [u8; 4] {
-        match self.is_new() {
-            true => NEW,
-            false => AGAIN,
-        }
-    }
-}
+const MAGIC: [u8; 4] = *b"LFS1";
 
 /// What a block says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,28 +27,22 @@ pub struct Head {
     pub count: Count,
     /// When it was written, in milliseconds since 1970.
     pub time: i64,
-    life: Life,
 }
 
 impl Head {
     /// Bytes of the block.
     pub fn size(&self) -> usize {
-        self.life.head() + self.len as usize
+        HEAD + self.len as usize
     }
 
-    /// The body of the block that `bytes` begin with; `None` when they are fewer.
-    pub fn body<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        bytes.get(self.life.head()..self.size())
-    }
-
-    /// The head of this life that `bytes` begin with; `None` when it is none.
-    pub fn read(bytes: &[u8], life: Life) -> Option<Self> {
-        let head = bytes.get(..life.head())?;
+    /// The head that `bytes` begin with; `None` when it is none.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let head = bytes.get(..HEAD)?;
         let mut cut = Cut(head);
-        if cut.array::<4>()? != life.magic() || cut.u32()? != crc32fast::hash(&head[8..]) {
+        if cut.array::<4>()? != MAGIC || cut.u32()? != crc32fast::hash(&head[8..]) {
             return None;
         }
-        let head = Self {
+        Some(Self {
             number: cut.u64()?,
             len: cut.u32()?,
             crc: cut.u32()?,
@@ -99,9 +51,7 @@ impl Head {
                 bytes: cut.u64()?,
             },
             time: i64::from_le_bytes(cut.array()?),
-            life,
-        };
-        (life.is_new() || cut.u64()? == life.number()).then_some(head)
+        })
     }
 }
 
@@ -114,48 +64,57 @@ pub struct Contents<'a> {
     pub extras: &'a Extras,
 }
 
-/// Appends a block to `out`.
+/// Appends a block to `out`, in one piece.
 ///
 /// # Errors
 /// A body of 4 GiB or more.
 #[cfg(any(test, fuzzing))]
 pub fn write(
     out: &mut Vec<u8>,
-    life: Life,
     facts: (u64, i64, Count),
     contents: &Contents<'_>,
 ) -> Result<(), TooLong> {
-    let begin = out.len();
-    out.resize(begin + life.head(), 0);
-    push_body(out, contents)?;
-    fill_head(&mut out[begin..], life, facts)
+    let mut block = Vec::new();
+    let [begin, text, rest] = parts(&mut block, facts, contents)?;
+    out.extend_from_slice(begin);
+    out.extend_from_slice(text);
+    out.extend_from_slice(rest);
+    Ok(())
 }
 
-/// Fills in the head of a block whose body stands behind the room for it.
+/// The three parts of a block: what is made before the text, in `block`, the text where it is, and what is made behind it.
 ///
 /// # Errors
 /// A body of 4 GiB or more.
-pub fn fill_head(
-    block: &mut [u8],
-    life: Life,
+pub fn parts<'a>(
+    block: &'a mut Vec<u8>,
     (number, time, count): (u64, i64, Count),
-) -> Result<(), TooLong> {
-    let (head, body) = block.split_at_mut(life.head());
-    let len = u32::try_from(body.len()).map_err(|_| TooLong)?;
-    let crc = crc32fast::hash(body);
-    head[..4].copy_from_slice(&life.magic());
+    contents: &Contents<'a>,
+) -> Result<[&'a [u8]; 3], TooLong> {
+    block.clear();
+    block.resize(HEAD, 0);
+    push_lens(block, contents)?;
+    let begin = block.len();
+    push_rest(block, contents)?;
+    let text = contents.text;
+    let len = u32::try_from(block.len() - HEAD + text.len()).map_err(|_| TooLong)?;
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&block[HEAD..begin]);
+    hasher.update(text);
+    hasher.update(&block[begin..]);
+    let crc = hasher.finalize();
+    let head = &mut block[..HEAD];
+    head[..4].copy_from_slice(&MAGIC);
     head[8..16].copy_from_slice(&number.to_le_bytes());
     head[16..20].copy_from_slice(&len.to_le_bytes());
     head[20..24].copy_from_slice(&crc.to_le_bytes());
     head[24..32].copy_from_slice(&count.lines.to_le_bytes());
     head[32..40].copy_from_slice(&count.bytes.to_le_bytes());
     head[40..48].copy_from_slice(&time.to_le_bytes());
-    if let Some(place) = head.get_mut(HEAD..ROOM) {
-        place.copy_from_slice(&life.number().to_le_bytes());
-    }
     let crc = crc32fast::hash(&head[8..]);
     head[4..8].copy_from_slice(&crc.to_le_bytes());
-    Ok(())
+    let (begin, rest) = block.split_at(begin);
+    Ok([begin, text, rest])
 }
 
 /// Stands for a span that is not there. No text is so long.
@@ -168,13 +127,28 @@ const ABSENT: Span = Span {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
 
-/// Appends the body of a block to `out`.
-///
-/// # Errors
-/// A part of 4 GiB or more.
-pub fn push_body(out: &mut Vec<u8>, contents: &Contents<'_>) -> Result<(), TooLong> {
+fn push_lens(out: &mut Vec<u8>, contents: &Contents<'_>) -> Result<(), TooLong> {
+    let extras = contents.extras;
+    let lens = [
+        contents.text.len(),
+        extras.text.len(),
+        contents.records.len(),
+        extras.keys.len(),
+        extras.places.len(),
+        extras.timestamps.len(),
+        extras.header_names.len(),
+        extras.headers.len(),
+        extras.topic_names.len(),
+        extras.topics.len(),
+        contents.runs.len(),
+    ];
+    lens.into_iter().try_for_each(|len| push_len(out, len))
+}
+
+/// What follows the text.
+fn push_rest(out: &mut Vec<u8>, contents: &Contents<'_>) -> Result<(), TooLong> {
     let Contents {
-        text,
+        text: _,
         records,
         runs,
         extras,
@@ -190,25 +164,8 @@ pub fn push_body(out: &mut Vec<u8>, contents: &Contents<'_>) -> Result<(), TooLo
         topics,
         topic_names,
     } = extras;
-    let lens = [
-        text.len(),
-        pieces.len(),
-        records.len(),
-        keys.len(),
-        places.len(),
-        timestamps.len(),
-        header_names.len(),
-        headers.len(),
-        topic_names.len(),
-        topics.len(),
-        runs.len(),
-    ];
     let spans = keys.len() + places.len() + headers.len();
-    out.reserve(text.len() + pieces.len() + records.len() * 32 + spans * 8 + 64);
-    for len in lens {
-        push_len(out, len)?;
-    }
-    out.extend_from_slice(text);
+    out.reserve(pieces.len() + records.len() * 32 + spans * 8 + 64);
     out.extend_from_slice(pieces);
     for record in *records {
         push_span(out, record.value);
@@ -268,50 +225,47 @@ pub enum Found {
     Torn,
     /// So many bytes are of no block. Another one, or the end, follows.
     Damage(usize),
-    /// Nothing of this life: an earlier one left it, or a block that was begun without its head.
-    Stale,
     End,
 }
 
 /// What `bytes` begin with. `is_end`: nothing comes after them. Otherwise `Torn` asks for more. Blocks have at least the number `least`.
-pub fn find(bytes: &[u8], life: Life, least: u64, is_end: bool) -> Found {
+pub fn find(bytes: &[u8], least: u64, is_end: bool) -> Found {
     if bytes.is_empty() {
         return Found::End;
     }
-    if let Some(head) = Head::read(bytes, life).filter(|head| head.number >= least) {
-        match head.body(bytes) {
+    if let Some(head) = Head::read(bytes).filter(|head| head.number >= least) {
+        match bytes.get(HEAD..head.size()) {
             Some(body) if crc32fast::hash(body) == head.crc => return Found::Block(head),
             // The head is right, and so is the length: nothing is looked for in what somebody else wrote.
             Some(_) => return Found::Damage(head.size()),
             // The rest of it may have been written over, or never have come.
             None if !is_end => return Found::Torn,
-            None if next(bytes, life, least).is_none() => return Found::Torn,
+            None if next(bytes, least).is_none() => return Found::Torn,
             None => {}
         }
-    } else if !is_end && bytes.len() < life.head() {
-        return Found::Torn;
-    } else if is_end && !life.is_new() && next(bytes, life, least).is_none() {
-        return Found::Stale;
-    } else if is_end && life.is_new() && (is_short(bytes) || bytes.iter().all(|byte| *byte == 0)) {
-        return Found::Torn;
+    } else {
+        let is_begun = is_short(bytes) || bytes.iter().all(|byte| *byte == 0);
+        if (is_end && is_begun) || (!is_end && bytes.len() < HEAD) {
+            return Found::Torn;
+        }
     }
-    Found::Damage(next(bytes, life, least).unwrap_or(bytes.len()))
+    Found::Damage(next(bytes, least).unwrap_or(bytes.len()))
 }
 
-/// Whether this may be the beginning of a head in a new file.
+/// Whether this may be the beginning of a head.
 fn is_short(bytes: &[u8]) -> bool {
-    bytes.len() < HEAD && bytes.iter().zip(NEW).all(|(byte, magic)| *byte == magic)
+    bytes.len() < HEAD && bytes.iter().zip(MAGIC).all(|(byte, magic)| *byte == magic)
 }
 
 /// Where the next whole block begins, the first byte left out.
-fn next(bytes: &[u8], life: Life, least: u64) -> Option<usize> {
+fn next(bytes: &[u8], least: u64) -> Option<usize> {
     let mut from = 1;
-    while let Some(at) = memchr::memmem::find(bytes.get(from..)?, &life.magic()) {
+    while let Some(at) = memchr::memmem::find(bytes.get(from..)?, &MAGIC) {
         let at = from + at;
         let rest = &bytes[at..];
-        let whole = Head::read(rest, life)
+        let whole = Head::read(rest)
             .filter(|head| head.number >= least)
-            .and_then(|head| Some((head, head.body(rest)?)))
+            .and_then(|head| Some((head, rest.get(HEAD..head.size())?)))
             .is_some_and(|(head, body)| crc32fast::hash(body) == head.crc);
         if whole {
             return Some(at);

@@ -9,7 +9,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rustix::process::Signal;
 
-use crate::support::console::{Ended, run, spawn, spawn_into};
+use crate::support::console::{Console, Ended, run, spawn, spawn_into};
 use crate::support::eventually::eventually;
 use crate::support::kafka::{RealKafka, unique};
 use crate::support::lines::{judge, line};
@@ -310,6 +310,12 @@ fn a_group_goes_on_behind_what_was_printed() {
     assert_eq!(consume(kafka, &topic, &arguments).well(), "8\n9\n");
 }
 
+/// Starts a member of a group, which reads until it is ended.
+fn member(kafka: &RealKafka, topic: &str, group: &str, arguments: &[&str]) -> Console {
+    let all = ["consume", "-b", kafka.brokers(), "-t", topic, "-g", group];
+    spawn(&[&all, arguments].concat(), Stdio::null())
+}
+
 #[test]
 fn members_of_a_group_share_its_partitions_and_lose_nothing() {
     const RECORDS: u64 = 2_000;
@@ -318,17 +324,8 @@ fn members_of_a_group_share_its_partitions_and_lose_nothing() {
         return;
     };
     let (topic, group) = (kafka.topic("consume-share", 4), unique("group"));
-    let arguments = [
-        "consume",
-        "-b",
-        kafka.brokers(),
-        "-t",
-        &topic,
-        "-g",
-        &group,
-        "-v",
-    ];
-    let mut first = spawn(&arguments, Stdio::null());
+    let member = || member(kafka, &topic, &group, &["-v"]);
+    let mut first = member();
     eventually(LONG, "the first has all", || {
         first.stderr().contains("4 partitions come")
     });
@@ -339,7 +336,7 @@ fn members_of_a_group_share_its_partitions_and_lose_nothing() {
         }
     };
     kafka.produce(&topic, RECORDS, keyed(0));
-    let mut second = spawn(&arguments, Stdio::null());
+    let mut second = member();
     eventually(LONG, "the second has some", || {
         second.stderr().contains("2 partitions come")
     });
@@ -376,21 +373,11 @@ fn a_group_whose_member_is_killed_prints_everything_at_least_once() {
         bytes.pop();
         (None, bytes)
     });
-    let arguments = [
-        "consume",
-        "-b",
-        kafka.brokers(),
-        "-t",
-        &topic,
-        "-g",
-        &group,
-        // Nobody waits long for who was killed.
-        "-X",
-        "session.timeout.ms=6000",
-    ];
+    // Nobody waits long for who was killed.
+    let patience = ["-X", "session.timeout.ms=6000"];
     let mut printed = Vec::new();
     for kills in 1.. {
-        let mut member = spawn(&arguments, Stdio::null());
+        let mut member = member(kafka, &topic, &group, &patience);
         // The last one is left alone; the others are killed somewhere on their way.
         let most = if kills < 3 { 1_000 } else { usize::MAX };
         eventually(LONG, "it has printed some, or all is committed", || {
