@@ -19,12 +19,17 @@ const TOPICS: u64 = 100;
 type Kind = fn(&Figures) -> Duration;
 
 /// The first is the one that most others are compared with.
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     PLAIN,
     Case {
         name: "format: json",
         to: ", format: json",
         most: Some(3.0),
+        ..PLAIN
+    },
+    Case {
+        name: "pack: 64KiB",
+        to: ", pack: 64KiB",
         ..PLAIN
     },
     Case {

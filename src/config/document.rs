@@ -346,6 +346,7 @@ fn route(to: &Fields<'_>) -> Route {
         max_record: to
             .size("max_record")
             .unwrap_or_else(|| Spanned::new(0, to.span())),
+        pack: to.has("pack").then(|| to.size("pack")).flatten(),
         delivery: delivery(to),
         on_refused: to.word("on_refused", on_refused).unwrap_or_default(),
         dead_letter_after: (to.table_if_present("on_missing_topic", keys::MISSING_TOPIC))

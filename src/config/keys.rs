@@ -685,6 +685,14 @@ pub(super) const INPUT_TO: &[Key] = &[
         "1000000B",
         "What one record may have, key and headers included. The brokers' message.max.bytes must allow it.",
     ),
+    Key::optional(
+        "pack",
+        Shape::Size {
+            least: KIB,
+            most: 1024 * KIB,
+        },
+        "Lines of files and standard input that follow each other become one record of up to so many bytes, with a line feed between them.",
+    ),
     Key::default(
         "format",
         Shape::WordOrTable(&[word("raw"), word("json")], FORMAT),

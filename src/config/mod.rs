@@ -205,6 +205,8 @@ pub struct Route {
     /// Absent when the user wrote none: it then follows `max_record`.
     pub batch_size: Option<Spanned<u64>>,
     pub max_record: Spanned<u64>,
+    /// Absent: a line is a record.
+    pub pack: Option<Spanned<u64>>,
     pub delivery: Spanned<Delivery>,
     pub on_refused: OnRefused,
     /// `on_missing_topic`

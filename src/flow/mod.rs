@@ -5,7 +5,7 @@
 //! [`Ledger`]s turn settlements that come in any order into one in-order position per source, and that position is what gets saved.
 //! Both directions use it: a file's position on the way into Kafka, a partition's offset on the way out.
 //!
-//! Reading order: `batch`, `receipt`, `ledger`, `tracker`, `decision`, `proposal`, then what makes a source wait (`budget`, `pipe`, `bell`) and what ends it (`stop`).
+//! Reading order: `batch`, `pack`, `receipt`, `ledger`, `tracker`, `decision`, `proposal`, then what makes a source wait (`budget`, `pipe`, `bell`) and what ends it (`stop`).
 
 pub mod arena;
 pub mod backoff;
@@ -18,6 +18,7 @@ pub mod decision;
 pub mod durable;
 pub mod fetched;
 pub mod ledger;
+mod pack;
 pub mod pipe;
 pub mod proposal;
 pub mod receipt;

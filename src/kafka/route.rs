@@ -184,6 +184,7 @@ pub struct Route {
     key: Option<Template>,
     place: Option<Template>,
     pub rule: Rule,
+    pack: Option<u32>,
     id: String,
     host: String,
     /// The topic of each origin met so far: rendered once per file, not per record.
@@ -200,6 +201,7 @@ impl Route {
             key: settings.key.as_ref().map(parse).transpose()?,
             place: settings.place.as_ref().map(parse).transpose()?,
             rule: Rule::of(settings.partitioner),
+            pack: settings.pack,
             id: id.to_owned(),
             host: host.to_owned(),
             topics: HashMap::new(),
@@ -227,8 +229,11 @@ impl Route {
         topic
     }
 
-    /// The batch with its keys, and what else decides partitions.
-    pub fn dress(&self, batch: Batch, pipeline: usize) -> Outgoing {
+    /// The batch, packed if so configured, with its keys and what else decides partitions.
+    pub fn dress(&self, mut batch: Batch, pipeline: usize) -> Outgoing {
+        if let Some(most) = self.pack {
+            batch.pack(most);
+        }
         let texts = |template: &Template| self.texts(template, &batch);
         let (keys, places) = (self.key.as_ref().map(texts), self.place.as_ref().map(texts));
         let left = batch.records.len() as u32;

@@ -210,6 +210,8 @@ pub struct RouteSettings {
     pub on_refused: OnRefused,
     /// After so long a record for a topic that does not exist is set aside. Absent: it waits.
     pub dead_letter_after: Option<Duration>,
+    /// Lines become records of up to so many bytes; absent: a line is a record.
+    pub pack: Option<u32>,
 }
 
 /// What becomes of a record that Kafka refuses for the record's own sake.

@@ -262,6 +262,7 @@ fn input_plan(names: &Names<'_>, input: &config::Input) -> Option<(InputPlan, Pr
             .map(|place| place.source()),
         on_refused: to.on_refused,
         dead_letter_after: to.dead_letter_after.as_ref().map(|after| after.value),
+        pack: (to.pack.as_ref()).map(|pack| u32::try_from(pack.value).unwrap_or(u32::MAX)),
     };
     let max_record = to.max_record.value;
     let producer = ProducerSettings {

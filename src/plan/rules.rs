@@ -11,6 +11,7 @@ mod dress;
 mod files;
 mod lines;
 mod outputs;
+mod pack;
 mod partitions;
 mod syslog;
 mod texts;
@@ -43,6 +44,7 @@ use outputs::{
     retention_has_files_to_keep, rotation_has_a_reason, starts_are_places,
     suffixes_are_parts_of_names,
 };
+use pack::packs_hold_lines_as_they_are;
 use partitions::{manual_goes_with_a_partition, partitions_can_be_numbers, places_are_templates};
 use syslog::{
     filters_look_at_something, listeners_are_addresses, listeners_do_not_meet,
@@ -113,6 +115,7 @@ pub(super) const RULES: &[Rule] = &[
     fields_of_lines_are_few,
     times_come_from_events,
     fields_are_of_json,
+    packs_hold_lines_as_they_are,
 ];
 
 fn there_is_something_to_do(names: &Names<'_>, problems: &mut Vec<Problem>) {

@@ -36,6 +36,7 @@ mod named_partitions;
 mod once;
 mod outage;
 mod packaging;
+mod packed;
 mod partitioners;
 mod positions;
 mod produce;

@@ -48,6 +48,7 @@ impl Bench {
             place: None,
             on_refused: OnRefused::DeadLetter,
             dead_letter_after: None,
+            pack: None,
         };
         Self::with(&route, max_record)
     }
@@ -61,6 +62,7 @@ impl Bench {
             place: Some("{line}".into()),
             on_refused,
             dead_letter_after: None,
+            pack: None,
         };
         Self::with(&route, 1_000_000)
     }
@@ -498,6 +500,7 @@ fn what_the_input_made_names_the_partition() {
         place: None,
         on_refused: OnRefused::Drop,
         dead_letter_after: None,
+        pack: None,
     };
     let mut bench = Bench::with(&route, 1_000_000);
     let span = |start, len| Some(Span { start, len });
@@ -590,6 +593,7 @@ fn records_take_turns_over_all_partitions_exactly() {
         place: None,
         on_refused: OnRefused::DeadLetter,
         dead_letter_after: None,
+        pack: None,
     };
     let mut bench = Bench::with(&route, 1_000_000);
     for batch in 0..9u32 {
