@@ -812,6 +812,8 @@ pub struct Pace {
     pub grew: Instant,
     /// Left to events and sweeps.
     pub idle: bool,
+    /// It was, until it was woken: how fast it grows now is not known.
+    woken: bool,
 }
 
 impl Pace {
@@ -821,6 +823,7 @@ impl Pace {
             wait: Duration::ZERO,
             grew: now,
             idle: true,
+            woken: false,
         }
     }
 
@@ -836,6 +839,7 @@ impl Pace {
     pub fn wake(&mut self, now: Instant) {
         self.next = now;
         self.wait = Duration::ZERO;
+        self.woken |= self.idle;
         self.idle = false;
     }
 
@@ -843,8 +847,9 @@ impl Pace {
     pub fn brought(&mut self, bytes: u64, more: bool, now: Instant, timing: &Timing) {
         let took = now.saturating_duration_since(self.grew).as_nanos();
         let is_slow = u128::from(bytes) * 1_000_000_000 < u128::from(SLOW) * took;
+        let was_woken = std::mem::take(&mut self.woken);
         self.grew = now;
-        (self.wait, self.next) = match (more, is_slow) {
+        (self.wait, self.next) = match (more, is_slow && !was_woken) {
             (true, _) => (timing.poll_first, now),
             (false, true) => (timing.beat, timing.next_beat(now)),
             (false, false) => (timing.poll_first, now + timing.poll_first),
@@ -926,6 +931,9 @@ mod tests {
         let next = |came: u64, bytes, looked: u64| {
             let mut pace = Pace::new(at(came));
             pace.wake(at(came));
+            pace.brought(1, false, at(came), &timing);
+            let soon = at(came) + timing.poll_first;
+            assert_eq!(pace.next, soon, "it may be the first of many");
             pace.brought(bytes, false, at(looked), &timing);
             pace.next
                 .saturating_duration_since(timing.since)
