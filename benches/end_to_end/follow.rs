@@ -17,6 +17,8 @@ use crate::{Bench, LINE, contenders, support};
 const LINES: usize = 10;
 const EVERY: Duration = Duration::from_millis(10);
 const SECONDS: usize = 20;
+/// Before these: a broker that has just started answers slowly.
+const WARMING: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The least linger, and 20 ms. In ms.
 const MOST: f64 = 25.0;
@@ -51,7 +53,8 @@ fn waits(bench: &Bench) -> Result<Vec<f64>, String> {
     if !receiver.has("first", PATIENCE) {
         return Err(format!("nothing arrived\n{}", daemon.stderr()));
     }
-    let total = SECONDS * 1000 * LINES / EVERY.as_millis() as usize;
+    let lines_of = |seconds: usize| seconds * 1000 * LINES / EVERY.as_millis() as usize;
+    let total = lines_of(WARMING + SECONDS);
     let (mut written, mut waits) = (Vec::with_capacity(total), Vec::with_capacity(total));
     let begun = Instant::now();
     let mut heard = begun;
@@ -81,5 +84,5 @@ fn waits(bench: &Bench) -> Result<Vec<f64>, String> {
         waits.push(heard.duration_since(*at).as_secs_f64() * 1000.0);
     }
     bench.kafka.delete_topic(&topic);
-    Ok(waits)
+    Ok(waits.split_off(lines_of(WARMING)))
 }

@@ -44,7 +44,7 @@ impl Default for Timing {
             sweep: Duration::from_secs(1),
             hint: Duration::from_millis(50),
             trust: Duration::from_secs(3),
-            poll_first: Duration::from_millis(20),
+            poll_first: Duration::from_millis(10),
             poll_most: Duration::from_millis(250),
             idle_after: Duration::from_secs(2),
             deleted_for: Duration::from_secs(10),

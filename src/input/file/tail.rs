@@ -942,7 +942,7 @@ mod tests {
         assert_eq!([next(0, 200, 130), next(40, 900, 149)], [150, 150]);
         assert_eq!(next(100, 200, 150), 300);
         // Many bytes in a short time: the next ones are near.
-        assert_eq!(next(110, 4000, 130), 150);
+        assert_eq!(next(110, 4000, 130), 140);
     }
 
     #[test]
@@ -978,7 +978,7 @@ mod tests {
             now = pace.next;
             pace.brought_nothing(now, &timing);
         }
-        assert_eq!(waits[..6], [20, 40, 80, 160, 150, 150]);
+        assert_eq!(waits[..7], [10, 20, 40, 80, 160, 150, 150]);
         assert!(now - start >= timing.idle_after);
     }
 }
