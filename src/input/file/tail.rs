@@ -978,7 +978,7 @@ mod tests {
             now = pace.next;
             pace.brought_nothing(now, &timing);
         }
-        assert_eq!(waits[..7], [10, 20, 40, 80, 160, 150, 150]);
+        assert_eq!(waits[..6], [10, 20, 40, 80, 150, 150]);
         assert!(now - start >= timing.idle_after);
     }
 }
