@@ -338,8 +338,9 @@ fn the_time_is_told_where_a_transaction_ended_before_the_committed_offset() {
     producer.commit_transaction(LONG).unwrap();
     // Offset 2 is the mark of its end.
     kafka.commit(&group, &topic, &[(0, 3)]);
-    let document = groups(kafka, &format!("describe {group} --times --json")).json();
+    let said = groups(kafka, &format!("describe {group} --times --json"));
+    let document = said.json();
     assert_eq!(document["total_lag"], 0);
     let time = &document["partitions"][0]["time"];
-    assert_eq!(time, "1970-01-01T00:00:02.000Z");
+    assert_eq!(time, "1970-01-01T00:00:02.000Z", "{document} {}", said.err);
 }

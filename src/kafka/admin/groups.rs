@@ -521,6 +521,10 @@ impl Group {
             let Some(batch) = self.member.take() else {
                 while self.member.event().is_some() {}
                 self.bell.wait(NAP);
+                // That the look before was given back undoes forwarding when librdkafka comes to it: perhaps only now.
+                for partition in &from {
+                    self.member.forward(partition).map_err(AdminError::Failed)?;
+                }
                 continue;
             };
             for message in (0..batch.len()).map(|at| batch.get(at)) {
@@ -529,7 +533,11 @@ impl Group {
                     continue;
                 };
                 let (time, _) = message.timestamp();
-                // An error is the news that this is the end, too.
+                match message.error() {
+                    None | Some(RDKafkaErrorCode::PartitionEOF) => {}
+                    // Such as a leader that is looked for: librdkafka goes on by itself.
+                    Some(_) => continue,
+                }
                 let is_before = message.error().is_none() && message.offset() < committed;
                 if is_before && time >= 0 {
                     found.insert(place.clone(), time);

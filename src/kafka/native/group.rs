@@ -319,7 +319,11 @@ impl Member {
         unsafe { rdsys::rd_kafka_consumer_closed(self.native.ptr()) != 0 }
     }
 
-    fn forward(&self, partition: &PartitionOffset) -> Result<(), String> {
+    /// Messages of a partition come to the one queue. [`Member::assign`] does it; again where the partition was given back just before.
+    ///
+    /// # Errors
+    /// What librdkafka does not do.
+    pub fn forward(&self, partition: &PartitionOffset) -> Result<(), String> {
         let topic = std::ffi::CString::new(partition.topic.as_str())
             .map_err(|_| "a topic's name has a NUL byte".to_owned())?;
         // SAFETY: client and name are alive; the reference that comes back is owned by Queue. Forwarding counts the target.

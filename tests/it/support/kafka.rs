@@ -349,6 +349,10 @@ impl RealKafka {
             match reader.poll(Duration::from_millis(100)) {
                 None => continue,
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(unread.remove(&partition)),
+                // One of several brokers is down, and another has the partition, or will.
+                Some(Err(KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::BrokerTransportFailure,
+                ))) => continue,
                 Some(Err(error)) => panic!("reading {topic}: {error}"),
                 Some(Ok(message)) => records.push(Record {
                     partition: message.partition(),
