@@ -36,15 +36,19 @@ impl Batch {
 
 /// Both in one, where nothing but a line feed stands between them.
 fn joined(one: Record, other: Record, most: u32, text: &[u8]) -> Option<Record> {
-    let end = one.value.start + one.value.len;
+    let end = one.value.start.checked_add(one.value.len)?;
     let follows = one.at.checked_add(one.bytes) == Some(other.at)
         && end.checked_add(1) == Some(other.value.start)
         && text.get(end as usize) == Some(&b'\n');
+    if !follows {
+        // Nothing is known of where the other stands, which may be before this one.
+        return None;
+    }
     let mut both = one;
-    both.value.len = other.value.start + other.value.len - one.value.start;
-    both.bytes += other.bytes;
+    both.value.len = one.value.len.checked_add(1 + other.value.len)?;
+    both.bytes = one.bytes.checked_add(other.bytes)?;
     both.lines += other.lines;
-    (follows && both.value.len <= most).then_some(both)
+    (both.value.len <= most).then_some(both)
 }
 
 #[cfg(test)]

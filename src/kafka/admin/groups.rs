@@ -533,12 +533,12 @@ impl Group {
                     continue;
                 };
                 let (time, _) = message.timestamp();
-                match message.error() {
-                    None | Some(RDKafkaErrorCode::PartitionEOF) => {}
+                let error = message.error();
+                if error.is_some_and(|code| code != RDKafkaErrorCode::PartitionEOF) {
                     // Such as a leader that is looked for: librdkafka goes on by itself.
-                    Some(_) => continue,
+                    continue;
                 }
-                let is_before = message.error().is_none() && message.offset() < committed;
+                let is_before = error.is_none() && message.offset() < committed;
                 if is_before && time >= 0 {
                     found.insert(place.clone(), time);
                 }
