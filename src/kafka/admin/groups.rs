@@ -497,6 +497,19 @@ impl Group {
         Ok(found)
     }
 
+    /// What came to the wrong queue is read again from where the look begins.
+    fn fetch_back(&self, event: &EventKind, from: &[PartitionOffset]) -> Result<(), AdminError> {
+        let EventKind::Strayed { topic, partition } = event else {
+            return Ok(());
+        };
+        let is_it =
+            |place: &&PartitionOffset| place.topic == *topic && place.partition == *partition;
+        let place = from.iter().find(is_it);
+        place
+            .map_or(Ok(()), |place| self.member.fetch_back(place))
+            .map_err(AdminError::Failed)
+    }
+
     /// Reads the last `back` offsets before each committed one, and notes the time of the last record in them.
     fn look_back(
         &mut self,
@@ -519,12 +532,10 @@ impl Group {
         self.member.assign(&from).map_err(AdminError::Failed)?;
         while !open.is_empty() && Instant::now() < deadline {
             let Some(batch) = self.member.take() else {
-                while self.member.event().is_some() {}
-                self.bell.wait(NAP);
-                // That the look before was given back undoes forwarding when librdkafka comes to it: perhaps only now.
-                for partition in &from {
-                    self.member.forward(partition).map_err(AdminError::Failed)?;
+                while let Some(event) = self.member.event() {
+                    self.fetch_back(&event.kind(), &from)?;
                 }
+                self.bell.wait(NAP);
                 continue;
             };
             for message in (0..batch.len()).map(|at| batch.get(at)) {

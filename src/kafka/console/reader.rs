@@ -459,7 +459,22 @@ impl Reader {
                 EventKind::Committed(error) => self.committed(event.token(), error),
                 EventKind::Statistics(text) => self.fetched(&text),
                 EventKind::Error { code, text, fatal } => self.trouble(code, text, fatal),
+                EventKind::Strayed { topic, partition } => self.fetch_back(&topic, partition),
                 _ => {}
+            }
+        }
+    }
+
+    /// Records of a partition are not given out: it goes on where it was.
+    fn fetch_back(&mut self, topic: &str, partition: i32) {
+        let is_it = |held: &&Held| *held.topic == *topic && held.partition == partition;
+        if let Some(held) = self.held.iter().find(is_it) {
+            let place = PartitionOffset {
+                offset: Some(held.next),
+                ..PartitionOffset::bare(topic, partition)
+            };
+            if let Err(why) = self.member.fetch_back(&place) {
+                self.failed.get_or_insert(why);
             }
         }
     }

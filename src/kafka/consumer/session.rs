@@ -125,6 +125,12 @@ impl Worker {
             EventKind::Rebalance(code) => self.rebalance(session, code, event.partitions()),
             EventKind::Committed(error) => self.committed(session, event, error),
             EventKind::Statistics(text) => self.fetched(session, &text),
+            EventKind::Strayed { topic, partition } => {
+                tracing::debug!(output = %self.consumer.name, topic, partition, "records came where nobody counts them; they are read again");
+                let place = PartitionOffset::bare(&topic, partition);
+                self.answer(session.member.forward(&[place]));
+                self.seat(session, &topic, partition);
+            }
             EventKind::Deliveries | EventKind::Other => {}
         }
     }

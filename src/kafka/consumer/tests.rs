@@ -1,6 +1,6 @@
 //! Against the mock cluster, whose first join of a group takes three seconds, or against the Kafka that `LOGFERRY_TEST_KAFKA` names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -14,6 +14,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use super::*;
 use crate::flow::{Books, Budget, Outcome, Place, Received, Receiver};
 use crate::kafka::embedded::Embedded;
+use crate::kafka::native::{EventKind, Member, PartitionOffset};
 use crate::kafka::settings::{
     Brokers, ClusterSettings, ConsumeFrom, GroupProtocol, Isolation, OutOfRange,
 };
@@ -431,6 +432,48 @@ fn partitions_move_to_another_member_only_when_what_was_taken_is_settled() {
     all.dedup();
     assert_eq!(all, expected(3000), "nothing lost");
     assert!(read == 3000 || refused > 0, "{} twice", read - 3000);
+}
+
+#[test]
+fn messages_that_come_to_the_wrong_queue_are_known_and_come_again_to_the_right_one() {
+    const COUNT: usize = 50;
+    let kafka = Kafka::start();
+    produce(&kafka, 0, COUNT);
+    let settings = settings(&kafka, "g");
+    let config = config::consumer_config(&settings, &kafka.at, "test", 1 << 20, false).unwrap();
+    let bell = Arc::new(Bell::new());
+    let mut member = Member::new(&config, &(bell.clone() as Arc<dyn Ring>)).unwrap();
+    let places: Vec<PartitionOffset> = (0..4)
+        .map(|partition| PartitionOffset {
+            offset: Some(0),
+            ..PartitionOffset::bare(&kafka.topic, partition)
+        })
+        .collect();
+    member.assign(&places).unwrap();
+    for place in &places {
+        member.lead_astray(place).unwrap();
+    }
+    let (mut strayed, mut values) = (BTreeSet::new(), Vec::new());
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while values.len() < COUNT {
+        assert!(Instant::now() < deadline, "{} of {COUNT}", values.len());
+        while let Some(event) = member.event() {
+            if let EventKind::Strayed { topic, partition } = event.kind() {
+                assert_eq!(topic, kafka.topic);
+                strayed.insert(partition);
+                member.fetch_back(&places[partition as usize]).unwrap();
+            }
+        }
+        while let Some(batch) = member.take() {
+            for at in 0..batch.len() {
+                let value = batch.get(at).value().unwrap().to_vec();
+                values.push(String::from_utf8(value).unwrap());
+            }
+        }
+        bell.wait(Duration::from_millis(100));
+    }
+    assert_eq!(sorted(values), expected(COUNT));
+    assert!(!strayed.is_empty());
 }
 
 #[test]

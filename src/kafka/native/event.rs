@@ -38,6 +38,8 @@ pub enum EventKind {
     Rebalance(RDKafkaErrorCode),
     /// Offsets were committed, or not: its partitions are read from the event and [`Event::token`].
     Committed(Option<RDKafkaErrorCode>),
+    /// A message, or an error of a partition, that should have come to the queue of messages: see [`super::Member::fetch_back`].
+    Strayed { topic: String, partition: i32 },
     /// Nothing for us.
     Other,
 }
@@ -56,6 +58,9 @@ impl Event {
     }
 
     pub fn kind(&self) -> EventKind {
+        if let Some((topic, partition)) = self.strayed() {
+            return EventKind::Strayed { topic, partition };
+        }
         // SAFETY: the event is alive; every accessor is called on its own kind only, and texts are copied before it is freed.
         unsafe {
             match rdsys::rd_kafka_event_type(self.ptr()) {
@@ -87,6 +92,21 @@ impl Event {
                 }
                 _ => EventKind::Other,
             }
+        }
+    }
+
+    /// The partition that a message or an error came from. Looking at the message itself would move librdkafka's position.
+    fn strayed(&self) -> Option<(String, i32)> {
+        // SAFETY: the event is alive. A new element comes back, or null; its name is copied before it is freed.
+        unsafe {
+            let kind = rdsys::rd_kafka_event_type(self.ptr());
+            if kind != rdsys::RD_KAFKA_EVENT_FETCH && kind != rdsys::RD_KAFKA_EVENT_ERROR {
+                return None;
+            }
+            let place = NonNull::new(rdsys::rd_kafka_event_topic_partition(self.ptr()))?;
+            let found = (text(place.as_ref().topic), place.as_ref().partition);
+            rdsys::rd_kafka_topic_partition_destroy(place.as_ptr());
+            Some(found)
         }
     }
 

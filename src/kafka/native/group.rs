@@ -146,19 +146,19 @@ impl Member {
     /// # Errors
     /// librdkafka's text.
     pub fn assign(&self, partitions: &[PartitionOffset]) -> Result<(), String> {
-        // Forwarding is undone, silently, whenever a partition is given back.
-        for partition in partitions {
-            self.forward(partition)?;
-        }
+        // Forwarding is undone, silently, whenever a partition is given back: by another thread, perhaps only now. That thread was through
+        // with it when it answers the assignment.
+        self.forward(partitions)?;
         let list = List::of(partitions).ok_or("a topic's name has a NUL byte")?;
         // SAFETY: client and list are alive; the list is copied.
-        unsafe {
+        let failed = unsafe {
             free_error(rdsys::rd_kafka_incremental_assign(
                 self.native.ptr(),
                 list.ptr(),
             ))
-            .map_or(Ok(()), Err)
-        }
+        };
+        failed.map_or(Ok(()), Err)?;
+        self.forward(partitions)
     }
 
     /// Gives partitions back, and answers a rebalance with it.
@@ -319,11 +319,34 @@ impl Member {
         unsafe { rdsys::rd_kafka_consumer_closed(self.native.ptr()) != 0 }
     }
 
-    /// Messages of a partition come to the one queue. [`Member::assign`] does it; again where the partition was given back just before.
+    /// Messages of a partition came to the client's own queue ([`super::EventKind::Strayed`]), where nobody counts them: from now on they come to
+    /// the queue of messages, beginning at the offset of `place`. Waits for a thread of librdkafka, not for the network.
+    ///
+    /// # Errors
+    /// librdkafka's text, when the partition is not being fetched.
+    pub fn fetch_back(&self, place: &PartitionOffset) -> Result<(), String> {
+        self.forward(std::slice::from_ref(place))?;
+        self.seek(place)
+    }
+
+    /// Messages of these partitions come to the one queue. [`Member::assign`] does it; again where they were given back just before.
     ///
     /// # Errors
     /// What librdkafka does not do.
-    pub fn forward(&self, partition: &PartitionOffset) -> Result<(), String> {
+    pub fn forward(&self, partitions: &[PartitionOffset]) -> Result<(), String> {
+        for partition in partitions {
+            self.forward_to(partition, &self.messages)?;
+        }
+        Ok(())
+    }
+
+    /// Messages of a partition stray from now on, as where librdkafka undoes the forwarding.
+    #[cfg(test)]
+    pub fn lead_astray(&self, partition: &PartitionOffset) -> Result<(), String> {
+        self.forward_to(partition, &self.events)
+    }
+
+    fn forward_to(&self, partition: &PartitionOffset, to: &AppQueue) -> Result<(), String> {
         let topic = std::ffi::CString::new(partition.topic.as_str())
             .map_err(|_| "a topic's name has a NUL byte".to_owned())?;
         // SAFETY: client and name are alive; the reference that comes back is owned by Queue. Forwarding counts the target.
@@ -334,7 +357,7 @@ impl Member {
                 partition.partition,
             ))
             .ok_or("librdkafka gave no queue for a partition")?;
-            rdsys::rd_kafka_queue_forward(queue.ptr(), self.messages.ptr());
+            rdsys::rd_kafka_queue_forward(queue.ptr(), to.ptr());
         }
         Ok(())
     }
