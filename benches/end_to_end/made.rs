@@ -19,7 +19,7 @@ const TOPICS: u64 = 100;
 type Kind = fn(&Figures) -> Duration;
 
 /// The first is the one that most others are compared with.
-const CASES: [Case; 8] = [
+const CASES: [Case; 9] = [
     PLAIN,
     Case {
         name: "format: json",
@@ -30,6 +30,11 @@ const CASES: [Case; 8] = [
     Case {
         name: "pack: 64KiB",
         to: ", pack: 64KiB",
+        ..PLAIN
+    },
+    Case {
+        name: KEYLESS,
+        partitions: 12,
         ..PLAIN
     },
     Case {
@@ -65,6 +70,7 @@ const CASES: [Case; 8] = [
         ..PLAIN
     },
 ];
+const KEYLESS: &str = "lines as they are, 12 partitions";
 const ONE: &str = "one topic of a field";
 const PLAIN: Case = Case {
     name: "lines as they are",

@@ -70,7 +70,9 @@ pub fn type_on_terminal(line: &str) -> Console {
     let folder = temp_dir();
     let line = line.replacen("logferry", env!("CARGO_BIN_EXE_logferry"), 1);
     let file = |name: &str| File::create(folder.path().join(name)).expect("a file");
-    let child = Command::new("script")
+    // Whoever runs the tests in the background may ignore Ctrl-C, and what is started would, too.
+    let child = Command::new("env")
+        .args(["--default-signal=INT", "script"])
         .args(["--quiet", "--flush", "--return", "--command"])
         .arg(format!("stty cols 100; exec {line}"))
         .arg("/dev/null")
