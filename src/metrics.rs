@@ -102,6 +102,8 @@ pub struct SpoolSnapshot {
     /// What the segments take that hold anything that is not acknowledged.
     pub bytes: u64,
     pub max_bytes: u64,
+    /// What files take beside that which are done, and are written over.
+    pub spare_bytes: u64,
     pub segments: u64,
     /// Age of the oldest that is not acknowledged; `None`: there is none.
     pub oldest_seconds: Option<f64>,
@@ -277,6 +279,7 @@ pub(crate) mod sample {
                     spool: Some(SpoolSnapshot {
                         bytes: 70_000,
                         max_bytes: 1 << 30,
+                        spare_bytes: 65_536,
                         segments: 2,
                         oldest_seconds: Some(2.5),
                         found: count(7),

@@ -9,7 +9,7 @@
 //! | `logferry_input_truncated_lines_total` | input | lines of which only the beginning was kept |
 //! | `logferry_input_open_connections`, `logferry_input_{accepted,refused,timed_out,broken}_connections_total` | input | of syslog |
 //! | `logferry_input_{unparsed,torn,event_time_out_of_range}_messages_total`, `logferry_input_kernel_dropped_datagrams_total` | input | of syslog; the latter has the label socket too |
-//! | `logferry_input_spool_{size,capacity}_bytes`, `logferry_input_spool_segments`, `logferry_input_spool_oldest_seconds` | input | of inputs with a spool |
+//! | `logferry_input_spool_{size,capacity,spare}_bytes`, `logferry_input_spool_segments`, `logferry_input_spool_oldest_seconds` | input | of inputs with a spool |
 //! | `logferry_input_spool_damaged_segments_total`, `logferry_input_spool_found_lines_total` | input | of inputs with a spool; what was found at the start is among the read |
 //! | `logferry_input_transactions_total` | input, outcome | committed, aborted; in_doubt: nobody heard how it ended until it was found out, and it counts as one of the others too |
 //! | `logferry_input_last_commit_seconds` | input | since 1970 |
@@ -315,6 +315,12 @@ fn spools_of(families: &mut Families, inputs: &[InputSnapshot]) {
         "What it may take",
         "bytes",
         spool(|it| it.max_bytes),
+    );
+    families.gauge(
+        "input_spool_spare",
+        "What files of the spool take that are done and are written over",
+        "bytes",
+        spool(|it| it.spare_bytes),
     );
     families.gauge(
         "input_spool",

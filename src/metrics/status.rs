@@ -20,7 +20,7 @@
 //! "torn": 0, "out_of_range": 0, "kernel_drops": 0, "sockets": [{"socket": "udp://0.0.0.0:514", "kernel_drops": 0, "receive_buffer": 16777216}]}`
 //! too. `receive_buffer` is as the kernel counts: twice what was asked for. Of unix sockets the kernel drops nothing.
 //!
-//! Inputs with a spool have `"spool": {"bytes": 0, "max_bytes": 1073741824, "segments": 1, "oldest_seconds": null, "found": C,
+//! Inputs with a spool have `"spool": {"bytes": 0, "max_bytes": 1073741824, "spare_bytes": 0, "segments": 1, "oldest_seconds": null, "found": C,
 //! "damaged_segments": 0, "unreadable_bytes": 0, "cut_bytes": 0}` too. `found` was there at the start, and is among the `read`.
 //!
 //! Lines that nobody can count are `null`: those of `unread` when there are unread bytes, of `lost` where only bytes are known, and then of `seen`.
@@ -96,6 +96,7 @@ fn input_json(input: &InputSnapshot) -> Value {
         object["spool"] = json!({
             "bytes": spool.bytes,
             "max_bytes": spool.max_bytes,
+            "spare_bytes": spool.spare_bytes,
             "segments": spool.segments,
             "oldest_seconds": spool.oldest_seconds,
             "found": count_json(spool.found),

@@ -1,10 +1,11 @@
 //! The format of a spool: blocks, one after the other. Pure.
 //!
-//! A block is a head of [`HEAD`] bytes (magic, CRC-32 of the rest of the head, number, length and CRC-32 of the body, lines and source bytes that it
-//! counts for, when it was written) and a body: what a batch is made of but for its receipt. All numbers are little-endian. Where the records come
-//! from is not in it: a spool belongs to one input.
+//! A block is a head (magic, CRC-32 of the rest of the head, number, length and CRC-32 of the body, lines and source bytes that it counts for, when it
+//! was written, and where the file was used before, its [`Life`]) and a body: what a batch is made of but for its receipt. All numbers are
+//! little-endian. Where the records come from is not in it: a spool belongs to one input.
 //!
-//! Invariant: what is read was written, whole. Anything else is passed over up to the next block whose head and body are right, and counted.
+//! Invariant: what is read was written, whole, in this life of its file. Anything else is passed over up to the next block whose head and body are
+//! right, and counted.
 
 use std::ffi::CString;
 use std::ops::Range;
@@ -12,9 +13,50 @@ use std::sync::Arc;
 
 use crate::flow::{Arena, Count, Extras, Origin, Record, Run, Span};
 
-/// Bytes of a head.
+/// Bytes of a head in a new file.
 pub const HEAD: usize = 48;
-const MAGIC: [u8; 4] = *b"LFS1";
+/// No head has more bytes.
+pub const ROOM: usize = HEAD + 8;
+const NEW: [u8; 4] = *b"LFS1";
+const AGAIN: [u8; 4] = *b"LFS2";
+
+/// Which use of its file a block belongs to. One that is written over again holds what is left of its earlier uses, and in that whatever strangers sent:
+/// so this is a number that nobody can guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Life(u64);
+
+impl Life {
+    /// The file was new: it holds nothing else.
+    pub const NEW: Self = Self(0);
+
+    /// Another use of a file that was used before.
+    pub fn again(number: u64) -> Self {
+        Self(number.max(1))
+    }
+
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    pub fn is_new(self) -> bool {
+        self == Self::NEW
+    }
+
+    /// Bytes of a block's head.
+    pub fn head(self) -> usize {
+        match self.is_new() {
+            true => HEAD,
+            false => ROOM,
+        }
+    }
+
+    fn magic(self) -> [u8; 4] {
+        match self.is_new() {
+            true => NEW,
+            false => AGAIN,
+        }
+    }
+}
 
 /// What a block says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,22 +69,28 @@ pub struct Head {
     pub count: Count,
     /// When it was written, in milliseconds since 1970.
     pub time: i64,
+    life: Life,
 }
 
 impl Head {
     /// Bytes of the block.
     pub fn size(&self) -> usize {
-        HEAD + self.len as usize
+        self.life.head() + self.len as usize
     }
 
-    /// The head that `bytes` begin with; `None` when it is none.
-    pub fn read(bytes: &[u8]) -> Option<Self> {
-        let head = bytes.get(..HEAD)?;
+    /// The body of the block that `bytes` begin with; `None` when they are fewer.
+    pub fn body<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        bytes.get(self.life.head()..self.size())
+    }
+
+    /// The head of this life that `bytes` begin with; `None` when it is none.
+    pub fn read(bytes: &[u8], life: Life) -> Option<Self> {
+        let head = bytes.get(..life.head())?;
         let mut cut = Cut(head);
-        if cut.array::<4>()? != MAGIC || cut.u32()? != crc32fast::hash(&head[8..]) {
+        if cut.array::<4>()? != life.magic() || cut.u32()? != crc32fast::hash(&head[8..]) {
             return None;
         }
-        Some(Self {
+        let head = Self {
             number: cut.u64()?,
             len: cut.u32()?,
             crc: cut.u32()?,
@@ -51,7 +99,9 @@ impl Head {
                 bytes: cut.u64()?,
             },
             time: i64::from_le_bytes(cut.array()?),
-        })
+            life,
+        };
+        (life.is_new() || cut.u64()? == life.number()).then_some(head)
     }
 }
 
@@ -71,50 +121,84 @@ pub struct Contents<'a> {
 #[cfg(any(test, fuzzing))]
 pub fn write(
     out: &mut Vec<u8>,
+    life: Life,
     facts: (u64, i64, Count),
     contents: &Contents<'_>,
 ) -> Result<(), TooLong> {
-    let mut block = Vec::new();
-    let [begin, text, rest] = parts(&mut block, facts, contents)?;
-    out.extend_from_slice(begin);
-    out.extend_from_slice(text);
-    out.extend_from_slice(rest);
+    let mut made = Vec::new();
+    let laid = Laid::of(&mut made, contents)?;
+    for part in laid.parts(&mut made, life, facts, contents.text) {
+        out.extend_from_slice(part);
+    }
     Ok(())
 }
 
-/// The three parts of a block: what is made before the text, in `block`, the text where it is, and what is made behind it.
-///
-/// # Errors
-/// A body of 4 GiB or more.
-pub fn parts<'a>(
-    block: &'a mut Vec<u8>,
-    (number, time, count): (u64, i64, Count),
-    contents: &Contents<'a>,
-) -> Result<[&'a [u8]; 3], TooLong> {
-    block.clear();
-    block.resize(HEAD, 0);
-    push_lens(block, contents)?;
-    let begin = block.len();
-    push_rest(block, contents)?;
-    let text = contents.text;
-    let len = u32::try_from(block.len() - HEAD + text.len()).map_err(|_| TooLong)?;
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&block[HEAD..begin]);
-    hasher.update(text);
-    hasher.update(&block[begin..]);
-    let crc = hasher.finalize();
-    let head = &mut block[..HEAD];
-    head[..4].copy_from_slice(&MAGIC);
-    head[8..16].copy_from_slice(&number.to_le_bytes());
-    head[16..20].copy_from_slice(&len.to_le_bytes());
-    head[20..24].copy_from_slice(&crc.to_le_bytes());
-    head[24..32].copy_from_slice(&count.lines.to_le_bytes());
-    head[32..40].copy_from_slice(&count.bytes.to_le_bytes());
-    head[40..48].copy_from_slice(&time.to_le_bytes());
-    let crc = crc32fast::hash(&head[8..]);
-    head[4..8].copy_from_slice(&crc.to_le_bytes());
-    let (begin, rest) = block.split_at(begin);
-    Ok([begin, text, rest])
+/// What stands around the text of a block, made in memory that is used again, without a head.
+#[derive(Debug)]
+pub struct Laid {
+    /// Where the text comes, counted in what was made: behind the room for a head and the lengths.
+    text_at: usize,
+    /// Bytes of the body, and its CRC-32.
+    len: u32,
+    crc: u32,
+}
+
+impl Laid {
+    /// Makes it in `made`.
+    ///
+    /// # Errors
+    /// A body of 4 GiB or more.
+    pub fn of(made: &mut Vec<u8>, contents: &Contents<'_>) -> Result<Self, TooLong> {
+        made.clear();
+        made.resize(ROOM, 0);
+        push_lens(made, contents)?;
+        let text_at = made.len();
+        push_rest(made, contents)?;
+        let (lens, rest) = (&made[ROOM..text_at], &made[text_at..]);
+        let mut hasher = crc32fast::Hasher::new();
+        for part in [lens, contents.text, rest] {
+            hasher.update(part);
+        }
+        Ok(Self {
+            text_at,
+            len: u32::try_from(lens.len() + contents.text.len() + rest.len())
+                .map_err(|_| TooLong)?,
+            crc: hasher.finalize(),
+        })
+    }
+
+    /// Bytes of the block, at most.
+    pub fn most(&self) -> u64 {
+        ROOM as u64 + u64::from(self.len)
+    }
+
+    /// The three parts of the block: what was made before the text, the text where it is, and what was made behind it.
+    pub fn parts<'a>(
+        &self,
+        made: &'a mut [u8],
+        life: Life,
+        facts: (u64, i64, Count),
+        text: &'a [u8],
+    ) -> [&'a [u8]; 3] {
+        let begin = ROOM - life.head();
+        self.fill(&mut made[begin..ROOM], life, facts);
+        [&made[begin..self.text_at], text, &made[self.text_at..]]
+    }
+
+    fn fill(&self, head: &mut [u8], life: Life, (number, time, count): (u64, i64, Count)) {
+        head[..4].copy_from_slice(&life.magic());
+        head[8..16].copy_from_slice(&number.to_le_bytes());
+        head[16..20].copy_from_slice(&self.len.to_le_bytes());
+        head[20..24].copy_from_slice(&self.crc.to_le_bytes());
+        head[24..32].copy_from_slice(&count.lines.to_le_bytes());
+        head[32..40].copy_from_slice(&count.bytes.to_le_bytes());
+        head[40..48].copy_from_slice(&time.to_le_bytes());
+        if let Some(place) = head.get_mut(HEAD..ROOM) {
+            place.copy_from_slice(&life.number().to_le_bytes());
+        }
+        let crc = crc32fast::hash(&head[8..]);
+        head[4..8].copy_from_slice(&crc.to_le_bytes());
+    }
 }
 
 /// Stands for a span that is not there. No text is so long.
@@ -225,47 +309,50 @@ pub enum Found {
     Torn,
     /// So many bytes are of no block. Another one, or the end, follows.
     Damage(usize),
+    /// Nothing of this life: an earlier one left it, or a block that was begun without its head.
+    Stale,
     End,
 }
 
 /// What `bytes` begin with. `is_end`: nothing comes after them. Otherwise `Torn` asks for more. Blocks have at least the number `least`.
-pub fn find(bytes: &[u8], least: u64, is_end: bool) -> Found {
+pub fn find(bytes: &[u8], life: Life, least: u64, is_end: bool) -> Found {
     if bytes.is_empty() {
         return Found::End;
     }
-    if let Some(head) = Head::read(bytes).filter(|head| head.number >= least) {
-        match bytes.get(HEAD..head.size()) {
+    if let Some(head) = Head::read(bytes, life).filter(|head| head.number >= least) {
+        match head.body(bytes) {
             Some(body) if crc32fast::hash(body) == head.crc => return Found::Block(head),
             // The head is right, and so is the length: nothing is looked for in what somebody else wrote.
             Some(_) => return Found::Damage(head.size()),
             // The rest of it may have been written over, or never have come.
             None if !is_end => return Found::Torn,
-            None if next(bytes, least).is_none() => return Found::Torn,
+            None if next(bytes, life, least).is_none() => return Found::Torn,
             None => {}
         }
-    } else {
-        let is_begun = is_short(bytes) || bytes.iter().all(|byte| *byte == 0);
-        if (is_end && is_begun) || (!is_end && bytes.len() < HEAD) {
-            return Found::Torn;
-        }
+    } else if !is_end && bytes.len() < life.head() {
+        return Found::Torn;
+    } else if is_end && !life.is_new() && next(bytes, life, least).is_none() {
+        return Found::Stale;
+    } else if is_end && life.is_new() && (is_short(bytes) || bytes.iter().all(|byte| *byte == 0)) {
+        return Found::Torn;
     }
-    Found::Damage(next(bytes, least).unwrap_or(bytes.len()))
+    Found::Damage(next(bytes, life, least).unwrap_or(bytes.len()))
 }
 
-/// Whether this may be the beginning of a head.
+/// Whether this may be the beginning of a head in a new file.
 fn is_short(bytes: &[u8]) -> bool {
-    bytes.len() < HEAD && bytes.iter().zip(MAGIC).all(|(byte, magic)| *byte == magic)
+    bytes.len() < HEAD && bytes.iter().zip(NEW).all(|(byte, magic)| *byte == magic)
 }
 
 /// Where the next whole block begins, the first byte left out.
-fn next(bytes: &[u8], least: u64) -> Option<usize> {
+fn next(bytes: &[u8], life: Life, least: u64) -> Option<usize> {
     let mut from = 1;
-    while let Some(at) = memchr::memmem::find(bytes.get(from..)?, &MAGIC) {
+    while let Some(at) = memchr::memmem::find(bytes.get(from..)?, &life.magic()) {
         let at = from + at;
         let rest = &bytes[at..];
-        let whole = Head::read(rest)
+        let whole = Head::read(rest, life)
             .filter(|head| head.number >= least)
-            .and_then(|head| Some((head, rest.get(HEAD..head.size())?)))
+            .and_then(|head| Some((head, head.body(rest)?)))
             .is_some_and(|(head, body)| crc32fast::hash(body) == head.crc);
         if whole {
             return Some(at);

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::block::{Body, Found, HEAD, Head, Parts, find};
+use super::block::{Body, Found, Head, Parts, find};
 use super::queue::{Cursor, RETRY, Shared};
-use super::segments::{Folder, PositionFile};
+use super::segments::{Folder, Name, PositionFile};
 use super::settings::Sync;
 use crate::disk::{DiskFile, advice};
 use crate::flow::arena::ARENA_BYTES;
@@ -37,7 +37,7 @@ pub struct Feed {
     origin: Arc<Origin>,
     window: Vec<u8>,
     /// The segment that is read.
-    reading: Option<(u64, Box<dyn DiskFile>)>,
+    reading: Option<(Name, Box<dyn DiskFile>)>,
     /// When it is tried again to read, after that failed.
     again: Option<Instant>,
     saved: u64,
@@ -138,7 +138,7 @@ impl Feed {
                 return false;
             };
             let mut segments = state.segments.iter();
-            let segment = segments.find(|it| it.first == cursor.segment);
+            let segment = segments.find(|it| it.name == cursor.segment);
             (cursor, segment.map_or(0, |segment| segment.len))
         };
         let Some(charge) = shared.charge(ARENA_BYTES as u64) else {
@@ -180,8 +180,8 @@ impl Feed {
             let mut at = 0;
             loop {
                 let rest = &self.window[at..];
-                match find(rest, taken.cursor.least, is_end) {
-                    Found::Block(head) => match Body::read(&rest[HEAD..head.size()]) {
+                match find(rest, segment.life, taken.cursor.least, is_end) {
+                    Found::Block(head) => match head.body(rest).and_then(Body::read) {
                         Some(body) => {
                             if !taken.add(head, body, &self.arenas, &self.origin) {
                                 return Ok(());
@@ -199,7 +199,7 @@ impl Feed {
                         taken.cursor.at = len;
                         return Ok(());
                     }
-                    Found::Torn if is_end => {
+                    Found::Torn | Found::Stale if is_end => {
                         taken.is_damaged = true;
                         taken.cursor.at = len;
                         return Ok(());
@@ -211,12 +211,12 @@ impl Feed {
                     }
                     _ if taken.parts.is_some() => return Ok(()),
                     Found::Torn | Found::End => {
-                        let size = Head::read(rest).map_or(0, |head| head.size());
-                        wanted = size.max(WINDOW).max(HEAD);
+                        let head = Head::read(rest, segment.life);
+                        wanted = head.map_or(0, |head| head.size()).max(WINDOW);
                         continue 'window;
                     }
                     // The next block is looked for in all that follows.
-                    Found::Damage(_) => {
+                    Found::Damage(_) | Found::Stale => {
                         wanted = usize::MAX;
                         continue 'window;
                     }
@@ -229,8 +229,8 @@ impl Feed {
         let shared = &self.shared;
         let mut state = shared.lock();
         let mut next = None;
-        if let Some(at) = (state.segments.iter()).position(|it| it.first == taken.cursor.segment) {
-            let following = state.segments.get(at + 1).map(|segment| segment.first);
+        if let Some(at) = (state.segments.iter()).position(|it| it.name == taken.cursor.segment) {
+            let following = state.segments.get(at + 1).map(|segment| segment.name);
             let segment = &mut state.segments[at];
             segment.waiting -= taken.count;
             let is_over = taken.cursor.at >= segment.len;
@@ -241,8 +241,8 @@ impl Feed {
             let is_new = taken.is_damaged && !std::mem::replace(&mut segment.is_damaged, true);
             next = match following {
                 _ if !is_over => Some(taken.cursor),
-                Some(first) => Some(Cursor {
-                    segment: first,
+                Some(following) => Some(Cursor {
+                    segment: following,
                     at: 0,
                     least: taken.cursor.least,
                 }),
@@ -329,7 +329,7 @@ impl Feed {
                 Err(error) => self.say(format!("cannot sync how far the spool is sent: {error}")),
             }
         }
-        self.leave(position, false);
+        self.leave(position, When::Running);
     }
 
     /// Makes durable what was written.
@@ -342,7 +342,10 @@ impl Feed {
             .and_then(|()| self.folder.sync());
         if let Err(error) = synced {
             // A failed sync is never tried again on the same file.
-            self.shared.lock().must_roll = true;
+            let mut state = self.shared.lock();
+            state.must_roll = true;
+            state.suspect();
+            drop(state);
             self.say(format!(
                 "the spool cannot be synced: {error}{}; what was written since the last sync survives SIGKILL, but perhaps no power cut",
                 advice(&error)
@@ -350,40 +353,53 @@ impl Feed {
         }
     }
 
-    /// Puts away the segments of which all blocks are done. The newest only when nobody writes to it any more.
-    fn leave(&mut self, position: u64, with_newest: bool) {
+    /// Puts away the segments of which all blocks are done, the newest only when nobody writes to it any more, and some for being written over.
+    fn leave(&mut self, position: u64, when: When) {
+        let mut put_by = None;
         loop {
-            let segment = {
+            let next = {
                 let state = self.shared.lock();
-                let is_left = state.segments.len() > usize::from(!with_newest);
+                let is_left = state.segments.len() > usize::from(when != When::Ended);
                 let front = state
                     .segments
                     .front()
                     .filter(|it| is_left && it.end <= position);
                 // What is still to be read of it can only be damaged.
                 let is_read = state.cursor.map(|cursor| cursor.segment);
-                front.filter(|it| is_read != Some(it.first)).cloned()
+                let front = front.filter(|it| is_read != Some(it.name)).cloned();
+                front.map(|front| {
+                    let is_wanted = when == When::Running && put_by.is_none();
+                    (is_wanted && self.shared.may_put_by(&state, &front), front)
+                })
             };
-            let Some(segment) = segment else { return };
-            if self
-                .reading
-                .as_ref()
-                .is_some_and(|(it, _)| *it == segment.first)
-            {
+            let Some((is_wanted, segment)) = next else {
+                break;
+            };
+            if (self.reading.as_ref()).is_some_and(|(it, _)| *it == segment.name) {
                 self.reading = None;
             }
-            if let Err(error) = self.folder.leave(&segment) {
-                let path = self.folder.path_of(segment.first);
+            let left = match is_wanted {
+                true => (self.folder.put_by(&segment)).map(|used| put_by = Some(used)),
+                false => self.folder.leave(&segment),
+            };
+            if let Err(error) = left {
+                let path = self.folder.path_of(segment.name);
                 self.say(format!(
                     "cannot put {} away: {error}{}",
                     path.display(),
                     advice(&error)
                 ));
-                return;
+                break;
             }
             let mut state = self.shared.lock();
             state.segments.pop_front();
-            (state.unsynced.files).retain(|(first, _)| *first != segment.first);
+            (state.unsynced.files).retain(|(name, _)| *name != segment.name);
+        }
+        let Some(used) = put_by else { return };
+        match self.folder.sync() {
+            Ok(()) => self.shared.lock().used.push(used),
+            // Its old name may come back after a power cut: nothing is written over it. The next start removes it, if this does not.
+            Err(_) => drop(self.folder.discard(&used)),
         }
     }
 
@@ -392,7 +408,7 @@ impl Feed {
         let position = self.shared.acks.position();
         let (left, has_ended) = {
             let state = self.shared.lock();
-            let left: Vec<u64> = state.segments.iter().map(|it| it.first).collect();
+            let left: Vec<Name> = state.segments.iter().map(|it| it.name).collect();
             (left, state.has_ended)
         };
         let finish = || -> std::io::Result<()> {
@@ -409,7 +425,18 @@ impl Feed {
                 advice(&error)
             )
         })?;
-        self.leave(position, has_ended);
+        self.leave(
+            position,
+            match has_ended {
+                true => When::Ended,
+                false => When::Ending,
+            },
+        );
+        let used = std::mem::take(&mut self.shared.lock().used);
+        for used in used {
+            // The next start removes it, if this does not.
+            let _ = self.folder.discard(&used);
+        }
         Ok(())
     }
 
@@ -420,6 +447,15 @@ impl Feed {
             self.trouble = Some(error);
         }
     }
+}
+
+/// When segments are put away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Running,
+    /// The input may write to the newest.
+    Ending,
+    Ended,
 }
 
 /// What is taken from a segment for one batch.

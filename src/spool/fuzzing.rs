@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use super::block::{Body, Contents, Found, HEAD, Parts, find, write};
+use super::block::{Body, Contents, Found, Life, Parts, find, write};
 use crate::flow::{Arenas, Count, Extras, Origin, Record, Run, Span};
 use crate::fuzzing::Damage;
 
 /// Six bytes of damage; a segment, or lines of which each becomes a block.
 pub fn segment(data: &[u8]) {
-    read(data, 0);
+    for life in [Life::NEW, Life::again(1)] {
+        read(data, life, 0);
+    }
     let Some((damage, text)) = Damage::split(data) else {
         return;
     };
@@ -18,14 +20,17 @@ pub fn segment(data: &[u8]) {
     }
     let (mut bytes, mut ends) = (Vec::new(), Vec::new());
     for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
-        push(&mut bytes, number as u64, line);
+        push(&mut bytes, Life::NEW, number as u64, line);
         ends.push(bytes.len());
     }
-    let all = read(&bytes, 0);
+    let all = read(&bytes, Life::NEW, 0);
     assert_eq!(all.len(), ends.len(), "what was written is read");
     let torn = bytes.len() / 2;
     let whole = ends.iter().filter(|end| **end <= torn).count();
-    assert!(read(&bytes[..torn], 0) == all[..whole], "a torn end is cut");
+    assert!(
+        read(&bytes[..torn], Life::NEW, 0) == all[..whole],
+        "a torn end is cut"
+    );
     // In a block with a damaged head, lines that are blocks themselves would be found: the price of looking for the next one.
     let is_plain = memchr::memmem::find(text, b"LFS1").is_none();
     if is_plain && let Some(changed) = damage.apply(&mut bytes) {
@@ -37,24 +42,62 @@ pub fn segment(data: &[u8]) {
             .filter(|(at, _)| !is_hit(*at))
             .map(|(_, block)| block.clone())
             .collect();
-        assert!(read(&bytes, 0) == left, "the others are read");
+        assert!(read(&bytes, Life::NEW, 0) == left, "the others are read");
     }
+    again(text);
+}
+
+/// The first half of the lines over all of them, in another life of the file.
+fn again(text: &[u8]) {
+    let lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
+    // Nobody guesses it.
+    let (one, other) = (
+        Life::again(u64::from(crc32fast::hash(text)) << 32 | 1),
+        Life::again(u64::from(crc32fast::hash(text)) << 32 | 2),
+    );
+    let (mut old, mut new, mut begin) = (Vec::new(), Vec::new(), 0);
+    for (number, line) in lines.iter().enumerate() {
+        push(&mut old, one, number as u64, line);
+    }
+    let half = lines.len().div_ceil(2);
+    for (number, line) in lines[..half].iter().enumerate() {
+        begin = new.len();
+        push(&mut new, other, (lines.len() + number) as u64, line);
+    }
+    let over = |at: usize| {
+        let mut bytes = old.clone();
+        bytes.resize(old.len().max(new.len()), 0);
+        bytes[at..new.len()].copy_from_slice(&new[at..]);
+        bytes[..begin].copy_from_slice(&new[..begin]);
+        read(&bytes, other, lines.len() as u64)
+    };
+    let all = over(0);
+    assert_eq!(
+        all.len(),
+        half,
+        "what was written is read, and nothing else"
+    );
+    let unborn = over(begin + other.head());
+    assert!(
+        unborn == all[..half - 1],
+        "a block without its head is none"
+    );
 }
 
 /// Number and value of each block.
-fn read(bytes: &[u8], least: u64) -> Vec<(u64, Vec<u8>)> {
+fn read(bytes: &[u8], life: Life, least: u64) -> Vec<(u64, Vec<u8>)> {
     let (mut at, mut least, mut found) = (0, least, Vec::new());
     loop {
         let rest = &bytes[at..];
-        match find(rest, least, true) {
-            Found::End | Found::Torn => return found,
+        match find(rest, life, least, true) {
+            Found::End | Found::Torn | Found::Stale => return found,
             Found::Damage(len) => {
                 assert!(len > 0 && len <= rest.len());
                 at += len;
             }
             Found::Block(head) => {
                 assert!(head.number >= least, "blocks are in order");
-                if let Some(body) = Body::read(&rest[HEAD..head.size()]) {
+                if let Some(body) = head.body(rest).and_then(Body::read) {
                     found.push((head.number, body.text.to_vec()));
                     append(body);
                 }
@@ -96,7 +139,7 @@ fn append(body: Body<'_>) {
     assert_eq!(last, Some(parts.records.len()));
 }
 
-fn push(bytes: &mut Vec<u8>, number: u64, line: &[u8]) {
+fn push(bytes: &mut Vec<u8>, life: Life, number: u64, line: &[u8]) {
     let len = u32::try_from(line.len()).unwrap_or(u32::MAX);
     let records = [Record {
         value: Span { start: 0, len },
@@ -119,6 +162,6 @@ fn push(bytes: &mut Vec<u8>, number: u64, line: &[u8]) {
         extras: &Extras::default(),
     };
     let count = Count { lines: 1, bytes: 1 };
-    let written = write(bytes, (number, 0, count), &contents);
+    let written = write(bytes, life, (number, 0, count), &contents);
     assert!(written.is_ok());
 }

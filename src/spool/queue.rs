@@ -3,6 +3,7 @@
 //! Invariant: while `cursor` is somewhere, blocks wait to be sent, and nobody but [`super::feed`] sends. Whoever sends holds the lock.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Error;
 use super::acks::Acks;
-use super::block::{self, Contents, HEAD};
+use super::block::{Contents, HEAD, Laid, Life};
 use super::feed::Feed;
-use super::segments::{Folder, Recovered, Segment};
+use super::segments::{Folder, Name, Recovered, Segment, Used};
 use super::settings::{Mode, SpoolSettings, Sync};
 use crate::disk::{Disk, DiskFile, advice};
 use crate::flow::arena::ARENA_BYTES;
@@ -29,6 +30,8 @@ pub(super) const RETRY: Duration = Duration::from_millis(500);
 const SEGMENTS: u64 = 16;
 /// unless they would be smaller or larger than this, in bytes.
 const SEGMENT: (u64, u64) = (64 << 10, 16 << 20);
+/// So many used segments are put by: while one is written, another is acknowledged.
+const PUT_BY: usize = 2;
 
 /// What a spool is made of.
 pub struct Ends {
@@ -79,6 +82,7 @@ pub fn open(ends: Ends) -> Result<(Writer, Feed, Facts, Share), Error> {
         unsynced: Unsynced::default(),
         must_roll: false,
         damaged: found.damaged,
+        used: Vec::new(),
     };
     let shared = Arc::new(Shared {
         segment: (ends.settings.max_size / SEGMENTS).clamp(SEGMENT.0, SEGMENT.1),
@@ -97,7 +101,9 @@ pub fn open(ends: Ends) -> Result<(Writer, Feed, Facts, Share), Error> {
         shared: shared.clone(),
         folder: folder.clone(),
         block: Vec::new(),
+        lives: RandomState::new(),
         active: None,
+        begun: None,
         trouble: None,
     };
     let facts = Facts {
@@ -175,11 +181,13 @@ pub(super) struct State {
     /// A sync failed: what is in the newest segment may not be written to again.
     pub must_roll: bool,
     pub damaged: u64,
+    /// Files that may be written over.
+    pub used: Vec<Used>,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cursor {
-    pub segment: u64,
+    pub segment: Name,
     pub at: u64,
     /// The block's number, or one before it.
     pub least: u64,
@@ -188,7 +196,7 @@ pub(super) struct Cursor {
 /// What was written and may not survive a power cut.
 #[derive(Default)]
 pub(super) struct Unsynced {
-    pub files: Vec<(u64, Arc<dyn DiskFile>)>,
+    pub files: Vec<(Name, Arc<dyn DiskFile>)>,
     pub since: Option<Instant>,
 }
 
@@ -254,6 +262,17 @@ impl Shared {
         open.map(|segment| segment.len).sum()
     }
 
+    /// Whether a segment that is done may be written over: while what is put by can be, the disk has room for all that is not done, and for one more
+    /// segment that is being written.
+    pub fn may_put_by(&self, state: &State, segment: &Segment) -> bool {
+        let all = self.used(state) + state.spare() + self.segment;
+        !segment.is_damaged
+            && !segment.is_suspect
+            && segment.size <= self.segment
+            && state.used.len() < PUT_BY
+            && all + segment.size <= self.settings.max_size
+    }
+
     fn is_full(&self, state: &State, more: u64) -> bool {
         let used = self.used(state);
         used > 0 && used + more > self.settings.max_size
@@ -261,6 +280,13 @@ impl Shared {
 }
 
 impl State {
+    /// A sync failed: no file is used again that may have been meant.
+    pub fn suspect(&mut self) {
+        for segment in &mut self.segments {
+            segment.is_suspect = true;
+        }
+    }
+
     /// Hands a batch to the pipe; there is room.
     pub fn send(&mut self, batch: Batch) {
         let Some(sender) = &self.sender else {
@@ -274,6 +300,12 @@ impl State {
                 batch.receipt.forgo();
             }
         }
+    }
+
+    /// Bytes of files that hold nothing, and are written over.
+    fn spare(&self) -> u64 {
+        let behind = self.segments.iter().map(|it| it.size - it.len);
+        self.used.iter().map(|it| it.size).chain(behind).sum()
     }
 
     pub fn has_room(&self) -> bool {
@@ -308,7 +340,11 @@ pub struct Writer {
     folder: Folder,
     /// Used again and again.
     block: Vec<u8>,
+    /// Where the lives of files come from.
+    lives: RandomState,
     active: Option<Active>,
+    /// A segment that was begun, and of which nothing was accepted.
+    begun: Option<Name>,
     /// Since when nothing can be written, and when that was tried last.
     trouble: Option<(Instant, String)>,
 }
@@ -316,8 +352,10 @@ pub struct Writer {
 /// The segment that is written to.
 struct Active {
     file: Arc<dyn DiskFile>,
-    first: u64,
+    name: Name,
     len: u64,
+    /// Bytes of the file.
+    size: u64,
 }
 
 impl Writer {
@@ -407,9 +445,10 @@ impl Writer {
         }
         if state.cursor.is_none() {
             state.since = Some(time);
-            state.cursor = Some(Cursor {
+            state.cursor = self.active.as_ref().map(|active| Cursor {
+                segment: active.name,
                 at,
-                ..self.cursor(number)
+                least: number,
             });
             drop(state);
             shared.to_feed.ring();
@@ -417,16 +456,7 @@ impl Writer {
         Ok(())
     }
 
-    fn cursor(&self, least: u64) -> Cursor {
-        Cursor {
-            segment: self.active.as_ref().map_or(least, |active| active.first),
-            at: 0,
-            least,
-        }
-    }
-
-    /// Writes a block behind the last one, durably if that was asked for.
-    /// Gives where it begins.
+    /// Writes a block behind the last one, durably if that was asked for. Gives where it begins.
     fn write(&mut self, head: (u64, i64, Count), parcel: &Parcel) -> io::Result<u64> {
         let contents = Contents {
             text: parcel.text(),
@@ -434,49 +464,93 @@ impl Writer {
             runs: &parcel.runs,
             extras: &parcel.extras,
         };
-        let parts = block::parts(&mut self.block, head, &contents)
+        let laid = Laid::of(&mut self.block, &contents)
             .map_err(|_| io::Error::other("a batch of more than 4 GiB"))?;
-        let len = parts.iter().map(|part| part.len() as u64).sum::<u64>();
-        let is_over = |it: &Active| it.len > 0 && it.len + len > self.shared.segment;
-        let is_synced = self.shared.settings.sync == Sync::Always;
+        let is_over = |it: &Active| it.len > 0 && it.len + laid.most() > self.shared.segment;
         if self.active.as_ref().is_none_or(is_over) {
-            let file = self.folder.create(head.0)?;
-            if is_synced {
-                self.folder.sync()?;
-            }
-            self.active = Some(Active {
-                file,
-                first: head.0,
-                len: 0,
-            });
+            self.active = None;
+            self.active = Some(self.begin(head.0)?);
         }
         let Some(active) = &mut self.active else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        let at = active.len;
+        let (life, at) = (active.name.life, active.len);
+        let [begin, text, rest] = laid.parts(&mut self.block, life, head, contents.text);
+        let behind = at + begin.len() as u64;
+        let end = behind + text.len() as u64;
+        let len = end + rest.len() as u64 - at;
         // The text is written from where it is.
-        let mut behind = at;
-        let written = parts.into_iter().try_for_each(|part| {
-            let place = behind;
-            behind += part.len() as u64;
-            active.file.write_at(part, place)
-        });
+        let written = match life.is_new() {
+            true => (active.file.write_at(begin, at))
+                .and_then(|()| active.file.write_at(text, behind))
+                .and_then(|()| active.file.write_at(rest, end)),
+            // What was there before stands behind it: so a block that has a head has all of it.
+            false => (active.file.write_at(text, behind))
+                .and_then(|()| active.file.write_at(rest, end))
+                .and_then(|()| active.file.write_at(begin, at)),
+        };
         let synced = match &written {
-            Ok(()) if is_synced => active.file.sync_data(),
+            Ok(()) if self.shared.settings.sync == Sync::Always => active.file.sync_data(),
             _ => Ok(()),
         };
         if written.is_err() || synced.is_err() {
             // Best effort: the next try writes over it.
-            let _ = active.file.truncate(active.len);
+            if active.file.truncate(active.len).is_ok() {
+                active.size = active.len;
+            }
         }
         if let Err(error) = synced {
             // Nothing is synced twice: the next try is in another segment.
+            self.shared.lock().suspect();
             self.active = None;
             return Err(error);
         }
         written?;
         active.len += len;
+        active.size = active.size.max(active.len);
+        self.begun = None;
         Ok(at)
+    }
+
+    /// Another segment, in a file that is done if there is one.
+    fn begin(&mut self, first: u64) -> io::Result<Active> {
+        if let Some(begun) = self.begun {
+            // There may be no other of the same number.
+            self.folder.take_back(begun)?;
+        }
+        let used = self.shared.lock().used.pop();
+        let over = used.and_then(|used| {
+            let life = Life::again(self.lives.hash_one(first));
+            let name = Name { first, life };
+            self.begun = Some(name);
+            match self.folder.create_over(&used, name) {
+                Ok(file) => Some((file, name, used.size)),
+                // It is worth nothing but the time that it saves.
+                Err(_) => {
+                    let _ = self.folder.discard(&used);
+                    let _ = self.folder.take_back(name);
+                    None
+                }
+            }
+        });
+        let (file, name, size) = match over {
+            Some(over) => over,
+            None => {
+                let life = Life::NEW;
+                let name = Name { first, life };
+                self.begun = Some(name);
+                (self.folder.create(first)?, name, 0)
+            }
+        };
+        if self.shared.settings.sync == Sync::Always {
+            self.folder.sync()?;
+        }
+        Ok(Active {
+            file,
+            name,
+            len: 0,
+            size,
+        })
     }
 
     /// A block was written.
@@ -484,22 +558,24 @@ impl Writer {
         state.next = number + 1;
         let Some(active) = &self.active else { return };
         match state.segments.back_mut() {
-            Some(segment) if segment.first == active.first => {
+            Some(segment) if segment.name == active.name => {
                 segment.end = number + 1;
-                segment.len = active.len;
+                (segment.len, segment.size) = (active.len, active.size);
             }
             _ => state.segments.push_back(Segment {
-                first: active.first,
+                name: active.name,
                 end: number + 1,
                 len: active.len,
+                size: active.size,
                 waiting: Count::default(),
                 is_damaged: false,
+                is_suspect: false,
             }),
         }
         if let Sync::Every(_) = self.shared.settings.sync {
             let unsynced = &mut state.unsynced;
-            if unsynced.files.last().map(|(first, _)| *first) != Some(active.first) {
-                unsynced.files.push((active.first, active.file.clone()));
+            if unsynced.files.last().map(|(name, _)| *name) != Some(active.name) {
+                unsynced.files.push((active.name, active.file.clone()));
             }
             if unsynced.since.is_none() {
                 unsynced.since = Some(Instant::now());
@@ -555,6 +631,8 @@ pub struct View {
     /// What the segments take that hold anything that is not done.
     pub bytes: u64,
     pub max_bytes: u64,
+    /// What files take that are written over.
+    pub spare_bytes: u64,
     pub segments: u64,
     /// Age of the oldest block that is not done.
     pub oldest: Option<Duration>,
@@ -577,6 +655,7 @@ impl Facts {
         View {
             bytes: self.shared.used(&state),
             max_bytes: self.shared.settings.max_size,
+            spare_bytes: state.spare(),
             segments: state.segments.len() as u64,
             oldest: (under_way.into_iter().chain(waiting).min())
                 .map(|time| Duration::from_millis(age(time))),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::block::{Body, Contents, Found, HEAD, Parts, find, write};
+use super::block::{Body, Contents, Found, HEAD, Life, Parts, find, write};
 use super::settings::{Mode, SpoolSettings, Sync};
 use super::*;
 use crate::disk::model::ModelDisk;
@@ -84,9 +84,14 @@ impl Rig {
 
     /// A batch of a line with this number, and `padding` more bytes.
     fn put(&mut self, number: u64, padding: usize) -> Result<(), NotTaken> {
-        let text = format!("{number:08}{}", "x".repeat(padding));
+        self.put_text(number, "x".repeat(padding).as_bytes())
+    }
+
+    /// A batch of a line with this number, and `more` behind it.
+    fn put_text(&mut self, number: u64, more: &[u8]) -> Result<(), NotTaken> {
+        let text = [format!("{number:08}").as_bytes(), more].concat();
         let mut arena = self.arenas.take(text.len());
-        assert!(arena.push(text.as_bytes()));
+        assert!(arena.push(&text));
         let len = u32::try_from(text.len()).unwrap();
         let mut hand = Some(Parcel {
             arena,
@@ -445,58 +450,197 @@ fn a_disk_that_is_full_makes_the_input_wait() {
     assert_eq!(rig.sent, [0, 1]);
 }
 
+/// Batches of 30 kB, four and an acknowledgement at a time, until the disk crashes: how many were accepted, how many acknowledged, and how many were
+/// accepted when the spool was tidied last. Whether it came to the end.
+fn batches(disk: &ModelDisk, settings: SpoolSettings) -> (u64, u64, u64, bool) {
+    let (mut accepted, mut acked, mut tidied) = (0, 0, 0);
+    let mut run = || -> Option<()> {
+        let mut rig = Rig::start(disk, settings, 2).ok()?;
+        for number in 0..20 {
+            rig.put(number, 30_000).ok()?;
+            accepted = number + 1;
+            if number % 4 == 3 {
+                rig.take();
+                acked = rig.sent.len() as u64;
+                rig.ack();
+                // The position is saved now and then: it is not known whether it was.
+                if disk.list(Path::new(DIR)).is_ok() {
+                    tidied = accepted;
+                }
+            }
+        }
+        Some(())
+    };
+    let is_over = run().is_some();
+    (accepted, acked, tidied, is_over)
+}
+
 #[test]
 fn nothing_accepted_is_lost_at_any_crash() {
-    for sync in [Sync::Always, Sync::Never] {
+    for sync in [Sync::Always, Sync::Every(Duration::ZERO), Sync::Never] {
         for at in 0..400 {
             let disk = ModelDisk::new();
-            let (mut accepted, mut acked) = (0, 0);
             disk.crash_after(at);
-            let mut run = || -> Option<()> {
-                let mut rig = Rig::start(&disk, settings(Mode::Always, sync), 2).ok()?;
-                for number in 0..12 {
-                    rig.put(number, 30_000).ok()?;
-                    accepted = number + 1;
-                    if number % 4 == 3 {
-                        rig.take();
-                        acked = rig.sent.len() as u64;
-                        rig.ack();
-                    }
-                }
-                Some(())
-            };
-            let done = run();
-            let mut cuts = vec![disk.restart()];
-            if sync == Sync::Always {
-                cuts.extend((0..4).map(|seed| disk.crash(seed)));
-            }
-            for (cut, disk) in cuts.into_iter().enumerate() {
+            let (accepted, acked, tidied, is_over) = batches(&disk, settings(Mode::Always, sync));
+            // After a kill, everything that was accepted is there; after a power cut what was synced.
+            let mut cuts = vec![(disk.restart(), accepted)];
+            cuts.extend((0..4).map(|seed| {
+                let safe = match sync {
+                    Sync::Always => accepted,
+                    Sync::Every(_) => tidied,
+                    Sync::Never => 0,
+                };
+                (disk.crash(seed), safe)
+            }));
+            for (cut, (disk, safe)) in cuts.into_iter().enumerate() {
                 let mut rig = Rig::start(&disk, ALWAYS, 2).unwrap();
+                let next = accepted + 1;
+                rig.put(next, 0).unwrap();
                 rig.take();
-                let first = rig.sent.first().copied().unwrap_or(accepted);
-                assert!(first <= acked, "{at} {sync:?}: {first} of {acked}");
-                let end = rig.sent.last().map_or(first, |last| last + 1);
-                assert!(end >= accepted, "{at} {sync:?}: {end} of {accepted}");
-                if cut == 0 {
-                    assert_eq!(rig.sent, (first..end).collect::<Vec<_>>(), "{at} {sync:?}");
-                }
+                let sent = rig.sent.clone();
+                let told = format!("{at} {sync:?} {cut}: {sent:?}, {acked} of {accepted}");
                 // A power cut may bring one segment back that was put away, and not another.
-                let is_rising = rig.sent.is_sorted_by(|one, other| one < other);
-                assert!(is_rising, "{at} {sync:?}: {:?}", rig.sent);
-                let new = rig.sent.iter().filter(|number| **number >= acked);
-                assert!(
-                    new.copied().eq(acked..end.max(acked)),
-                    "{at} {sync:?}: {:?}",
-                    rig.sent
-                );
-                // Of a block that was being written, a power cut can leave the end without the beginning.
-                assert!(cut > 0 || rig.facts.view().damaged == 0, "{at} {sync:?}");
+                assert!(sent.is_sorted_by(|one, other| one < other), "{told}");
+                assert_eq!(sent.last(), Some(&next), "{told}");
+                assert!((acked..safe).all(|number| sent.contains(&number)), "{told}");
+                if cut == 0 {
+                    let old = &sent[..sent.len() - 1];
+                    let first = old.first().copied().unwrap_or(accepted);
+                    let end = old.last().map_or(first, |last| last + 1);
+                    assert!(first <= acked && end >= accepted, "{told}");
+                    assert!(old.iter().copied().eq(first..end), "{told}");
+                    // Of a block that was being written, a power cut can leave the end without the beginning.
+                    assert_eq!(rig.facts.view().damaged, 0, "{told}");
+                }
+                rig.balanced();
             }
-            if done.is_some() {
+            assert!(at < 399, "it never comes to its end");
+            if is_over {
                 break;
             }
         }
     }
+}
+
+#[test]
+fn what_a_used_file_holds_is_never_taken_for_new() {
+    // Each is a block of the next life as far as anybody can know it who does not know the life.
+    let mut fake = Vec::new();
+    for number in [0, 5, 1 << 40] {
+        let records = [Record {
+            value: Span { start: 0, len: 4 },
+            at: 0,
+            bytes: 4,
+            lines: 1,
+        }];
+        let runs = [Run {
+            origin: origin(),
+            base: 0,
+            records: 0..1,
+        }];
+        let contents = Contents {
+            text: b"fake",
+            records: &records,
+            runs: &runs,
+            extras: &Extras::default(),
+        };
+        for life in [Life::NEW, Life::again(1), Life::again(u64::MAX)] {
+            write(&mut fake, life, (number, 0, Count::default()), &contents).unwrap();
+        }
+    }
+    let disk = ModelDisk::new();
+    let mut rig = Rig::start(&disk, ALWAYS, 4).unwrap();
+    for number in 0..8 {
+        rig.put_text(number, &fake.repeat(40)).unwrap();
+        rig.take();
+        rig.ack();
+    }
+    let used = rig.files().into_iter().find(|name| name.ends_with(".used"));
+    assert!(used.is_some(), "{:?}", rig.files());
+    let before = rig.files().len();
+    rig.put_text(8, &fake.repeat(10)).unwrap();
+    rig.put(9, 0).unwrap();
+    assert_eq!(rig.files().len(), before, "a file was written over");
+    let again = rig.files().into_iter().rfind(|name| name.contains('-'));
+    let path = Path::new(DIR).join(again.unwrap());
+    assert!(
+        disk.metadata(&path).unwrap().len > 30_000,
+        "it is no shorter than it was"
+    );
+    let mut rig = rig.kill(ALWAYS);
+    let view = rig.facts.view();
+    assert_eq!((view.damaged, view.lost, view.cut), (0, 0, 0));
+    rig.take();
+    assert_eq!(rig.sent, [8, 9]);
+}
+
+#[test]
+fn files_that_are_written_over_take_no_more_of_the_disk_than_the_spool_may() {
+    let disk = ModelDisk::new();
+    let mut rig = Rig::start(&disk, ALWAYS, 2).unwrap();
+    let on_disk = |rig: &Rig| -> u64 {
+        let size = |name: String| disk.metadata(&Path::new(DIR).join(name)).unwrap().len;
+        rig.files().into_iter().map(size).sum()
+    };
+    let (mut number, mut most, mut spare) = (0, 0, 0);
+    for round in 0..12 {
+        // Nothing is acknowledged until it is full, every third time.
+        for _ in 0..if round % 3 == 2 { 100 } else { 7 } {
+            if rig.put(number, 20_000).is_err() {
+                break;
+            }
+            number += 1;
+            let view = rig.facts.view();
+            // What is done and not put away yet is in neither.
+            let told = view.bytes + view.spare_bytes;
+            assert!(
+                (told..=told + (2 << 16)).contains(&on_disk(&rig)),
+                "{view:?}"
+            );
+            most = most.max(on_disk(&rig));
+        }
+        rig.take();
+        rig.ack();
+        // Segments are put by one at a time.
+        rig.feed.tidy_now();
+        spare = spare.max(rig.facts.view().spare_bytes);
+    }
+    // The newest stays though it is done.
+    assert!(most <= ALWAYS.max_size + (64 << 10), "{most}");
+    assert!(
+        most > ALWAYS.max_size - 100_000,
+        "{most}: it was never full"
+    );
+    assert!(spare > 40_000, "{spare}: nothing was put by");
+    assert_eq!(rig.sent, (0..number).collect::<Vec<_>>());
+    rig.writer = None;
+    run(rig.feed).unwrap();
+    let names = disk.list(Path::new(DIR)).unwrap();
+    assert_eq!(names, ["position"], "the end leaves nothing");
+}
+
+#[test]
+fn what_rots_at_the_end_of_a_file_that_was_written_over_is_missed() {
+    let mut rig = Rig::start(&ModelDisk::new(), ALWAYS, 2).unwrap();
+    for number in 0..5 {
+        rig.put(number, 25_000).unwrap();
+        rig.take();
+        rig.ack();
+    }
+    for number in 5..10 {
+        rig.put(number, 20_000).unwrap();
+    }
+    let mut over = rig.files().into_iter().filter(|name| name.contains('-'));
+    let path = Path::new(DIR).join(over.next().unwrap());
+    let file = rig.disk.open(&path, crate::disk::Open::Existing).unwrap();
+    let bytes = rig.disk.read(&path).unwrap();
+    // The head of the last block that was written there.
+    let last = memchr::memmem::rfind(&bytes, b"LFS2").unwrap() as u64;
+    file.write_at(b"X", last).unwrap();
+    let mut rig = rig.kill(ALWAYS);
+    assert_eq!(rig.facts.view().damaged, 1);
+    rig.take();
+    assert_eq!(rig.sent.len(), 4, "{:?}", rig.sent);
 }
 
 #[test]
@@ -592,22 +736,23 @@ fn parts(
 
 proptest! {
     #[test]
-    fn blocks_read_back_are_those_that_were_written(given in contents(), again in 1..3u64) {
+    fn blocks_read_back_are_those_that_were_written(given in contents(), again in 1..3u64, life in 0..2u64) {
+        let life = if life == 0 { Life::NEW } else { Life::again(life) };
         let (records, runs, extras) = parts(&given);
         let contents = Contents { text: &given.0, records: &records, runs: &runs, extras: &extras };
         let count = Count { lines: 7, bytes: u64::MAX };
         let mut bytes = Vec::new();
         for number in 0..again {
-            write(&mut bytes, (number, -5, count), &contents).unwrap();
+            write(&mut bytes, life, (number, -5, count), &contents).unwrap();
         }
         let mut read = Parts::new(Arenas::new(0).take(1 << 16));
         let (mut at, len) = (0, given.0.len() as u32);
         for number in 0..again {
-            let Found::Block(head) = find(&bytes[at..], number, false) else {
+            let Found::Block(head) = find(&bytes[at..], life, number, false) else {
                 return Err(TestCaseError::fail("no block"));
             };
             prop_assert_eq!((head.number, head.time, head.count), (number, -5, count));
-            let body = Body::read(&bytes[at + HEAD..at + head.size()]).unwrap();
+            let body = head.body(&bytes[at..]).and_then(Body::read).unwrap();
             prop_assert!(body.fits(&read));
             body.append(&mut read, &origin());
             at += head.size();
@@ -645,16 +790,16 @@ proptest! {
         let (records, runs, extras) = parts(&given);
         let contents = Contents { text: &given.0, records: &records, runs: &runs, extras: &extras };
         let mut bytes = Vec::new();
-        write(&mut bytes, (3, 0, Count::default()), &contents).unwrap();
+        write(&mut bytes, Life::NEW, (3, 0, Count::default()), &contents).unwrap();
         let at = usize::from(at) % bytes.len();
-        prop_assert!(!matches!(find(&bytes[..at], 0, true), Found::Block(_)));
-        prop_assert!(at == 0 || find(&bytes[..at], 0, true) == Found::Torn);
+        prop_assert!(!matches!(find(&bytes[..at], Life::NEW, 0, true), Found::Block(_)));
+        prop_assert!(at == 0 || find(&bytes[..at], Life::NEW, 0, true) == Found::Torn);
         let later = bytes.clone();
         bytes[at] ^= 1 << bit;
-        prop_assert!(!matches!(find(&bytes, 0, true), Found::Block(_)));
+        prop_assert!(!matches!(find(&bytes, Life::NEW, 0, true), Found::Block(_)));
         let len = bytes.len();
         bytes.extend_from_slice(&later);
-        prop_assert_eq!(find(&bytes, 0, true), Found::Damage(len));
+        prop_assert_eq!(find(&bytes, Life::NEW, 0, true), Found::Damage(len));
     }
 
     #[test]

@@ -202,6 +202,7 @@ fn spooled(view: &View) -> SpoolSnapshot {
     SpoolSnapshot {
         bytes: view.bytes,
         max_bytes: view.max_bytes,
+        spare_bytes: view.spare_bytes,
         segments: view.segments,
         oldest_seconds: view.oldest.map(|age| age.as_secs_f64()),
         found: count(view.found),
