@@ -266,7 +266,9 @@ impl Shared {
     /// segment that is being written.
     pub fn may_put_by(&self, state: &State, segment: &Segment) -> bool {
         let all = self.used(state) + state.spare() + self.segment;
-        !segment.is_damaged
+        // What overflows seldom is not worth the room.
+        self.settings.mode == Mode::Always
+            && !segment.is_damaged
             && !segment.is_suspect
             && segment.size <= self.segment
             && state.used.len() < PUT_BY
