@@ -41,6 +41,7 @@ const CASES: [Case; 9] = [
         name: "a key per line, 12 partitions",
         to: ", key: \"{file.offset}\"",
         partitions: 12,
+        beside: KEYLESS,
         most: Some(1.5),
         ..PLAIN
     },
@@ -48,6 +49,7 @@ const CASES: [Case; 9] = [
         name: "a key of a field, 12 partitions",
         to: ", key: \"{json.n}\"",
         partitions: 12,
+        beside: KEYLESS,
         ..PLAIN
     },
     Case {
