@@ -21,6 +21,7 @@ use super::rotate::Standing;
 use super::settings::StartAt;
 use super::tail::{Source, end_of_lines};
 use super::unpack::{MAGIC, Packing, packed_name};
+use super::unpacking::Beside;
 use super::{Follower, fact};
 use crate::checkpoint::{Entry, FileKey, Print};
 use crate::flow::{Origin, SourceId};
@@ -33,12 +34,12 @@ impl Follower {
         self.adopt_as(path, name, None)
     }
 
-    /// As [`Follower::adopt`]. `is_later`: only if it is compressed, and whether it may hold what was never seen.
+    /// As [`Follower::adopt`]. `beside`: only if it is compressed.
     pub(super) fn adopt_as(
         &mut self,
         path: PathBuf,
         name: Option<Name>,
-        is_later: Option<bool>,
+        beside: Option<Beside>,
     ) -> Result<(), Ended> {
         let opened = open(&path).and_then(|file| Ok((Look::of(&file)?, file)));
         let (look, file) = match opened {
@@ -50,14 +51,15 @@ impl Follower {
             }
         };
         // Between the listing and the opening the name may have come to lead elsewhere.
-        if look.kind != Kind::File {
+        if look.kind != Kind::File || beside.is_some_and(|it| !it.id.is_same(&look.id)) {
             return Ok(());
         }
+        let is_later = beside.is_some_and(|it| it.is_later);
         if let Some(slot) = self.slot_of(&look) {
             if let Some(name) = name {
                 self.learn_name(path.into(), name, slot);
             }
-            if is_later == Some(true) {
+            if is_later {
                 self.want(slot);
             }
             return Ok(());
@@ -94,7 +96,7 @@ impl Follower {
             }
         };
         if let Some(packing) = Packing::of(&first[..got]) {
-            self.adopt_packed(path, name, look, file, packing, is_later == Some(true));
+            self.adopt_packed(path, name, look, file, packing, is_later);
             return Ok(());
         }
         if packed_name(&path).is_some() && Packing::is_open(&first[..got]) {
@@ -104,7 +106,7 @@ impl Follower {
             }
             return Ok(());
         }
-        if is_later.is_some() {
+        if beside.is_some() {
             return Ok(());
         }
         let start = match self.start_of(&path, name, &look, &file) {

@@ -277,15 +277,22 @@ impl Follower {
             // What is compressed from now on is known by what it is made of.
             let until = *self.packed_until.get_or_insert(unix_ms());
             let was_there = |look: &Look| look.id.birth.is_none_or(|at| at / 1_000_000 <= until);
-            let mut packed: Vec<(i64, PathBuf)> = packed
+            let mut packed: Vec<(i64, PathBuf, Id)> = packed
                 .filter(|path| !self.discover.wants(path))
                 .filter_map(|path| Some((Look::at(path).ok()?, path)))
                 .filter(|(look, _)| was_there(look))
-                .map(|(look, path)| (written_until(&look), path.clone()))
+                .map(|(look, path)| (written_until(&look), path.clone(), look.id))
                 .collect();
+            let is_as_it_was = || names_by_inode(&folder).is_ok_and(|now| now == names);
+            if !is_as_it_was() {
+                // One that has no name here may be what another one would be taken for.
+                self.known_at_start.extend(known);
+                self.must_walk = true;
+                continue;
+            }
             // In the order in which they were written, each takes the youngest position that may be its own.
-            packed.sort_unstable();
-            for (written, path) in packed {
+            packed.sort_unstable_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+            for (written, path, id) in packed {
                 let updated = bases(&path).iter().filter_map(|base| known.get(base)).max();
                 let Some(updated) = updated.copied() else {
                     continue;
@@ -293,10 +300,10 @@ impl Follower {
                 // Compressing keeps the time of the last write. File systems keep it coarsely.
                 let is_later = written / 1_000_000 + TICK > updated;
                 if is_later || has_lost {
-                    self.adopt_as(path, None, Some(is_later))?;
+                    self.adopt_as(path, None, Some(Beside { id, is_later }))?;
                 }
             }
-            if names_by_inode(&folder).is_ok_and(|now| now != names) {
+            if !is_as_it_was() {
                 self.known_at_start.extend(known);
                 self.must_walk = true;
             }
@@ -741,6 +748,15 @@ impl Follower {
             }
         }
     }
+}
+
+/// A compressed file that the patterns do not find.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Beside {
+    /// Which one was listed: by now another may have its name, and be taken for it.
+    pub id: Id,
+    /// It may hold what was never seen.
+    pub is_later: bool,
 }
 
 /// When a compressed file was written last, at the latest: not every tool keeps all of the time.
