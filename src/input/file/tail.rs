@@ -720,10 +720,11 @@ impl Source {
             );
         }
         let records = first..filling.records.len();
-        let end = self.position();
-        if let Some(tail) = end.tail {
+        if let Some(tail) = self.position().tail {
             self.marks.add(self.at, tail);
         }
+        // After that: what a position remembers of the half way is half of the way to where it stands.
+        let end = self.position();
         filling.add_run(&self.origin, self.id, base, records, &skipped, end);
         Ok(Taken::Bytes(framed.consumed as u64))
     }

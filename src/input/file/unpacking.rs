@@ -277,7 +277,7 @@ impl Follower {
             // What is compressed from now on is known by what it is made of.
             let until = *self.packed_until.get_or_insert(unix_ms());
             let was_there = |look: &Look| look.id.birth.is_none_or(|at| at / 1_000_000 <= until);
-            let mut packed: Vec<(i64, PathBuf, Id)> = packed
+            let packed: Vec<(i64, PathBuf, Id)> = packed
                 .filter(|path| !self.discover.wants(path))
                 .filter_map(|path| Some((Look::at(path).ok()?, path)))
                 .filter(|(look, _)| was_there(look))
@@ -290,18 +290,23 @@ impl Follower {
                 self.must_walk = true;
                 continue;
             }
-            // In the order in which they were written, each takes the youngest position that may be its own.
-            packed.sort_unstable_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
-            for (written, path, id) in packed {
-                let updated = bases(&path).iter().filter_map(|base| known.get(base)).max();
-                let Some(updated) = updated.copied() else {
-                    continue;
-                };
-                // Compressing keeps the time of the last write. File systems keep it coarsely.
-                let is_later = written / 1_000_000 + TICK > updated;
-                if is_later || has_lost {
-                    self.adopt_as(path, None, Some(Beside { id, is_later }))?;
-                }
+            // Each takes the youngest position that may be its own, and the youngest file goes first: what is left over is older than all of
+            // which nothing was read, and was read to its end. What is read in any case needs none, and comes last.
+            let mut packed: Vec<_> = packed
+                .into_iter()
+                .filter_map(|(written, path, id)| {
+                    let bases = bases(&path);
+                    let updated = bases.iter().filter_map(|base| known.get(base)).max()?;
+                    // Compressing keeps the time of the last write. File systems keep it coarsely.
+                    let is_later = written / 1_000_000 + TICK > *updated;
+                    let order = (is_later, Reverse((written, id.birth)));
+                    Some((order, path, Beside { id, is_later }))
+                })
+                .filter(|(_, _, beside)| beside.is_later || has_lost)
+                .collect();
+            packed.sort_by_key(|(order, _, _)| *order);
+            for (_, path, beside) in packed {
+                self.adopt_as(path, None, Some(beside))?;
             }
             if !is_as_it_was() {
                 self.known_at_start.extend(known);

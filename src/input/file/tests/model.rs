@@ -1131,6 +1131,9 @@ impl World {
                 continue;
             }
             if fact.size != file.len as u64 || *fact.path != *self.rig.path(name) {
+                if self.waits_for_a_copy(id, &fact) {
+                    continue;
+                }
                 return Some(format!("not looked at: {name} {fact:?}"));
             }
             unread += fact.size - fact.read;
@@ -1155,6 +1158,16 @@ impl World {
             ));
         }
         None
+    }
+
+    /// What was read to its end before its file was cut is remembered while a compressed file that is not complete may be a copy of it.
+    fn waits_for_a_copy(&self, id: FileId, fact: &Fact) -> bool {
+        let mut files = self.disk.values();
+        let is_incomplete = |file: &OnDisk| file.packed.is_some_and(|it| !it.is_complete);
+        let is_followed = |(other, it): &(FileId, Fact)| *other == id && it.path == fact.path;
+        fact.size == fact.read
+            && files.any(is_incomplete)
+            && self.facts().iter().filter(|it| is_followed(it)).count() > 1
     }
 
     /// What is counted as lost is gone; `is_seen`: and all that is gone and was seen is counted.

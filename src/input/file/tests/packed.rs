@@ -67,6 +67,27 @@ fn a_file_that_was_compressed_while_nobody_looked_is_continued_at_the_same_line(
 }
 
 #[test]
+fn what_was_compressed_before_its_last_lines_came_is_known_after_a_restart() {
+    let mut rig = Rig::new(&["app.log*"]);
+    // It is read at once, so nothing but the position tells what stands half way.
+    rig.append("app.log", &numbers(0..1000));
+    rig.start();
+    rig.until_lines(1000);
+    rig.until_all_read();
+    rig.stop();
+    rig.rename("app.log", "app.log.1");
+    rig.pack(&rig.path("app.log.1.gz"), numbers(0..990).as_bytes());
+    fs::remove_file(rig.path("app.log.1")).unwrap();
+    rig.append("app.log", &numbers(1000..1001));
+    rig.start();
+    rig.until_lines(1001);
+    rig.until_all_read();
+    rig.stop();
+    let lines = super::copies::arrived(&rig);
+    assert!(lines.into_iter().eq(0..1001), "{:?}", runs(&rig));
+}
+
+#[test]
 fn generations_that_were_compressed_unseen_are_read_and_older_ones_are_not() {
     let mut rig = Rig::new(&["app.log"]);
     rig.append("app.log", "older\n");
