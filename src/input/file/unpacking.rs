@@ -37,6 +37,8 @@ use crate::input::outlet::Ended;
 const SEATS: usize = 4;
 /// Milliseconds.
 const TICK: i64 = 20;
+/// How often it is tried to look at a folder while no name in it is given to another file.
+const TRIES: usize = 5;
 
 impl Follower {
     /// As [`Follower::adopt`], for a compressed file. `is_later`: it may hold what was never seen, although the patterns do not find it.
@@ -261,59 +263,64 @@ impl Follower {
             let folder = base.parent().unwrap_or(Path::new("/")).to_path_buf();
             folders.entry(folder).or_default().insert(base, updated);
         }
-        // Nothing else leads to what was compressed before it was read to its end.
-        let has_lost = !self.saved.is_empty();
         for (folder, known) in folders {
-            let names = match names_by_inode(&folder) {
-                Ok(names) => names,
-                Err(error) => {
-                    self.not_now(&folder, &error);
-                    self.known_at_start.extend(known);
-                    continue;
-                }
-            };
-            let paths = names.values().flatten();
-            let packed = paths.filter(|path| packed_name(path).is_some());
-            // What is compressed from now on is known by what it is made of.
-            let until = *self.packed_until.get_or_insert(unix_ms());
-            let was_there = |look: &Look| look.id.birth.is_none_or(|at| at / 1_000_000 <= until);
-            let packed: Vec<(i64, PathBuf, Id)> = packed
-                .filter(|path| !self.discover.wants(path))
-                .filter_map(|path| Some((Look::at(path).ok()?, path)))
-                .filter(|(look, _)| was_there(look))
-                .map(|(look, path)| (written_until(&look), path.clone(), look.id))
-                .collect();
-            let is_as_it_was = || names_by_inode(&folder).is_ok_and(|now| now == names);
-            if !is_as_it_was() {
-                // One that has no name here may be what another one would be taken for.
-                self.known_at_start.extend(known);
-                self.must_walk = true;
-                continue;
+            // The next walk may be after a stop, and then what was written since the last one looks old.
+            let mut is_done = false;
+            for _ in 0..TRIES {
+                is_done = is_done || self.pursue_packed_in(&folder, &known)?;
             }
-            // Each takes the youngest position that may be its own, and the youngest file goes first: what is left over is older than all of
-            // which nothing was read, and was read to its end. What is read in any case needs none, and comes last.
-            let mut packed: Vec<_> = packed
-                .into_iter()
-                .filter_map(|(written, path, id)| {
-                    let bases = bases(&path);
-                    let updated = bases.iter().filter_map(|base| known.get(base)).max()?;
-                    // Compressing keeps the time of the last write. File systems keep it coarsely.
-                    let is_later = written / 1_000_000 + TICK > *updated;
-                    let order = (is_later, Reverse((written, id.birth)));
-                    Some((order, path, Beside { id, is_later }))
-                })
-                .filter(|(_, _, beside)| beside.is_later || has_lost)
-                .collect();
-            packed.sort_by_key(|(order, _, _)| *order);
-            for (_, path, beside) in packed {
-                self.adopt_as(path, None, Some(beside))?;
-            }
-            if !is_as_it_was() {
+            if !is_done {
                 self.known_at_start.extend(known);
                 self.must_walk = true;
             }
         }
         Ok(())
+    }
+
+    /// As above in one folder: `false` when names were given to other files meanwhile, so that some may have been passed over. `known`: when the
+    /// positions of files of these names were saved last, in milliseconds since 1970.
+    fn pursue_packed_in(
+        &mut self,
+        folder: &Path,
+        known: &HashMap<PathBuf, i64>,
+    ) -> Result<bool, Ended> {
+        let names = match names_by_inode(folder) {
+            Ok(names) => names,
+            Err(error) => {
+                self.not_now(folder, &error);
+                return Ok(false);
+            }
+        };
+        let is_as_it_was = || names_by_inode(folder).is_ok_and(|now| now == names);
+        // Nothing else leads to what was compressed before it was read to its end.
+        let has_lost = !self.saved.is_empty();
+        // What is compressed from now on is known by what it is made of.
+        let until = *self.packed_until.get_or_insert(unix_ms());
+        let was_there = |look: &Look| look.id.birth.is_none_or(|at| at / 1_000_000 <= until);
+        let candidate = |path: &PathBuf| {
+            let look = Look::at(path).ok().filter(was_there)?;
+            let (written, id) = (written_until(&look), look.id);
+            let bases = bases(path);
+            let updated = bases.iter().filter_map(|base| known.get(base)).max()?;
+            // Compressing keeps the time of the last write. File systems keep it coarsely.
+            let is_later = written / 1_000_000 + TICK > *updated;
+            let order = (is_later, Reverse((written, id.birth)));
+            (is_later || has_lost).then(|| (order, path.clone(), Beside { id, is_later }))
+        };
+        let paths = names.values().flatten();
+        let paths = paths.filter(|path| packed_name(path).is_some() && !self.discover.wants(path));
+        let mut packed: Vec<_> = paths.filter_map(candidate).collect();
+        if !is_as_it_was() {
+            // One that has no name here may be what another one would be taken for.
+            return Ok(false);
+        }
+        // Each takes the youngest position that may be its own, and the youngest file goes first: what is left over is older than all of
+        // which nothing was read, and was read to its end. What is read in any case needs none, and comes last.
+        packed.sort_by_key(|(order, _, _)| *order);
+        for (_, path, beside) in packed {
+            self.adopt_as(path, None, Some(beside))?;
+        }
+        Ok(is_as_it_was())
     }
 
     /// Forgets the saved positions of files that nothing was read of, that are gone, and that no compressed file may hold: those that are
