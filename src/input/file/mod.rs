@@ -152,6 +152,8 @@ struct Follower {
     known_at_start: HashMap<PathBuf, i64>,
     /// When compressed files were looked for first, for these: milliseconds since 1970.
     packed_until: Option<i64>,
+    /// Compressed files that were made of what was followed when they were looked at, until there is no need to look any more.
+    of_followed: Vec<Id>,
     /// Files that are looked at by time, next ones first. A file is in it exactly while its pace is not idle.
     active: VecDeque<u64>,
     /// Open files that went idle, longest ago first; may name some that are not idle any more.
@@ -236,6 +238,7 @@ impl Follower {
             unpacking: 0,
             known_at_start,
             packed_until: None,
+            of_followed: Vec::new(),
             active: VecDeque::new(),
             idle: VecDeque::new(),
             open: 0,

@@ -56,8 +56,9 @@ impl Follower {
             Err(error) => return self.cannot_adopt(path, &error),
         };
         if let Some(slot) = self.original_of(&path, head.as_deref()) {
-            if let Some(name) = name {
-                self.wait_for(path, name, look, Some(slot));
+            match name {
+                Some(name) => self.wait_for(path, name, look, Some(slot)),
+                None => self.of_followed.push(look.id),
             }
             return;
         }
@@ -263,6 +264,9 @@ impl Follower {
             let folder = base.parent().unwrap_or(Path::new("/")).to_path_buf();
             folders.entry(folder).or_default().insert(base, updated);
         }
+        if folders.is_empty() {
+            self.of_followed.clear();
+        }
         for (folder, known) in folders {
             // The next walk may be after a stop, and then what was written since the last one looks old.
             let mut is_done = false;
@@ -299,6 +303,10 @@ impl Follower {
         let was_there = |look: &Look| look.id.birth.is_none_or(|at| at / 1_000_000 <= until);
         let candidate = |path: &PathBuf| {
             let look = Look::at(path).ok().filter(was_there)?;
+            // When that is read to its end it is forgotten.
+            if self.of_followed.iter().any(|id| id.is_same(&look.id)) {
+                return None;
+            }
             let (written, id) = (written_until(&look), look.id);
             let bases = bases(path);
             let updated = bases.iter().filter_map(|base| known.get(base)).max()?;
