@@ -81,6 +81,12 @@ impl Write for Around {
 fn status(ending: &Ending) -> ExitStatus {
     match ending {
         Ending::Done => ExitStatus::Done,
+        Ending::Incomplete { undelivered: 0 } => {
+            tracing::error!(
+                "not everything was delivered: the books say what was set aside, dropped or lost, or a line before says what failed"
+            );
+            ExitStatus::Undelivered
+        }
         Ending::Incomplete { undelivered } => {
             tracing::error!(undelivered, "not everything was delivered");
             ExitStatus::Undelivered

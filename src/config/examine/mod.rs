@@ -185,10 +185,10 @@ impl Examiner<'_> {
                 }
             }
             Shape::Secret => self.secret(node, path),
-            Shape::Word(words) => self.word(words, node, path),
+            Shape::Word(words) => self.word(words, &[], node, path),
             Shape::WordOrTable(words, keys) => match node.value {
                 Value::Map(_) => self.table(keys, node, at, path, |_| false),
-                _ => self.word(words, node, path),
+                _ => self.word(words, keys, node, path),
             },
             Shape::Texts { least } => self.texts(node, path, *least, "a text"),
             Shape::Listen => match node.text() {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::{Examiner, join};
 use crate::config::fields::parse_partition;
-use crate::config::shape::Word;
+use crate::config::shape::{Key, Word};
 use crate::value::{parse_duration, parse_percent, parse_size, show_duration, show_size};
 use crate::yaml::{Entry, Node, Problem, Value, nearest};
 
@@ -167,16 +167,25 @@ impl Examiner<'_> {
         }
     }
 
-    pub(super) fn word(&mut self, words: &[Word], node: &Node, path: &str) {
+    /// `keys`: of the table that can stand there in place of a word.
+    pub(super) fn word(&mut self, words: &[Word], keys: &[Key], node: &Node, path: &str) {
         let built: Vec<_> = words
             .iter()
             .filter(|word| word.built)
             .map(|word| word.text)
             .collect();
-        let choice = match built.as_slice() {
-            [only] => format!("this version has `{only}` only"),
+        let mut choice = match built.as_slice() {
+            [only] if words.len() > 1 => format!("this version has `{only}` only"),
+            [only] => format!("`{only}`"),
             _ => format!("one of {}", built.join(", ")),
         };
+        if !keys.is_empty() {
+            let keys: Vec<_> = keys
+                .iter()
+                .map(|key| format!("{}: ...", key.name))
+                .collect();
+            choice.push_str(&format!(", or `{{ {} }}`", keys.join(", ")));
+        }
         let refuse = |text: &str| {
             Problem::new(node.span, format!("`{text}` is not built yet")).hint(choice.clone())
         };
