@@ -274,15 +274,20 @@ impl Source {
         self.at
     }
 
+    /// The print of the bytes before it.
+    fn tail(&self) -> Option<Print> {
+        match &self.known {
+            Some(known) => known.tail(),
+            None => self.tail,
+        }
+    }
+
     pub fn position(&self) -> Position {
         Position {
             offset: self.at,
             inside_line: self.half.inside_line,
             skip: self.half.skip,
-            tail: match &self.known {
-                Some(known) => known.tail(),
-                None => self.tail,
-            },
+            tail: self.tail(),
             half: match &self.known {
                 Some(known) => known.half(),
                 None => self.marks.half(),
@@ -720,7 +725,7 @@ impl Source {
             );
         }
         let records = first..filling.records.len();
-        if let Some(tail) = self.position().tail {
+        if let Some(tail) = self.tail() {
             self.marks.add(self.at, tail);
         }
         // After that: what a position remembers of the half way is half of the way to where it stands.

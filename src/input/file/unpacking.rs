@@ -37,8 +37,8 @@ use crate::input::outlet::Ended;
 const SEATS: usize = 4;
 /// Milliseconds.
 const TICK: i64 = 20;
-/// How often it is tried to look at a folder while no name in it is given to another file.
-const TRIES: usize = 5;
+/// How often a folder is looked at again at once, when names in it were given to other files meanwhile.
+const TRIES: usize = 4;
 
 impl Follower {
     /// As [`Follower::adopt`], for a compressed file. `is_later`: it may hold what was never seen, although the patterns do not find it.
@@ -269,33 +269,39 @@ impl Follower {
         }
         for (folder, known) in folders {
             // The next walk may be after a stop, and then what was written since the last one looks old.
-            let mut is_done = false;
-            for _ in 0..TRIES {
-                is_done = is_done || self.pursue_packed_in(&folder, &known)?;
-            }
+            let mut tries = 0..TRIES;
+            let is_done = loop {
+                let names = match names_by_inode(&folder) {
+                    Ok(names) => names,
+                    Err(error) => {
+                        self.not_now(&folder, &error);
+                        break false;
+                    }
+                };
+                if self.pursue_packed_in(&folder, &names, &known)? {
+                    break true;
+                }
+                if tries.next().is_none() {
+                    self.must_walk = true;
+                    break false;
+                }
+            };
             if !is_done {
                 self.known_at_start.extend(known);
-                self.must_walk = true;
             }
         }
         Ok(())
     }
 
-    /// As above in one folder: `false` when names were given to other files meanwhile, so that some may have been passed over. `known`: when the
-    /// positions of files of these names were saved last, in milliseconds since 1970.
+    /// As above in one folder, as `names` has it: `false` when names were given to other files meanwhile, so that some may have been passed
+    /// over. `known`: when the positions of files of these names were saved last, in milliseconds since 1970.
     fn pursue_packed_in(
         &mut self,
         folder: &Path,
+        names: &HashMap<u64, Vec<PathBuf>>,
         known: &HashMap<PathBuf, i64>,
     ) -> Result<bool, Ended> {
-        let names = match names_by_inode(folder) {
-            Ok(names) => names,
-            Err(error) => {
-                self.not_now(folder, &error);
-                return Ok(false);
-            }
-        };
-        let is_as_it_was = || names_by_inode(folder).is_ok_and(|now| now == names);
+        let is_as_it_was = || names_by_inode(folder).is_ok_and(|now| now == *names);
         // Nothing else leads to what was compressed before it was read to its end.
         let has_lost = !self.saved.is_empty();
         // What is compressed from now on is known by what it is made of.
