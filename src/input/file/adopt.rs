@@ -83,8 +83,11 @@ impl Follower {
         }
         self.look_at_originals(&path)?;
         // Then it may be followed already, as the copy that it is.
-        if self.slot_of(&look).is_some() {
+        if let Some(slot) = self.slot_of(&look) {
             self.must_walk |= name.is_some();
+            if is_later {
+                self.want(slot);
+            }
             return Ok(());
         }
         let mut first = [0; MAGIC];

@@ -118,11 +118,7 @@ impl Past {
     pub(super) fn of_saved(key: FileKey, entry: &Entry) -> Self {
         Self {
             path: entry.path.to_path_buf(),
-            id: Id {
-                dev: entry.dev,
-                inode: entry.inode,
-                birth: entry.birth,
-            },
+            id: Id::of(entry),
             trace: Trace::of(entry),
             position: super::adopt::position(entry),
             size: entry.offset,

@@ -38,6 +38,15 @@ pub struct Id {
 }
 
 impl Id {
+    /// The file that a position was saved of.
+    pub fn of(entry: &Entry) -> Self {
+        Self {
+            dev: entry.dev,
+            inode: entry.inode,
+            birth: entry.birth,
+        }
+    }
+
     /// Whether both are one file, both seen while one of them was known to exist.
     pub fn is_same(&self, other: &Self) -> bool {
         self.dev == other.dev

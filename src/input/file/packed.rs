@@ -215,14 +215,6 @@ impl Packed {
 }
 
 impl Proof {
-    /// The saved positions that are claimed.
-    pub fn saved(&self) -> impl Iterator<Item = FileKey> {
-        self.claims.iter().filter_map(|claim| match claim.of {
-            Of::Saved(key) => Some(key),
-            _ => None,
-        })
-    }
-
     /// The first claim is refuted, or settled.
     pub fn next(&mut self) -> Option<Claim> {
         self.agree = 0;

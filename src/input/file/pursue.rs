@@ -315,11 +315,7 @@ impl Follower {
 pub(super) fn predecessors(saved: &[(FileKey, Entry)]) -> HashMap<PathBuf, Id> {
     let mut youngest: HashMap<PathBuf, Id> = HashMap::new();
     for (_, entry) in saved {
-        let id = Id {
-            dev: entry.dev,
-            inode: entry.inode,
-            birth: entry.birth,
-        };
+        let id = Id::of(entry);
         for path in rotated_from(&entry.path)
             .into_iter()
             .chain([entry.path.to_path_buf()])

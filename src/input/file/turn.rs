@@ -252,13 +252,17 @@ impl Follower {
         tracing::debug!(input = %self.name, file = %source.path.display(), "the file is read to its end and left");
         let waits = self.waiting.values().any(|copy| copy.slot == Some(slot));
         let is_deleted = matches!(source.standing, Standing::Deleted { .. });
-        if waits || (is_deleted && source.at() > 0 && self.was_packed_unseen(&source)) {
+        let may_be_packed =
+            || is_deleted && source.packed.is_none() && self.was_packed_unseen(&source);
+        // Of what nothing was read any file that comes later might be the copy.
+        if source.at() > 0 && (waits || may_be_packed()) {
             // Its position stays until it is known which of these files goes on with it: a stop may come before that.
             let size = source.seen.max(source.size());
             self.remember(Past::deleted(&source, size));
             self.must_walk = true;
             return Ok(());
         }
+        self.must_walk |= waits;
         self.facts.leave(source.id);
         let size = source.seen.max(source.size());
         self.remember(Past::ended(&source, size));

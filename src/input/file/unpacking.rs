@@ -6,8 +6,7 @@
 //!
 //! Invariant: nothing is unpacked twice for being started again: a file that was read to its end is known by its size.
 
-use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use super::facts::{Fact, unix_ms};
 use super::identity::{HEAD, Id};
 use super::look::{Look, is_shared};
 use super::packed::{self, Claim, Of, Packed, Proof, Proven};
-use super::pursue::{names_by_inode, names_of_inode};
+use super::pursue::names_by_inode;
 use super::rotate::{Standing, bases, may_become};
 use super::settings::StartAt;
 use super::sweep::is_below;
@@ -66,13 +65,7 @@ impl Follower {
         let is_read = |entry: &Entry| entry.packed == Some(look.size);
         let claims = match &known {
             Some((_, entry)) if is_read(entry) => VecDeque::new(),
-            // It was begun before it was decided what it holds.
-            Some(_) => {
-                let mut claims = self.claims(&path, &look, head.as_deref());
-                claims.retain(|claim| claim.trace.read() > 0);
-                claims
-            }
-            None => self.claims(&path, &look, head.as_deref()),
+            _ => self.claims(&path, &look, head.as_deref()),
         };
         if name.is_none() && claims.is_empty() && known.is_none() && !is_later {
             return;
@@ -153,21 +146,9 @@ impl Follower {
         let is_kin = |other: &Path| {
             other.parent() == path.parent() && bases(other).iter().any(|base| kin.contains(base))
         };
-        // Of what nothing was read only name and time tell: it was not compressed before it was made.
-        let may_hold = |entry: &Entry| {
-            let is_later =
-                || entry.birth <= Some(written_until(look)) && may_become(&entry.path, path);
-            is_kin(&entry.path) && (entry.offset > 0 || is_later())
-        };
         let saved = self.saved.entries();
-        let saved = saved.filter(|(_, entry)| is_same(entry, path, look) || may_hold(entry));
-        // What can be proven comes first. Of the rest the youngest: older ones have older files.
-        let mut saved: Vec<(FileKey, &Entry)> = saved.collect();
-        saved.sort_by_key(|(_, entry)| match entry.offset {
-            0 => (true, Reverse(entry.birth)),
-            _ => (false, Reverse(None)),
-        });
-        let saved = saved.into_iter().map(|(key, entry)| Claim {
+        let saved = saved.filter(|(_, entry)| is_same(entry, path, look) || is_kin(&entry.path));
+        let saved = saved.map(|(key, entry)| Claim {
             of: Of::Saved(key),
             trace: Trace::of(entry),
             position: position(entry),
@@ -179,21 +160,17 @@ impl Follower {
             trace: past.trace.clone(),
             position: past.position.clone(),
         });
-        let may_be = |claim: &Claim| {
-            let is_same = |head: &[u8]| {
-                claim.trace.head.is_none_or(|print| {
-                    let first = head.get(..print.len as usize);
-                    first.is_none_or(|first| crc32fast::hash(first) == print.crc)
-                })
-            };
-            match claim.of {
-                Of::Saved(_) => head.is_none_or(is_same),
-                _ => claim.trace.read() > 0 && head.is_none_or(is_same),
-            }
+        let is_same = |claim: &Claim, head: &[u8]| {
+            claim.trace.head.is_none_or(|print| {
+                let first = head.get(..print.len as usize);
+                first.is_none_or(|first| crc32fast::hash(first) == print.crc)
+            })
         };
-        let mut claims: Vec<Claim> = saved.chain(past).filter(may_be).collect();
-        claims.sort_by_key(|claim| claim.trace.read() == 0);
-        claims.into()
+        // What nothing was read of cannot be proven.
+        let claims = saved.chain(past).filter(|claim| claim.trace.read() > 0);
+        claims
+            .filter(|claim| head.is_none_or(|head| is_same(claim, head)))
+            .collect()
     }
 
     /// The followed file that a compressed one was made of, as far as name and beginning tell.
@@ -304,6 +281,17 @@ impl Follower {
         let is_as_it_was = || names_by_inode(folder).is_ok_and(|now| now == *names);
         // Nothing else leads to what was compressed before it was read to its end.
         let has_lost = !self.saved.is_empty();
+        let unread = self.saved.entries().map(|(_, entry)| entry);
+        let unread: Vec<&Entry> = unread
+            .filter(|entry| entry.offset == 0 && entry.path.parent() == Some(folder))
+            .filter(|entry| !is_among(names, entry))
+            .collect();
+        // Of what nothing was read only name and time tell: it was not compressed before it was made.
+        let may_be_unread = |path: &Path, written: i64| {
+            let may_hold =
+                |entry: &&Entry| entry.birth <= Some(written) && may_become(&entry.path, path);
+            unread.iter().any(may_hold)
+        };
         // What is compressed from now on is known by what it is made of.
         let until = *self.packed_until.get_or_insert(unix_ms());
         let was_there = |look: &Look| look.id.birth.is_none_or(|at| at / 1_000_000 <= until);
@@ -317,53 +305,36 @@ impl Follower {
             let bases = bases(path);
             let updated = bases.iter().filter_map(|base| known.get(base)).max()?;
             // Compressing keeps the time of the last write. File systems keep it coarsely.
-            let is_later = written / 1_000_000 + TICK > *updated;
-            let order = (is_later, Reverse((written, id.birth)));
+            let is_later = written / 1_000_000 + TICK > *updated || may_be_unread(path, written);
+            let order = (written, id.birth);
             (is_later || has_lost).then(|| (order, path.clone(), Beside { id, is_later }))
         };
         let paths = names.values().flatten();
         let paths = paths.filter(|path| packed_name(path).is_some() && !self.discover.wants(path));
         let mut packed: Vec<_> = paths.filter_map(candidate).collect();
-        if !is_as_it_was() {
-            // One that has no name here may be what another one would be taken for.
-            return Ok(false);
-        }
-        // Each takes the youngest position that may be its own, and the youngest file goes first: what is left over is older than all of
-        // which nothing was read, and was read to its end. What is read in any case needs none, and comes last.
         packed.sort_by_key(|(order, _, _)| *order);
+        let starved = self.starved;
         for (_, path, beside) in packed {
             self.adopt_as(path, None, Some(beside))?;
         }
-        Ok(is_as_it_was())
+        Ok(self.starved == starved && is_as_it_was())
     }
 
-    /// Forgets the saved positions of files that nothing was read of, that are gone, and that no compressed file may hold: those that are
-    /// compressed later are none of them.
+    /// Forgets the saved positions of files that nothing was read of and that are gone: what may hold one of them has a position of its own by
+    /// now, and what is compressed later is none of them.
     pub(super) fn forget_unread(&mut self) {
         if self.saved.is_empty() || !self.known_at_start.is_empty() {
             return;
         }
-        let sources = self.sources.values();
-        let proofs = sources.filter_map(|source| source.packed.as_ref()?.proof.as_ref());
-        let claimed: HashSet<FileKey> = proofs.flat_map(Proof::saved).collect();
         let is_gone = |entry: &Entry| {
             let folder = entry.path.parent().unwrap_or(Path::new("/"));
             // Else it is mounted later, perhaps.
             let is_mounted = Look::at(folder).is_ok_and(|look| look.id.dev == entry.dev);
-            let id = Id {
-                dev: entry.dev,
-                inode: entry.inode,
-                birth: entry.birth,
-            };
-            let is_it = |name: &PathBuf| Look::at(name).is_ok_and(|look| look.id.is_same(&id));
-            let names = names_of_inode(&entry.path, entry.inode);
-            is_mounted && names.is_ok_and(|names| !names.iter().any(is_it))
+            let names = names_by_inode(folder);
+            is_mounted && names.is_ok_and(|names| !is_among(&names, entry))
         };
-        let gone = self.saved.entries().filter(|(key, entry)| {
-            entry.offset == 0
-                && !claimed.contains(key)
-                && !is_below(&entry.path, &self.unreadable)
-                && is_gone(entry)
+        let gone = self.saved.entries().filter(|(_, entry)| {
+            entry.offset == 0 && !is_below(&entry.path, &self.unreadable) && is_gone(entry)
         });
         let gone: Vec<FileKey> = gone.map(|(key, _)| key).collect();
         for key in gone {
@@ -449,17 +420,23 @@ impl Follower {
 
     /// The file holds `known` bytes of the generation that its first claim is about.
     fn proven(&mut self, slot: u64, known: u64) -> Result<bool, Ended> {
-        let Some(source) = self.sources.get_mut(&slot) else {
+        let Some(mut claim) = self.proof_of(slot).and_then(Proof::next) else {
             return Ok(false);
         };
-        let claim = source
-            .packed
-            .as_mut()
-            .and_then(|packed| packed.proof.as_mut()?.next());
-        let Some(mut claim) = claim else {
-            return Ok(false);
-        };
-        claim.of = self.present(claim.of);
+        let of = self.present(claim.of);
+        if of != claim.of {
+            claim.of = of;
+            let mut pasts = self.pasts.iter().filter(|past| !past.is_saved);
+            if let Some(past) = pasts.find(|past| of == Of::Past(past.ledger)) {
+                // More of it was read since.
+                claim.trace = past.trace.clone();
+                claim.position = past.position.clone();
+                if let Some(proof) = self.proof_of(slot) {
+                    proof.claims.push_front(claim);
+                }
+                return Ok(true);
+            }
+        }
         let Some(source) = self.sources.get_mut(&slot) else {
             return Ok(false);
         };
@@ -487,7 +464,7 @@ impl Follower {
         {
             // What is still on its way would be passed by a position after it.
             source.pace.next = Instant::now() + self.timing.poll_most;
-            if let Some(proof) = source.packed.as_mut().and_then(|p| p.proof.as_mut()) {
+            if let Some(proof) = self.proof_of(slot) {
                 proof.claims.push_front(claim);
             }
             return Ok(false);
@@ -564,6 +541,10 @@ impl Follower {
         }
         self.end_saved_generations()?;
         Ok(true)
+    }
+
+    fn proof_of(&mut self, slot: u64) -> Option<&mut Proof> {
+        self.sources.get_mut(&slot)?.packed.as_mut()?.proof.as_mut()
     }
 
     /// The followed file that the generation goes on in, if that is not compressed.
@@ -814,6 +795,15 @@ fn packed_forms(source: &Source) -> Vec<(PathBuf, Look)> {
         .filter(|(look, _)| source.at() > 0 || Some(written_until(look)) >= source.look.id.birth)
         .map(|(look, name)| (name, look))
         .collect()
+}
+
+/// Whether the file that a position was saved of is among these names.
+fn is_among(names: &HashMap<u64, Vec<PathBuf>>, entry: &Entry) -> bool {
+    let id = Id::of(entry);
+    let is_it = |name: &PathBuf| Look::at(name).is_ok_and(|look| look.id.is_same(&id));
+    names
+        .get(&entry.inode)
+        .is_some_and(|names| names.iter().any(is_it))
 }
 
 /// Whether a saved position is this very file's, whatever it holds.
