@@ -278,6 +278,12 @@ impl Facts {
         self.lock().looked = Some(at);
     }
 
+    /// As [`looked`](Self::looked) was told last.
+    #[cfg(test)]
+    pub(super) fn looked_at(&self) -> Option<i64> {
+        self.lock().looked
+    }
+
     /// All files that exist at the very first start are known.
     pub(super) fn started(&self) {
         let mut inner = self.lock();
