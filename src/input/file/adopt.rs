@@ -140,6 +140,12 @@ impl Follower {
         if (start.position.offset > 0 || start.position.inside_line)
             && let Err(error) = source.seek(&start.position, &file)
         {
+            use io::ErrorKind::{InvalidData, UnexpectedEof};
+            if matches!(error.kind(), InvalidData | UnexpectedEof) {
+                // It was rewritten since it was judged; the next walk does that anew.
+                self.must_walk = true;
+                return;
+            }
             return self.cannot_adopt(path, &error);
         }
         self.troubles.over(&path);

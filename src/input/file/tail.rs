@@ -173,7 +173,8 @@ impl Source {
         }
     }
 
-    /// Goes to a position that is not the beginning. Reads the bytes before it, to know them again.
+    /// Goes to a position that is not the beginning. Reads the bytes before it, to know them again. `UnexpectedEof` or `InvalidData`: they are
+    /// not (any more) what the position says.
     pub fn seek(&mut self, position: &Position, file: &File) -> io::Result<()> {
         self.seek_by(position, |bytes, at| file.read_exact_at(bytes, at))
     }
@@ -202,10 +203,18 @@ impl Source {
         let mut before = [0; TAIL];
         let before = &mut before[..len];
         read(before, offset - len as u64)?;
+        let tail = print(before);
+        let is_known = |known: Print| known.len as usize == len;
+        if position
+            .tail
+            .is_some_and(|known| is_known(known) && Some(known) != tail)
+        {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         let mut first = [0; HEAD];
         let first = &mut first[..usize::try_from(offset).map_or(HEAD, |offset| offset.min(HEAD))];
         read(first, 0)?;
-        self.tail = print(before);
+        self.tail = tail;
         self.first = framer::first(first);
         self.head = Head::default();
         self.head.add(0, first);
@@ -458,18 +467,24 @@ impl Source {
         self.holes.forget();
     }
 
-    /// Whether the bytes before the position are still what they were.
+    /// Whether the bytes before the position, and the first ones, are still what they were.
     pub fn is_unchanged_before(&self) -> io::Result<bool> {
         let Some(file) = self.file.as_ref().filter(|_| self.packed.is_none()) else {
             return Ok(true);
         };
-        let mut now = [0; TAIL];
-        let now = &mut now[..self.tail_len()];
-        match file.read_exact_at(now, self.at - now.len() as u64) {
-            Ok(()) => Ok(print(now) == self.tail),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(error) => Err(error),
-        }
+        let is_at = |known: Option<Print>, end: u64| {
+            let mut now = [0; HEAD];
+            let now = &mut now[..known.map_or(0, |known| known.len as usize)];
+            match file.read_exact_at(now, end - now.len() as u64) {
+                Ok(()) => Ok(print(now) == known),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        // Lines may end alike. What is shorter is the same bytes.
+        let head = self.head().filter(|_| self.at > self.tail_len() as u64);
+        let first = head.map_or(0, |head| u64::from(head.len));
+        Ok(is_at(self.tail, self.at)? && is_at(head, first)?)
     }
 
     /// Whether its content is surely not what was read, at this moment.
@@ -703,13 +718,15 @@ impl Source {
         self.half = framed.half;
         let consumed = &filling.arena.filled()[from..from + framed.consumed];
         self.head.add(self.at, consumed);
-        let half = consumed.len() / 2;
-        if half >= HEAD
-            && half as u64 > self.at / 2
-            && let Some(tail) = print(&consumed[half.saturating_sub(TAIL)..half])
+        // So much may be read at once that a copy which was made meanwhile would be too far from the next mark.
+        let mut mark = (2 * self.at).max(HEAD as u64);
+        while let Ok(read) = usize::try_from(mark - self.at)
+            && read < consumed.len()
         {
-            // So much was read at once that a copy made meanwhile would be too far from the next mark.
-            self.marks.add(self.at + half as u64, tail);
+            if let Some(tail) = print(&consumed[read.saturating_sub(TAIL)..read]) {
+                self.marks.add(mark, tail);
+            }
+            mark *= 2;
         }
         self.tail = tail(before, consumed);
         let base = self.at;
@@ -908,6 +925,32 @@ mod tests {
                 assert_eq!(head.print(), print(&read[..read.len().min(HEAD)]));
             }
         }
+    }
+
+    #[test]
+    fn a_file_is_not_begun_in_the_middle_of_what_was_written_since_it_was_compared() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        let seek = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let file = File::open(&path).unwrap();
+            let shared: Arc<Path> = path.as_path().into();
+            let origin = Arc::new(Origin {
+                input: "in".into(),
+                path: Some(shared.clone()),
+            });
+            let look = Look::of(&file).unwrap();
+            let mut source = Source::new(SourceId(1), origin, shared, look, Instant::now());
+            let position = Position {
+                offset: 8,
+                tail: print(b"one\ntwo\n"),
+                ..Position::default()
+            };
+            source.seek(&position, &file).map_err(|error| error.kind())
+        };
+        assert_eq!(seek("one\ntwo\nthree\n"), Ok(()));
+        assert_eq!(seek("another line\n"), Err(io::ErrorKind::InvalidData));
+        assert_eq!(seek("new\n"), Err(io::ErrorKind::UnexpectedEof));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Copytruncate, and files that hold what is read elsewhere.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::thread::yield_now;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::{PATIENCE, Rig};
 use crate::input::file::settings::Watch;
@@ -109,6 +110,27 @@ fn the_copy_of_a_copytruncate_is_not_sent_again() {
             runs(&rig)
         );
     }
+}
+
+#[test]
+fn a_copy_is_known_however_much_was_read_at_once_behind_it() {
+    let mut rig = Rig::new(&["app.log"]);
+    rig.append("app.log", &numbers(0..10));
+    rig.start();
+    rig.until_lines(10);
+    rig.until_read();
+    rig.stop();
+    rig.append("app.log", &numbers(10..1000));
+    rig.copy("app.log", "app.log.1");
+    rig.append("app.log", &numbers(1000..6000));
+    rig.start();
+    rig.until_lines(6000);
+    rig.cut("app.log");
+    rig.append("app.log", &numbers(6000..6010));
+    rig.until_lines(6010);
+    rig.until_read();
+    rig.stop();
+    assert!(rig.lines() == expected(0..6010), "{:?}", runs(&rig));
 }
 
 #[test]
@@ -273,6 +295,30 @@ fn an_idle_file_that_was_rewritten_is_read_again() {
                 let last = round.to_string();
                 rig.lines().iter().filter(|line| **line == last).count() == round + 3
             });
+        }
+        rig.stop();
+    }
+}
+
+#[test]
+fn a_file_that_was_rewritten_with_the_same_length_and_the_same_last_bytes_is_read_again() {
+    for watch in [Watch::Auto, Watch::Poll] {
+        let mut rig = Rig::new(&["a.log"]);
+        rig.settings.watch = watch;
+        rig.start();
+        for round in 0..10 {
+            let line = format!("{round}{}\n", "x".repeat(2000));
+            let open = File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(rig.path("a.log"));
+            let mut file = open.unwrap();
+            file.write_all(line.as_bytes()).unwrap();
+            // The clock of the file system may stand still meanwhile.
+            let at = UNIX_EPOCH + Duration::from_secs(1_000_000 + round as u64);
+            file.set_modified(at).unwrap();
+            rig.until_lines(round + 1);
         }
         rig.stop();
     }

@@ -896,8 +896,12 @@ impl World {
             let there = self.generations_at.get(&(entry.inode, entry.birth));
             let found = there.into_iter().flatten().rev().find(|generation| {
                 let text = self.generations[**generation].text.as_bytes();
+                // Lines may end alike.
+                let head = entry.head.map_or(0, |head| head.len as usize);
+                let is_head = || print(&text[..head.min(text.len())]) == entry.head;
                 offset <= text.len()
                     && print(&text[offset.saturating_sub(TAIL)..offset]) == entry.tail
+                    && (head > offset || is_head())
             });
             match found {
                 Some(generation) => positions.push((*generation, offset)),
