@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::beside::Beside;
 use super::copies::Past;
 use super::discover::{Name, is_absent};
 use super::facts::Fact;
@@ -21,7 +22,6 @@ use super::rotate::Standing;
 use super::settings::StartAt;
 use super::tail::{Source, end_of_lines};
 use super::unpack::{MAGIC, Packing, packed_name};
-use super::unpacking::Beside;
 use super::{Follower, fact};
 use crate::checkpoint::{Entry, FileKey, Print};
 use crate::flow::{Origin, SourceId};

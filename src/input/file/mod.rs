@@ -12,6 +12,7 @@
 mod adopt;
 mod around;
 mod awake;
+mod beside;
 mod copies;
 pub mod discover;
 pub mod facts;
@@ -21,6 +22,7 @@ mod hole;
 pub mod identity;
 pub mod look;
 mod packed;
+mod proving;
 mod pursue;
 pub mod rotate;
 pub mod seek;
