@@ -21,6 +21,7 @@ mod hold;
 mod hole;
 pub mod identity;
 pub mod look;
+pub mod pace;
 mod packed;
 mod proving;
 mod pursue;
