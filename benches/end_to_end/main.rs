@@ -49,6 +49,7 @@
 
 mod archive;
 mod ask;
+mod bare;
 mod console;
 mod contenders;
 mod crowd;

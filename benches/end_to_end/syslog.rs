@@ -2,6 +2,7 @@
 //!
 //! Messages have 300 bytes, are of RFC 5424 and have structured data. Datagrams come 50,000 a second, so that what the kernel drops shows;
 //! connections bring as much as is taken; only beside a spool 100,000 a second, since it takes more than Kafka does, and what it reads back costs more.
+//! What nobody can do without, taking datagrams from the kernel, is told beside it.
 //! Senders run beside the broker. Processor time counts from the first message on, and is told per message
 //! that arrived.
 
@@ -21,7 +22,7 @@ use crate::support::daemon::{cpu_time, rss_kib};
 use crate::support::eventually::pause;
 use crate::support::free_ports;
 use crate::table::{Table, median};
-use crate::{Bench, support};
+use crate::{Bench, bare, support};
 
 const MESSAGE: usize = 300;
 /// Datagrams a second.
@@ -132,7 +133,25 @@ pub fn udp(bench: &Bench) {
             Some(_) => judged.told(&what, lost as f64, "datagrams"),
         }
     }
+    alone(bench, &mut judged, runs.get(1));
     println!("{}", judged.markdown());
+}
+
+/// What the kernel takes of it, whoever receives.
+fn alone(bench: &Bench, judged: &mut Judged, rsyslog: Option<&Vec<f64>>) {
+    let count = bench.options.lines.min(1_000_000);
+    let runs = (0..bench.options.runs).map(|_| bare::receiving(bench, count, datagrams));
+    let what = "received and thrown away: CPU per message";
+    match runs.collect::<Result<Vec<f64>, String>>() {
+        Ok(mut runs) => {
+            let own = median(&mut runs).unwrap_or_default();
+            judged.told(what, own, "ns");
+            if let Some(other) = rsyslog.and_then(|runs| median(&mut runs.clone())) {
+                judged.told(&format!("{what}, of rsyslog's"), own / other, "times");
+            }
+        }
+        Err(why) => judged.failed(what, &why),
+    }
 }
 
 /// A thousand connections, JSON.
