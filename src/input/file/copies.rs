@@ -575,23 +575,29 @@ impl Follower {
             None => rotated_from(path),
         };
         for base in may_be {
-            let Some(slot) = self.names.get(base.as_path()).map(|known| known.slot) else {
-                continue;
-            };
-            let Some(source) = self.sources.get(&slot) else {
-                continue;
-            };
-            let look = match &source.file {
-                Some(file) => Look::of(file),
-                None => Look::at(&source.path),
-            };
-            if let Ok(look) = look
-                && look.id.is_same(&source.look.id)
-                && source.was_replaced()
-            {
-                let known = source.seen.max(source.look.size);
-                self.start_over(slot, known, look)?;
+            let known = self.names.get(base.as_path()).map(|known| known.slot);
+            if let Some(slot) = known {
+                self.look_at_original(slot)?;
             }
+        }
+        Ok(())
+    }
+
+    /// If the content of this file was replaced, what it held is looked for now.
+    pub(super) fn look_at_original(&mut self, slot: u64) -> Result<(), Ended> {
+        let Some(source) = self.sources.get(&slot) else {
+            return Ok(());
+        };
+        let look = match &source.file {
+            Some(file) => Look::of(file),
+            None => Look::at(&source.path),
+        };
+        if let Ok(look) = look
+            && look.id.is_same(&source.look.id)
+            && source.was_replaced()
+        {
+            let known = source.seen.max(source.look.size);
+            self.start_over(slot, known, look)?;
         }
         Ok(())
     }

@@ -88,6 +88,7 @@ impl Follower {
         before: &Id,
         after: &Id,
     ) -> Result<(), Ended> {
+        self.look_at_predecessor(before)?;
         let folder = path.parent().unwrap_or(Path::new("/"));
         let names = match settled_names(folder) {
             Ok(names) => names.into_values().flatten(),
@@ -110,6 +111,10 @@ impl Follower {
         let Some(youngest) = seen.iter().map(|(id, _)| id.birth).max() else {
             return Ok(());
         };
+        let before: Vec<Id> = self.predecessors.values().copied().collect();
+        for id in before {
+            self.look_at_predecessor(&id)?;
+        }
         // A listing may miss what was renamed while it was made, though it shows what was renamed after that. Everything up to the
         // youngest is surely in the next one, and nothing may be passed over: the youngest is what later ones are compared with.
         let mut found = self.rotated_after();
@@ -119,6 +124,14 @@ impl Follower {
         }
         found.retain(|(id, _)| id.birth <= youngest);
         self.adopt_rotated(found)
+    }
+
+    /// The file stood where another one does now, or none: what stands beside it may be a copy of what it held until it was cut.
+    fn look_at_predecessor(&mut self, id: &Id) -> Result<(), Ended> {
+        match self.by_id.get(&(id.dev, id.inode)).copied() {
+            Some(slot) => self.look_at_original(slot),
+            None => Ok(()),
+        }
     }
 
     fn rotated_after(&mut self) -> Vec<(Id, PathBuf)> {
