@@ -55,7 +55,7 @@ impl Follower {
             return Ok(());
         }
         let is_later = beside.is_some_and(|it| it.is_later);
-        if let Some(slot) = self.slot_of(&look) {
+        if let Some(slot) = self.slot_of(&look.id) {
             if let Some(name) = name {
                 self.learn_name(path.into(), name, slot);
             }
@@ -83,7 +83,7 @@ impl Follower {
         }
         self.look_at_originals(&path)?;
         // Then it may be followed already, as the copy that it is.
-        if let Some(slot) = self.slot_of(&look) {
+        if let Some(slot) = self.slot_of(&look.id) {
             self.must_walk |= name.is_some();
             if is_later {
                 self.want(slot);
@@ -140,8 +140,10 @@ impl Follower {
         if (start.position.offset > 0 || start.position.inside_line)
             && let Err(error) = source.seek(&start.position, &file)
         {
-            use io::ErrorKind::{InvalidData, UnexpectedEof};
-            if matches!(error.kind(), InvalidData | UnexpectedEof) {
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+            ) {
                 // It was rewritten since it was judged; the next walk does that anew.
                 self.must_walk = true;
                 return;

@@ -119,11 +119,7 @@ impl Follower {
             if named && asks_length && source.is_as_long() {
                 continue;
             }
-            let look = match &source.file {
-                Some(file) => Look::of(file),
-                None => Look::at(&source.path),
-            };
-            let look = match look {
+            let look = match source.look_now() {
                 Ok(look) if source.file.is_some() || look.id.is_same(&source.look.id) => look,
                 Ok(_) => {
                     found.astray.push(slot);

@@ -256,7 +256,7 @@ impl Follower {
         });
         // What has a saved position is begun there, as soon as the walk comes to it.
         let is_free = |this: &Self, look: &Look| {
-            look.kind == Kind::File && this.slot_of(look).is_none() && !this.saved.has(&look.id)
+            look.kind == Kind::File && this.slot_of(&look.id).is_none() && !this.saved.has(&look.id)
         };
         let mut found: Vec<(Look, PathBuf)> = names
             .into_iter()
@@ -588,11 +588,7 @@ impl Follower {
         let Some(source) = self.sources.get(&slot) else {
             return Ok(());
         };
-        let look = match &source.file {
-            Some(file) => Look::of(file),
-            None => Look::at(&source.path),
-        };
-        if let Ok(look) = look
+        if let Ok(look) = source.look_now()
             && look.id.is_same(&source.look.id)
             && source.was_replaced()
         {

@@ -128,7 +128,7 @@ impl Follower {
 
     /// The file stood where another one does now, or none: what stands beside it may be a copy of what it held until it was cut.
     fn look_at_predecessor(&mut self, id: &Id) -> Result<(), Ended> {
-        match self.by_id.get(&(id.dev, id.inode)).copied() {
+        match self.slot_of(id) {
             Some(slot) => self.look_at_original(slot),
             None => Ok(()),
         }

@@ -99,9 +99,7 @@ impl Follower {
             self.adopt_after()?;
         }
         self.end_saved_generations()?;
-        if !self.known_at_start.is_empty() {
-            self.pursue_packed()?;
-        }
+        self.pursue_packed()?;
         self.forget_unread();
         self.watch.set_folders(&found.folders);
         self.troubles.forget_before(sweep);
@@ -127,7 +125,7 @@ impl Follower {
                 }
                 continue;
             }
-            match self.slot_of(&look) {
+            match self.slot_of(&look.id) {
                 Some(slot) => self.learn_name(path.into(), name, slot),
                 // Cheaper than to open it at every walk.
                 None if self.is_old(&path, &look) && !self.saved.may_have(&path, &look.id) => {
@@ -156,10 +154,10 @@ impl Follower {
         self.end_saved_generations()
     }
 
-    pub(super) fn slot_of(&self, look: &Look) -> Option<u64> {
-        let slot = self.by_id.get(&(look.id.dev, look.id.inode))?;
+    pub(super) fn slot_of(&self, id: &Id) -> Option<u64> {
+        let slot = self.by_id.get(&(id.dev, id.inode))?;
         let source = self.sources.get(slot)?;
-        source.look.id.is_same(&look.id).then_some(*slot)
+        source.look.id.is_same(id).then_some(*slot)
     }
 
     pub(super) fn learn_name(&mut self, path: Arc<Path>, name: Name, slot: u64) {

@@ -203,11 +203,8 @@ impl Source {
         let before = &mut before[..len];
         read(before, offset - len as u64)?;
         let tail = print(before);
-        let is_known = |known: Print| known.len as usize == len;
-        if position
-            .tail
-            .is_some_and(|known| is_known(known) && Some(known) != tail)
-        {
+        let known = position.tail.filter(|known| known.len as usize == len);
+        if known.is_some() && known != tail {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut first = [0; HEAD];
@@ -428,6 +425,14 @@ impl Source {
     pub fn blank_from(&self) -> Option<u64> {
         let run = self.holes.run()?;
         (run.behind == Behind::Nothing).then_some(run.start)
+    }
+
+    /// What it looks like now: by its handle, or by its name while it is closed.
+    pub fn look_now(&self) -> io::Result<Look> {
+        match &self.file {
+            Some(file) => Look::of(file),
+            None => Look::at(&self.path),
+        }
     }
 
     /// A new look at it, that is acted on now.

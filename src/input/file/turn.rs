@@ -206,11 +206,7 @@ impl Follower {
                 !source.is_shared && self.watch.arm(slot, source.file.as_ref(), &source.path);
             if source.is_armed {
                 // What was written before the watch stood makes no event.
-                let look = match &source.file {
-                    Some(file) => Look::of(file),
-                    None => Look::at(&source.path),
-                };
-                match look {
+                match source.look_now() {
                     Ok(look) if !look.id.is_same(&source.look.id) => source.is_armed = false,
                     Ok(look) if look.size == source.look.size => {}
                     Ok(_) => source.pace.wake(Instant::now()),

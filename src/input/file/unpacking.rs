@@ -155,7 +155,7 @@ impl Follower {
             trace: past.trace.clone(),
             position: past.position.clone(),
         });
-        let is_same = |claim: &Claim, head: &[u8]| {
+        let begins_alike = |claim: &Claim, head: &[u8]| {
             claim.trace.head.is_none_or(|print| {
                 let first = head.get(..print.len as usize);
                 first.is_none_or(|first| crc32fast::hash(first) == print.crc)
@@ -164,7 +164,7 @@ impl Follower {
         // What nothing was read of cannot be proven.
         let claims = saved.chain(past).filter(|claim| claim.trace.read() > 0);
         claims
-            .filter(|claim| head.is_none_or(|head| is_same(claim, head)))
+            .filter(|claim| head.is_none_or(|head| begins_alike(claim, head)))
             .collect()
     }
 
@@ -258,7 +258,7 @@ impl Follower {
         let packed = packed_forms(source);
         packed
             .iter()
-            .any(|(path, look)| self.discover.wants(path) && self.slot_of(look).is_none())
+            .any(|(path, look)| self.discover.wants(path) && self.slot_of(&look.id).is_none())
     }
 
     /// A compressed file gives no more bytes, for now or for good.
